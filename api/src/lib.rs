@@ -1,0 +1,4 @@
+//! The api pod: keeps what is said, then tells the fleet.
+
+pub mod model;
+pub mod store;

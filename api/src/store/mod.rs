@@ -1,0 +1,198 @@
+//! The truth: what was said, by whom, and in which order.
+//!
+//! On the line the store stands first: one transaction decides whether a draft becomes a message, numbers it in its
+//! conversation and in every participant's feed, and notes in the outbox what is to be announced. Two implementations,
+//! PostgreSQL and SQLite, pass one conformance suite.
+
+use async_trait::async_trait;
+use shared::access::Caller;
+use shared::channel::Channel;
+use shared::envelope::Envelope;
+use shared::ids::{ConversationId, Epoch, MessageId, Seq};
+use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, Heads, Verdict};
+
+use crate::model::{
+    Conversation, ConversationDraft, ConversationStatus, ConversationType, Message, MessageDraft, Snapshot,
+};
+
+/// Everything a pod keeps.
+pub trait Store: Messaging + Feeds + Outbox + Health {}
+
+impl<T: Messaging + Feeds + Outbox + Health> Store for T {}
+
+/// Conversations and messages. What a write returned, every later read sees; numbers have no holes.
+///
+/// Every method does only what the caller may: what is not theirs to see does not exist for them.
+#[async_trait]
+pub trait Messaging: Send + Sync {
+    /// Starts a conversation, or answers the one that the caller's key, or the pair of a `direct`, made before.
+    async fn create_conversation(
+        &self,
+        caller: &Caller,
+        draft: &ConversationDraft,
+    ) -> Result<Kept<Conversation>, StoreError>;
+
+    /// One conversation, to its participants and to staff.
+    async fn conversation(&self, caller: &Caller, id: ConversationId) -> Result<Conversation, StoreError>;
+
+    /// The caller's conversations, the last active first.
+    async fn conversations(&self, caller: &Caller, page: &ConversationPage) -> Result<Vec<Conversation>, StoreError>;
+
+    /// Makes `draft` a message: numbered, kept, and in every participant's feed, once.
+    ///
+    /// Order is the order of commits: of two messages the one acknowledged first has the lower number. A repeat by
+    /// `client_message_id` answers the first message, whatever became of the conversation meanwhile; with another body it is
+    /// [`StoreError::KeyReused`].
+    async fn append(&self, caller: &Caller, draft: &MessageDraft) -> Result<Kept<Message>, StoreError>;
+
+    /// Messages of a conversation, oldest first, to its participants and to staff.
+    async fn messages(
+        &self,
+        caller: &Caller,
+        conversation: ConversationId,
+        page: &MessagePage,
+    ) -> Result<Vec<Message>, StoreError>;
+
+    /// Everything a device needs to start anew, from one moment.
+    async fn snapshot(&self, caller: &Caller) -> Result<Snapshot, StoreError>;
+}
+
+/// Numbered feeds, and where everybody stands in them.
+#[async_trait]
+pub trait Feeds: Send + Sync {
+    /// The heads of these channels, in the order asked; 0 for a feed without entries.
+    async fn heads(&self, channels: &[Channel]) -> Result<Heads, StoreError>;
+
+    /// The entries after the asked numbers, rendered as of today, contiguous.
+    async fn differences(&self, after: &DifferencesAfter) -> Result<Differences, StoreError>;
+
+    /// Where delivery starts for devices that connect, in the order asked. Notes each device's start.
+    async fn arrive(&self, arrivals: &[Arrival]) -> Result<Vec<Verdict>, StoreError>;
+
+    /// Whether the caller takes part in the conversation, or may see all.
+    async fn participates(&self, caller: &Caller, conversation: ConversationId) -> Result<bool, StoreError>;
+
+    /// Notes what devices and users have received. Positions only move forwards.
+    async fn acknowledge(&self, acknowledgements: &[Acknowledgement]) -> Result<(), StoreError>;
+}
+
+/// What was committed and may still have to be announced.
+#[async_trait]
+pub trait Outbox: Send + Sync {
+    /// The heads of all feeds that the outbox names.
+    async fn recent_heads(&self) -> Result<Heads, StoreError>;
+
+    /// Takes the one turn at reading and clearing the outbox; `None` while another worker has it.
+    async fn take_turn(&self) -> Result<Option<Box<dyn Turn>>, StoreError>;
+}
+
+/// The one worker's turn at the outbox. It ends when dropped, or when its connection does.
+#[async_trait]
+pub trait Turn: Send {
+    /// Reads the whole outbox: the heads of the feeds it names. Rows first read ten seconds and 20 reads ago are deleted.
+    async fn read(&mut self) -> Result<Heads, StoreError>;
+}
+
+/// Whether the store can be relied on.
+#[async_trait]
+pub trait Health: Send + Sync {
+    /// Today's epoch: verified on every new connection.
+    async fn epoch(&self) -> Result<Epoch, StoreError>;
+
+    /// Checks that the database answers, has this version's schema, and commits durably.
+    async fn check(&self) -> Result<(), StoreError>;
+
+    /// How old the oldest outbox row is; zero when it is empty.
+    async fn outbox_age(&self) -> Result<std::time::Duration, StoreError>;
+}
+
+/// Something the store made, and what the fleet should hear of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept<T> {
+    /// What was made.
+    pub value: T,
+    /// Whether it was made now; false when a repeat found the first.
+    pub created: bool,
+    /// One envelope per feed it entered; none for a repeat.
+    pub envelopes: Vec<Envelope>,
+}
+
+/// Which conversations to list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConversationPage {
+    /// Only of this kind.
+    pub kind: Option<ConversationType>,
+    /// Only in this state.
+    pub status: Option<ConversationStatus>,
+    /// Continue after the conversation that was last active then (microseconds since 1970), with this id.
+    pub after: Option<(i64, ConversationId)>,
+    /// Skip so many.
+    pub offset: u32,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Which messages to read; the result is oldest first in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MessagePage {
+    /// Which part of the conversation.
+    pub part: MessagePart,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A part of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MessagePart {
+    /// The newest, leaving out so many of them.
+    Newest {
+        /// So many.
+        offset: u32,
+    },
+    /// The newest before a number.
+    Before(Seq),
+    /// The oldest after a number.
+    After(Seq),
+    /// Half before and half from a number on.
+    Around(Seq),
+}
+
+/// Why the store did not do it, by what the caller can do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No such conversation, or not the caller's to see.
+    #[error("conversation {0} does not exist")]
+    NoConversation(ConversationId),
+    /// The message to answer is not in the conversation.
+    #[error("message {0} is not in this conversation")]
+    NoMessage(MessageId),
+    /// The caller sees the conversation but takes no part in it.
+    #[error("you take no part in conversation {0}")]
+    NotAParticipant(ConversationId),
+    /// The conversation takes no messages.
+    #[error("conversation {0} is closed")]
+    Closed(ConversationId),
+    /// The key was used for another body.
+    #[error("the key was used for something else before")]
+    KeyReused,
+    /// The caller's role may not do this.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// A limit would be passed.
+    #[error("at most {limit} {what}")]
+    LimitExceeded {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        limit: u64,
+    },
+    /// The database cannot be reached, is busy, or fell over. Whether a write was done is unknown: repeat it with its key.
+    #[error("the database did not answer in time")]
+    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// The database is there but must not be used: another schema, or commits that do not last.
+    #[error("the database cannot be used: {0}")]
+    Unfit(String),
+    /// The database refused in a way that no caller can mend.
+    #[error("the database refused")]
+    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+}

@@ -1,0 +1,2 @@
+//! carillon
+fn main() {}

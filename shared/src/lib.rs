@@ -1,0 +1,16 @@
+//! The words both pods speak, and the seams both stand on.
+//!
+//! Everything here is used by the api *and* by the gateway: ids, channels, cursors, envelopes, the socket protocol,
+//! who may do what, and the broker between them. No routes and no SQL live here.
+
+pub mod access;
+pub mod broker;
+pub mod channel;
+pub mod cursor;
+pub mod envelope;
+pub mod event;
+pub mod history;
+pub mod ids;
+pub mod protocol;
+pub mod time;
+pub mod upstream;

@@ -1,0 +1,288 @@
+//! Commands: what a client may say.
+//!
+//! A frame is parsed once, here, into a [`Command`]; whatever is wrong becomes the `error` answer and leaves the connection
+//! alone. What the gateway only passes on (`data` of a message) is not looked into.
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::ErrorCode;
+use crate::cursor::Cursor;
+use crate::event::RoomPosition;
+use crate::ids::RoomName;
+
+/// Longest `ref`, in bytes.
+pub const LONGEST_REF: usize = 64;
+
+/// One thing a client says.
+#[derive(Debug)]
+pub struct Command {
+    /// Echoed in the answer.
+    pub reference: Option<String>,
+    /// What is wanted.
+    pub action: Action,
+}
+
+/// What a client can want.
+#[derive(Debug)]
+pub enum Action {
+    /// To hear a room, from `since` on where it keeps history.
+    Subscribe {
+        /// The room.
+        room: RoomName,
+        /// Where the client stood.
+        since: Option<RoomPosition>,
+        /// Permission for a private room.
+        token: Option<String>,
+    },
+    /// To hear a room no more.
+    Unsubscribe {
+        /// The room.
+        room: RoomName,
+    },
+    /// To say something in a room.
+    Publish {
+        /// The room.
+        room: RoomName,
+        /// What to say.
+        data: Box<RawValue>,
+    },
+    /// To send a message in a conversation; the api reads `data`.
+    Send {
+        /// `conversation_id`, `message_text` and the rest of a draft.
+        data: Box<RawValue>,
+    },
+    /// To hear `pong` with the heads.
+    Ping,
+    /// To show a first or a newer token.
+    Auth {
+        /// The token.
+        token: String,
+    },
+    /// To say what was received.
+    Ack {
+        /// Everything up to here.
+        cursor: Cursor,
+    },
+    /// To go on from somewhere else.
+    Resume {
+        /// From where.
+        since: Since,
+    },
+}
+
+/// Where delivery starts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Since {
+    /// At the head: nothing old.
+    Now,
+    /// After this cursor.
+    Cursor(Cursor),
+}
+
+impl std::str::FromStr for Since {
+    type Err = crate::cursor::InvalidCursor;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "now" => Ok(Self::Now),
+            cursor => cursor.parse().map(Self::Cursor),
+        }
+    }
+}
+
+/// What was wrong with a frame, and whom to answer.
+#[derive(Debug, PartialEq, Eq)]
+pub struct InvalidCommand {
+    /// The frame's `ref`, as far as it could be read.
+    pub reference: Option<String>,
+    /// Which error it is.
+    pub code: ErrorCode,
+    /// What exactly is wrong.
+    pub detail: String,
+}
+
+/// The outer shape of a frame. Unknown fields are ignored, so that a newer client can talk to an older pod.
+#[derive(Deserialize)]
+struct Outline<'a> {
+    #[serde(default)]
+    action: Option<String>,
+    #[serde(default, rename = "ref")]
+    reference: Option<String>,
+    #[serde(default)]
+    room: Option<String>,
+    #[serde(default, borrow)]
+    data: Option<&'a RawValue>,
+}
+
+#[derive(Deserialize, Default)]
+struct SubscribeData {
+    #[serde(default)]
+    since: Option<String>,
+    #[serde(default)]
+    token: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct AuthData {
+    token: String,
+}
+
+#[derive(Deserialize)]
+struct AckData {
+    cursor: String,
+}
+
+#[derive(Deserialize)]
+struct ResumeData {
+    since: String,
+}
+
+#[derive(Deserialize)]
+struct Addressed {
+    #[serde(default)]
+    conversation_id: Option<serde::de::IgnoredAny>,
+}
+
+impl Command {
+    /// Reads a text frame.
+    ///
+    /// # Errors
+    ///
+    /// Says which error to answer; the connection goes on.
+    pub fn parse(text: &str) -> Result<Self, InvalidCommand> {
+        let outline: Outline<'_> = serde_json::from_str(text).map_err(|error| InvalidCommand {
+            reference: None,
+            code: ErrorCode::BadRequest,
+            detail: format!("not a command: {error}"),
+        })?;
+        if outline.reference.as_ref().is_some_and(|reference| reference.len() > LONGEST_REF) {
+            return Err(InvalidCommand {
+                reference: None,
+                code: ErrorCode::BadRequest,
+                detail: format!("ref is longer than {LONGEST_REF} bytes"),
+            });
+        }
+        let reference = outline.reference.clone();
+        match Action::parse(&outline) {
+            Ok(action) => Ok(Self { reference, action }),
+            Err((code, detail)) => Err(InvalidCommand { reference, code, detail }),
+        }
+    }
+}
+
+impl Action {
+    fn parse(outline: &Outline<'_>) -> Result<Self, (ErrorCode, String)> {
+        let Some(action) = outline.action.as_deref() else { return Err(bad("action is missing")) };
+        match action {
+            "subscribe" => {
+                let data: SubscribeData = outline.data.map_or(Ok(SubscribeData::default()), |_| data_of(outline))?;
+                let since = data.since.map(|since| since.parse()).transpose().map_err(bad)?;
+                Ok(Self::Subscribe { room: room_of(outline)?, since, token: data.token })
+            }
+            "unsubscribe" => Ok(Self::Unsubscribe { room: room_of(outline)? }),
+            "message" => Self::parse_message(outline),
+            "ping" => Ok(Self::Ping),
+            "auth" => data_of::<AuthData>(outline).map(|data| Self::Auth { token: data.token }),
+            "ack" => {
+                let data: AckData = data_of(outline)?;
+                Ok(Self::Ack { cursor: data.cursor.parse().map_err(bad)? })
+            }
+            "resume" => {
+                let data: ResumeData = data_of(outline)?;
+                Ok(Self::Resume { since: data.since.parse().map_err(bad)? })
+            }
+            _ => Err((ErrorCode::UnknownAction, "there is no such action".to_owned())),
+        }
+    }
+
+    /// A `message` goes to the room it names, else to the conversation its data names.
+    fn parse_message(outline: &Outline<'_>) -> Result<Self, (ErrorCode, String)> {
+        let Some(data) = outline.data else { return Err(bad("data is missing")) };
+        if outline.room.is_some() {
+            return Ok(Self::Publish { room: room_of(outline)?, data: data.to_owned() });
+        }
+        let addressed: Addressed = data_of(outline)?;
+        match addressed.conversation_id {
+            Some(_) => Ok(Self::Send { data: data.to_owned() }),
+            None => Err(bad("a message needs room, or data.conversation_id")),
+        }
+    }
+}
+
+fn bad(detail: impl std::fmt::Display) -> (ErrorCode, String) {
+    (ErrorCode::BadRequest, detail.to_string())
+}
+
+fn room_of(outline: &Outline<'_>) -> Result<RoomName, (ErrorCode, String)> {
+    let room = outline.room.as_deref().ok_or_else(|| bad("room is missing"))?;
+    room.parse().map_err(bad)
+}
+
+fn data_of<'a, T: Deserialize<'a>>(outline: &Outline<'a>) -> Result<T, (ErrorCode, String)> {
+    let data = outline.data.ok_or_else(|| bad("data is missing"))?;
+    serde_json::from_str(data.get()).map_err(|error| bad(format_args!("data: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn the_source_systems_frames_are_understood() {
+        let action = |text| Command::parse(text).map(|command| command.action);
+        assert!(matches!(action(r#"{"action":"ping"}"#), Ok(Action::Ping)));
+        assert!(matches!(
+            action(r#"{"action":"subscribe","room":"tour_456","data":{}}"#),
+            Ok(Action::Subscribe { .. })
+        ));
+        assert!(matches!(action(r#"{"action":"unsubscribe","room":"tour_456"}"#), Ok(Action::Unsubscribe { .. })));
+        assert!(matches!(
+            action(r#"{"action":"message","room":"tour_456","data":{"text":"Hello"}}"#),
+            Ok(Action::Publish { .. })
+        ));
+        assert!(matches!(
+            action(r#"{"action":"message","data":{"conversation_id":"7","message_text":"Hello"}}"#),
+            Ok(Action::Send { .. })
+        ));
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_and_the_ref_comes_back() {
+        for (frame, code) in [
+            ("", ErrorCode::BadRequest),
+            ("[]", ErrorCode::BadRequest),
+            (r#"{"ref":"r"}"#, ErrorCode::BadRequest),
+            (r#"{"ref":"r","action":"fly"}"#, ErrorCode::UnknownAction),
+            (r#"{"ref":"r","action":7}"#, ErrorCode::BadRequest),
+            (r#"{"ref":"r","action":"subscribe"}"#, ErrorCode::BadRequest),
+            (r#"{"ref":"r","action":"subscribe","room":"two words"}"#, ErrorCode::BadRequest),
+            (r#"{"ref":"r","action":"message","data":{"text":"to nobody"}}"#, ErrorCode::BadRequest),
+            (r#"{"ref":"r","action":"ack","data":{"cursor":"x"}}"#, ErrorCode::BadRequest),
+            (r#"{"ref":"r","action":"auth","data":{"token":7}}"#, ErrorCode::BadRequest),
+        ] {
+            assert_eq!(Command::parse(frame).map(|_| ()).map_err(|error| error.code), Err(code), "{frame}");
+        }
+        let error = Command::parse(r#"{"ref":"r","action":"fly"}"#).expect_err("no such action");
+        assert_eq!(error.reference.as_deref(), Some("r"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_frame_makes_parsing_panic(text in ".{0,300}") {
+            let _ = Command::parse(&text);
+        }
+
+        #[test]
+        fn no_object_makes_parsing_panic(
+            action in "(subscribe|unsubscribe|message|ping|auth|ack|resume|x)",
+            room in ".{0,40}",
+            data in "(null|\\{\\}|\\[\\]|7|\"x\"|\\{\"since\":\"[a-z0-9-]{0,40}\"\\}|\\{\"cursor\":null\\})",
+        ) {
+            let room = serde_json::Value::from(room);
+            let _ = Command::parse(&format!(r#"{{"action":"{action}","room":{room},"data":{data}}}"#));
+        }
+    }
+}
