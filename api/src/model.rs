@@ -1,6 +1,5 @@
 //! The nouns of messaging, as they stand in JSON and in the store.
 
-use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use shared::channel::Role;
 use shared::ids::{ClientMessageId, ConversationId, MessageId, Seq, TraceId, UserId};
@@ -68,7 +67,7 @@ pub struct Participant {
     /// What they are in it.
     pub role: ParticipantRole,
     /// When they came.
-    #[schema(value_type = DateTime<Utc>)]
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub joined_at: Timestamp,
 }
 
@@ -93,12 +92,12 @@ pub struct Conversation {
     /// The newest message.
     pub last_message: Option<Message>,
     /// When the newest message was sent.
-    #[schema(value_type = Option<DateTime<Utc>>)]
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     pub last_message_at: Option<Timestamp>,
     /// How many messages of others the caller has not read.
     pub unread_count: u64,
     /// When it was started.
-    #[schema(value_type = DateTime<Utc>)]
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub created_at: Timestamp,
 }
 
@@ -128,7 +127,7 @@ pub struct Message {
     #[schema(value_type = Option<uuid::Uuid>)]
     pub reply_to: Option<MessageId>,
     /// When it was committed.
-    #[schema(value_type = DateTime<Utc>)]
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub created_at: Timestamp,
 }
 
