@@ -6,6 +6,7 @@
 pub mod access;
 pub mod broker;
 pub mod channel;
+pub mod config;
 pub mod cursor;
 pub mod envelope;
 pub mod event;

@@ -1,0 +1,116 @@
+//! Keys, each pinned to the one algorithm it vouches for.
+
+use jsonwebtoken::errors::ErrorKind;
+use jsonwebtoken::{Algorithm, DecodingKey, Validation};
+use serde::Deserialize;
+
+use super::{AccessError, AccessSettings, Caller, TokenError};
+use crate::channel::Role;
+use crate::ids::UserId;
+use crate::time::Timestamp;
+
+/// Seconds by which clocks may differ.
+const LEEWAY: u64 = 5;
+/// The last second of the year 9999; nobody's token needs to live longer.
+const END_OF_TIME: f64 = 253_402_300_799.0;
+
+/// What every token must say, whoever signed it.
+#[derive(Debug, Clone)]
+pub(super) struct Rules {
+    audience: Vec<String>,
+    issuer: Vec<String>,
+}
+
+/// A key and the one algorithm it verifies.
+#[derive(Debug, Clone)]
+pub(super) struct Key {
+    algorithm: Algorithm,
+    decoding: DecodingKey,
+    validation: Validation,
+}
+
+/// The claims we read. Others are ignored; a claim given twice is refused.
+#[derive(Deserialize)]
+struct Claims {
+    sub: UserId,
+    role: Option<Role>,
+    name: Option<String>,
+    jti: Option<String>,
+    exp: f64,
+}
+
+impl Rules {
+    pub(super) fn new(settings: &AccessSettings) -> Self {
+        Self { audience: settings.jwt_audience.clone(), issuer: settings.jwt_issuer.clone() }
+    }
+
+    /// Makes a key that vouches for `algorithm` and for nothing else.
+    pub(super) fn key(&self, algorithm: Algorithm, decoding: DecodingKey) -> Key {
+        let mut validation = Validation::new(algorithm);
+        validation.leeway = LEEWAY;
+        validation.validate_nbf = true;
+        // The library checks a claim only where it is present, unless it is required.
+        let mut required = vec!["exp", "sub"];
+        validation.validate_aud = !self.audience.is_empty();
+        if !self.audience.is_empty() {
+            validation.set_audience(&self.audience);
+            required.push("aud");
+        }
+        if !self.issuer.is_empty() {
+            validation.set_issuer(&self.issuer);
+            required.push("iss");
+        }
+        validation.set_required_spec_claims(&required);
+        Key { algorithm, decoding, validation }
+    }
+
+    /// Makes the key of a PEM text. The kind of key decides the algorithm.
+    pub(super) fn pem(&self, text: &str) -> Result<Key, AccessError> {
+        // Environment files have no line breaks; `\n` is how people write them there.
+        let pem = text.replace("\\n", "\n");
+        // The library takes private keys and certificates too, and then verifies nothing with them.
+        if !["-----BEGIN PUBLIC KEY-----", "-----BEGIN RSA PUBLIC KEY-----"]
+            .iter()
+            .any(|start| pem.trim_start().starts_with(start))
+        {
+            return Err(AccessError::NotAPublicKey);
+        }
+        let bytes = pem.trim().as_bytes();
+        let (algorithm, decoding) = DecodingKey::from_rsa_pem(bytes)
+            .map(|key| (Algorithm::RS256, key))
+            .or_else(|_| DecodingKey::from_ec_pem(bytes).map(|key| (Algorithm::ES256, key)))
+            .or_else(|_| DecodingKey::from_ed_pem(bytes).map(|key| (Algorithm::EdDSA, key)))
+            .map_err(|_| AccessError::NotAPublicKey)?;
+        let length = decoding.try_get_as_bytes().map_or(0, <[u8]>::len);
+        let fits = match algorithm {
+            Algorithm::RS256 => (256..1100).contains(&length),
+            Algorithm::ES256 => length == 65,
+            _ => length == 32,
+        };
+        if fits { Ok(self.key(algorithm, decoding)) } else { Err(AccessError::NotAPublicKey) }
+    }
+}
+
+impl Key {
+    pub(super) fn algorithm(&self) -> Algorithm {
+        self.algorithm
+    }
+
+    /// Verifies a token whole. Only a token with a good signature can be [`TokenError::Expired`].
+    pub(super) fn verify(&self, token: &str) -> Result<Caller, TokenError> {
+        let verified = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation).map_err(|error| {
+            match error.kind() {
+                ErrorKind::ExpiredSignature => TokenError::Expired,
+                _ => TokenError::Invalid,
+            }
+        })?;
+        let Claims { sub, role, name, jti, exp } = verified.claims;
+        Ok(Caller {
+            user: sub,
+            role: role.unwrap_or(Role::Guest),
+            name,
+            token_id: jti,
+            expires_at: Timestamp::from_micros((exp.min(END_OF_TIME) * 1e6) as i64),
+        })
+    }
+}

@@ -1,0 +1,104 @@
+//! The one place where a token becomes a [`Caller`].
+
+use std::sync::Arc;
+
+use jsonwebtoken::crypto::aws_lc;
+use jsonwebtoken::{Algorithm, DecodingKey, decode_header};
+
+use super::jwks::{Jwks, Lookup};
+use super::keys::{Key, Rules};
+use super::{AccessError, AccessSettings, Caller, TokenError};
+
+/// Bytes of the longest token that is looked at.
+const LONGEST: usize = 8 * 1024;
+
+/// Verifies tokens with the keys of the configuration. Clones are cheap and share what was fetched.
+///
+/// The algorithm of a token must be the one its key vouches for. `exp` and `sub` are required, `nbf` is checked, `aud` and
+/// `iss` are required and checked where configured; clocks may differ by five seconds.
+#[derive(Debug, Clone)]
+pub struct Verifier {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    /// Keys of the configuration: a token's `kid` does not matter to them.
+    fixed: Vec<Key>,
+    /// Keys of an identity provider: a token must name its `kid`.
+    remote: Option<Jwks>,
+    accepts_bare_users: bool,
+}
+
+impl Verifier {
+    /// Makes a verifier that believes the keys of `settings`. Fetches nothing yet.
+    ///
+    /// # Errors
+    /// Says which setting is missing or cannot be a key.
+    pub fn new(settings: &AccessSettings) -> Result<Self, AccessError> {
+        // Should a dependency ever enable the library's other backend too, it would panic on first use without this.
+        // An error means that it was done before.
+        let _ = aws_lc::DEFAULT_PROVIDER.install_default();
+        let rules = Rules::new(settings);
+        let mut fixed = Vec::new();
+        if let Some(secret) = &settings.jwt_secret {
+            if secret.reveal().is_empty() {
+                return Err(AccessError::EmptySecret);
+            }
+            fixed.push(rules.key(Algorithm::HS256, DecodingKey::from_secret(secret.reveal().as_bytes())));
+        }
+        if let Some(pem) = &settings.jwt_public_key {
+            fixed.push(rules.pem(pem)?);
+        }
+        let remote = settings.jwks_url.as_deref().map(|url| Jwks::new(url, rules)).transpose()?;
+        if fixed.is_empty() && remote.is_none() {
+            return Err(AccessError::NoKey);
+        }
+        Ok(Self { inner: Arc::new(Inner { fixed, remote, accepts_bare_users: false }) })
+    }
+
+    /// The same keys, for a playground where a `user_id` without a token is believed to be that guest.
+    #[must_use]
+    pub fn accepting_bare_users(self) -> Self {
+        let Inner { fixed, remote, .. } = &*self.inner;
+        let inner = Inner { fixed: fixed.clone(), remote: remote.clone(), accepts_bare_users: true };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Whether a `user_id` without a token is enough: only where the secret was made up, on loopback.
+    #[must_use]
+    pub fn accepts_bare_users(&self) -> bool {
+        self.inner.accepts_bare_users
+    }
+
+    /// Says who a token's bearer is.
+    ///
+    /// Waits for nothing but the identity provider, at most three seconds, and only for a `kid` not seen before or keys
+    /// that have grown old.
+    ///
+    /// # Errors
+    /// [`TokenError::Expired`] only for a token that was good once; [`TokenError::Unavailable`] only while the identity
+    /// provider's keys are needed and cannot be had.
+    pub async fn verify(&self, token: &str) -> Result<Caller, TokenError> {
+        if token.len() > LONGEST {
+            return Err(TokenError::Invalid);
+        }
+        let header = decode_header(token).map_err(|_| TokenError::Invalid)?;
+        // RFC 7515, 4.1.11: what a token calls critical must be understood, and we understand no extension.
+        if header.crit.is_some() {
+            return Err(TokenError::Invalid);
+        }
+        for key in self.inner.fixed.iter().filter(|key| key.algorithm() == header.alg) {
+            match key.verify(token) {
+                Err(TokenError::Invalid) => {}
+                answer => return answer,
+            }
+        }
+        let (Some(remote), Some(kid)) = (&self.inner.remote, &header.kid) else { return Err(TokenError::Invalid) };
+        match remote.find(kid, header.alg).await {
+            Lookup::Found(key) => key.verify(token),
+            Lookup::Unknown => Err(TokenError::Invalid),
+            Lookup::Unavailable => Err(TokenError::Unavailable),
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! Configuration: what an operator may say, parsed once into types.
+
+mod secret;
+
+pub use secret::Secret;
