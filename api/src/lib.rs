@@ -1,4 +1,5 @@
 //! The api pod: keeps what is said, then tells the fleet.
 
+pub mod config;
 pub mod model;
 pub mod store;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{AccessError, AccessSettings, Caller, Grant, TokenError, Verifier, sign};
 use crate::channel::Role;
-use crate::config::Secret;
+use crate::config::{Address, Secret, Value as _};
 use crate::time::Timestamp;
 
 const SECRET: &str = "correct horse battery staple, twice over";
@@ -276,8 +276,8 @@ fn settings_that_make_no_key_are_refused() {
     for pem in ["", "secret", RSA, EC, ED, P384_PUBLIC, &RSA_PUBLIC[..200]] {
         assert_eq!(error(None, Some(pem)), Some(AccessError::NotAPublicKey), "{pem}");
     }
-    for url in ["", "id.example/keys", "file:///etc/passwd"] {
-        let settings = AccessSettings { jwks_url: Some(url.into()), ..settings(None, None) };
+    for url in ["file:///etc/passwd", "redis://id.example/keys", "https://"] {
+        let settings = AccessSettings { jwks_url: Address::parse(url), ..settings(None, None) };
         assert_eq!(Verifier::new(&settings).err(), Some(AccessError::NotAUrl), "{url}");
     }
 }

@@ -13,7 +13,7 @@ mod verifier;
 use serde::{Deserialize, Serialize};
 
 use crate::channel::Role;
-use crate::config::Secret;
+use crate::config::{Address, Secret};
 use crate::ids::UserId;
 use crate::time::Timestamp;
 
@@ -35,19 +35,20 @@ pub struct Caller {
     pub expires_at: Timestamp,
 }
 
-/// Who is believed. At least one of the three kinds of key must be there.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct AccessSettings {
-    /// Signs and verifies HS256 tokens.
-    pub jwt_secret: Option<Secret>,
-    /// A public key in PEM that verifies RS256, ES256 or EdDSA tokens, by its kind.
-    pub jwt_public_key: Option<String>,
-    /// Where an identity provider publishes its keys as a JSON Web Key Set.
-    pub jwks_url: Option<String>,
-    /// Tokens must name one of these as `aud`; unchecked if empty.
-    pub jwt_audience: Vec<String>,
-    /// Tokens must name one of these as `iss`; unchecked if empty.
-    pub jwt_issuer: Vec<String>,
+crate::settings! {
+    /// Who is believed. At least one kind of key must be there; without any, all roles in one process make up a secret.
+    pub struct AccessSettings("") {
+        /// Signs and verifies HS256 tokens. Give it 32 random bytes or more: `openssl rand -hex 32`.
+        pub jwt_secret: Option<Secret>,
+        /// A public key in PEM that verifies RS256, ES256 or EdDSA tokens, by its kind. Line breaks may be written `\n`.
+        pub jwt_public_key: Option<String>,
+        /// Where an identity provider publishes its keys as a JSON Web Key Set.
+        pub jwks_url: Option<Address>,
+        /// Tokens must name one of these as `aud`; not checked if there are none.
+        pub jwt_audience: Vec<String>,
+        /// Tokens must name one of these as `iss`; not checked if there are none.
+        pub jwt_issuer: Vec<String>,
+    }
 }
 
 /// Why a token was not accepted. Says nothing of the token's text.

@@ -50,7 +50,7 @@ impl Verifier {
         if let Some(pem) = &settings.jwt_public_key {
             fixed.push(rules.pem(pem)?);
         }
-        let remote = settings.jwks_url.as_deref().map(|url| Jwks::new(url, rules)).transpose()?;
+        let remote = settings.jwks_url.as_ref().map(|url| Jwks::new(url.reveal(), rules)).transpose()?;
         if fixed.is_empty() && remote.is_none() {
             return Err(AccessError::NoKey);
         }
