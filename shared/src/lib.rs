@@ -1,17 +1,21 @@
 //! The words both pods speak, and the seams both stand on.
 //!
 //! Everything here is used by the api *and* by the gateway: ids, channels, cursors, envelopes, the socket protocol,
-//! who may do what, and the broker between them. No routes and no SQL live here.
+//! who may do what, and the broker between them; and what every pod needs to live: configuration, telemetry, draining.
+//! No routes but the three of every pod, and no SQL live here.
 
 pub mod access;
 pub mod broker;
 pub mod channel;
 pub mod config;
 pub mod cursor;
+pub mod drain;
 pub mod envelope;
 pub mod event;
 pub mod history;
 pub mod ids;
+pub mod ops;
 pub mod protocol;
+pub mod telemetry;
 pub mod time;
 pub mod upstream;

@@ -1,15 +1,22 @@
 //! The settings that several roles share.
 
 use std::net::SocketAddr;
+use std::time::Duration;
+
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use super::{Address, Secret, Value, choice};
 
 crate::settings! {
-    /// Where a role listens.
-    pub struct ListenSettings("") {
+    /// Where a process listens, and how it ends.
+    pub struct PodSettings("") {
         /// The address that clients, or nginx, reach. Without one: 127.0.0.1 with port 8000 for all roles in one process,
         /// 8001 for an api, 8002 for a gateway, 8003 for a worker. `/healthz`, `/readyz` and `/metrics` are served here too.
         pub listen: Option<SocketAddr>,
+        /// How long a process that is told to stop goes on serving who is there. Keep it well below the time after which
+        /// your supervisor kills: Kubernetes waits 30 seconds.
+        pub drain_window: Duration = "20s" in Duration::ZERO..=Duration::from_secs(3_600),
     }
 }
 
@@ -19,7 +26,7 @@ crate::settings! {
         /// `pretty` to read at a terminal, `json` for machines.
         pub log_format: LogFormat = "pretty",
         /// How much: `error`, `warn`, `info`, `debug` or `trace`, for all or by module, like `info,gateway=debug`.
-        pub log_level: String = "info",
+        pub log_level: LogLevel = "info" or "RUST_LOG",
     }
 }
 
@@ -60,5 +67,32 @@ impl Value for LogFormat {
 
     fn show(&self) -> String {
         format!("{self:?}").to_lowercase()
+    }
+}
+
+/// A filter of log lines that was read without an error.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLevel(String);
+
+impl LogLevel {
+    /// The filter as `tracing-subscriber` reads it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl Value for LogLevel {
+    const FORM: &'static str = "error, warn, info, debug, trace or off, also by module, like info,gateway=debug";
+
+    fn parse(text: &str) -> Option<Self> {
+        // A word that is no level would be taken for the name of a module, and silence the rest.
+        let known = |part: &str| part.contains('=') || part.trim().parse::<LevelFilter>().is_ok();
+        let good = text.split(',').all(known) && EnvFilter::builder().parse(text).is_ok();
+        good.then(|| Self(text.to_owned()))
+    }
+
+    fn show(&self) -> String {
+        self.0.clone()
     }
 }

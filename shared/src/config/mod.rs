@@ -11,7 +11,7 @@ mod reader;
 mod secret;
 mod value;
 
-pub use common::{InternalSettings, ListenSettings, LogFormat, LogSettings, RedisSettings};
+pub use common::{InternalSettings, LogFormat, LogLevel, LogSettings, PodSettings, RedisSettings};
 pub use docs::document;
 pub use layers::{Layers, Origin};
 pub use reader::{Effective, Problem, Problems, Reader};
