@@ -126,6 +126,8 @@ pub struct Message {
     /// The message it answers.
     #[schema(value_type = Option<uuid::Uuid>)]
     pub reply_to: Option<MessageId>,
+    /// Counts its changes, from 1: whoever has two of them applies the higher one.
+    pub version: u64,
     /// When it was committed.
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub created_at: Timestamp,
@@ -169,16 +171,30 @@ pub struct MessageDraft {
     pub trace: TraceId,
 }
 
+impl ConversationDraft {
+    /// What a repeat must have in common with the first: everything the caller chose. SHA-256.
+    #[must_use]
+    pub fn body_hash(&self) -> [u8; 32] {
+        let Self { id: _, kind, subject, participants, metadata, idempotency_key: _, trace: _ } = self;
+        // Who takes part is a set: the same people in another order are the same choice.
+        let participants: std::collections::BTreeSet<_> = participants.iter().collect();
+        hash(&serde_json::json!([kind, subject, participants, metadata]))
+    }
+}
+
 impl MessageDraft {
     /// What a repeat must have in common with the first: everything the sender chose. SHA-256.
     #[must_use]
     pub fn body_hash(&self) -> [u8; 32] {
-        use sha2::Digest;
         let Self { id: _, conversation_id, message_text, message_type, client_message_id: _, reply_to, trace: _ } =
             self;
-        let chosen = serde_json::json!([conversation_id, message_text, message_type, reply_to]);
-        sha2::Sha256::digest(chosen.to_string()).into()
+        hash(&serde_json::json!([conversation_id, message_text, message_type, reply_to]))
     }
+}
+
+fn hash(chosen: &serde_json::Value) -> [u8; 32] {
+    use sha2::Digest;
+    sha2::Sha256::digest(chosen.to_string()).into()
 }
 
 /// Where a device that starts anew begins: everything it shows first, and the cursor from which events continue it.

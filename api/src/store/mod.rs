@@ -4,16 +4,31 @@
 //! conversation and in every participant's feed, and notes in the outbox what is to be announced. Two implementations,
 //! PostgreSQL and SQLite, pass one conformance suite.
 
+mod arrival;
+#[cfg(feature = "testing")]
+pub mod conformance;
+mod error;
+mod open;
+mod page;
+mod rows;
+mod rules;
+mod schema;
+mod sqlite;
+
 use async_trait::async_trait;
 use shared::access::Caller;
 use shared::channel::Channel;
 use shared::envelope::Envelope;
-use shared::ids::{ConversationId, Epoch, MessageId, Seq};
+use shared::ids::{ConversationId, Epoch, Seq};
 use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, Heads, Verdict};
 
 use crate::model::{
     Conversation, ConversationDraft, ConversationStatus, ConversationType, Message, MessageDraft, Snapshot,
 };
+
+pub use error::StoreError;
+pub use open::{migrate, new_epoch, open};
+pub use schema::MigrationSummary;
 
 /// Everything a pod keeps.
 pub trait Store: Messaging + Feeds + Outbox + Health {}
@@ -157,42 +172,50 @@ pub enum MessagePart {
     Around(Seq),
 }
 
-/// Why the store did not do it, by what the caller can do.
-#[derive(Debug, thiserror::Error)]
-pub enum StoreError {
-    /// No such conversation, or not the caller's to see.
-    #[error("conversation {0} does not exist")]
-    NoConversation(ConversationId),
-    /// The message to answer is not in the conversation.
-    #[error("message {0} is not in this conversation")]
-    NoMessage(MessageId),
-    /// The caller sees the conversation but takes no part in it.
-    #[error("you take no part in conversation {0}")]
-    NotAParticipant(ConversationId),
-    /// The conversation takes no messages.
-    #[error("conversation {0} is closed")]
-    Closed(ConversationId),
-    /// The key was used for another body.
-    #[error("the key was used for something else before")]
-    KeyReused,
-    /// The caller's role may not do this.
-    #[error("{0}")]
-    Forbidden(&'static str),
-    /// A limit would be passed.
-    #[error("at most {limit} {what}")]
-    LimitExceeded {
-        /// Of what.
-        what: &'static str,
-        /// How many.
-        limit: u64,
-    },
-    /// The database cannot be reached, is busy, or fell over. Whether a write was done is unknown: repeat it with its key.
-    #[error("the database did not answer in time")]
-    Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// The database is there but must not be used: another schema, or commits that do not last.
-    #[error("the database cannot be used: {0}")]
-    Unfit(String),
-    /// The database refused in a way that no caller can mend.
-    #[error("the database refused")]
-    Broken(#[source] Box<dyn std::error::Error + Send + Sync>),
+impl MessagePage {
+    /// The first and the last number that the page asks for, in a conversation whose newest message is `last`. Numbers have no
+    /// holes, so a page is a range of them.
+    fn range(&self, last: i64) -> (i64, i64) {
+        let limit = i64::from(self.limit);
+        match self.part {
+            MessagePart::Newest { offset } => {
+                let to = last - i64::from(offset);
+                (to - limit + 1, to)
+            }
+            MessagePart::Before(seq) => {
+                let to = rows::number(seq).min(last + 1) - 1;
+                (to - limit + 1, to)
+            }
+            MessagePart::After(seq) => {
+                let from = rows::number(seq).min(last) + 1;
+                (from, from + limit - 1)
+            }
+            MessagePart::Around(seq) => {
+                let from = rows::number(seq).min(last) - limit / 2;
+                (from, from + limit - 1)
+            }
+        }
+    }
+}
+
+/// The conversations of a snapshot.
+const SNAPSHOT_PAGE: ConversationPage =
+    ConversationPage { kind: None, status: None, after: None, offset: 0, limit: 100 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_of_messages_is_a_range_of_numbers() {
+        let range = |part| MessagePage { part, limit: 10 }.range(100);
+        assert_eq!(range(MessagePart::Newest { offset: 0 }), (91, 100));
+        assert_eq!(range(MessagePart::Newest { offset: 95 }), (-4, 5));
+        assert_eq!(range(MessagePart::Before(Seq(91))), (81, 90));
+        assert_eq!(range(MessagePart::Before(Seq(u64::MAX))), (91, 100));
+        assert_eq!(range(MessagePart::After(Seq(0))), (1, 10));
+        assert_eq!(range(MessagePart::After(Seq(u64::MAX))), (101, 110));
+        assert_eq!(range(MessagePart::Around(Seq(50))), (45, 54));
+        assert_eq!(range(MessagePart::Around(Seq(2))), (-3, 6));
+    }
 }

@@ -1,0 +1,197 @@
+-- The same tables as in migrations/postgres, in the types that SQLite has: ids are 16-byte blobs, times microseconds since
+-- 1970, JSON is text. There is no row-level security here: one process owns the file, and its where clauses decide.
+
+create table fleet_state (
+    only       integer primary key constraint fleet_state_has_one_row check (only = 1),
+    -- A random name for one life of the numbering. Another one means that numbers may have been given twice.
+    epoch      integer not null,
+    began_at   integer not null,
+    -- Counts the readings of the outbox, so that its rows are written once and not at each reading.
+    outbox_reads integer not null default 0
+) strict;
+
+insert into fleet_state (only, epoch, began_at) values (1, random(), cast(unixepoch('subsec') * 1000000 as integer));
+
+create table users (
+    id      text primary key,
+    role    text not null constraint users_role check (role in ('guest', 'staff', 'admin', 'service')),
+    name    text,
+    seen_at integer not null
+) strict, without rowid;
+
+create table conversations (
+    id              blob primary key,
+    type            text not null
+        constraint conversations_type check (type in ('guest_staff', 'staff_staff', 'guest_guest', 'direct', 'group')),
+    status          text not null default 'active'
+        constraint conversations_status check (status in ('active', 'archived', 'closed')),
+    subject         text,
+    metadata        text not null default '{}',
+    -- Both people of a `direct`, the lower id first: whoever comes second finds the first.
+    direct_pair     text constraint conversations_direct_pair unique,
+    created_by      text not null,
+    -- The number of the newest message; the next one is given under the lock of this row.
+    last_seq        integer not null default 0,
+    last_message_at integer,
+    created_at      integer not null
+) strict;
+
+create table conversation_participants (
+    conversation_id blob not null references conversations (id),
+    user_id         text not null,
+    role            text not null
+        constraint conversation_participants_role check (role in ('owner', 'participant', 'staff')),
+    joined_at       integer not null,
+    left_at         integer,
+    -- Messages up to this one are read; `unread_count` counts those of others after it.
+    last_read_seq   integer not null default 0,
+    last_read_at    integer,
+    unread_count    integer not null default 0
+        constraint conversation_participants_unread_count check (unread_count >= 0),
+    muted_until     integer,
+    primary key (conversation_id, user_id)
+) strict, without rowid;
+
+create index conversation_participants_by_user on conversation_participants (user_id, conversation_id);
+
+create table messages (
+    id                blob primary key,
+    conversation_id   blob not null references conversations (id),
+    seq               integer not null constraint messages_seq_positive check (seq > 0),
+    sender_id         text not null,
+    message_text      text not null,
+    message_type      text not null default 'text'
+        constraint messages_message_type check (message_type in ('text', 'system', 'automated')),
+    client_message_id text,
+    -- SHA-256 of what the sender first sent under the key; the text may have changed since.
+    body_hash         blob,
+    reply_to          blob references messages (id),
+    version           integer not null default 1,
+    created_at        integer not null,
+    -- A deleted message keeps its row and its number; its text is not read any more.
+    deleted_at        integer,
+    constraint messages_seq unique (conversation_id, seq),
+    constraint messages_key_has_a_hash check ((client_message_id is null) = (body_hash is null))
+) strict;
+
+create unique index messages_client_message_id on messages (conversation_id, sender_id, client_message_id)
+    where client_message_id is not null;
+create index messages_by_reply_to on messages (reply_to) where reply_to is not null;
+
+create table message_attachments (
+    id         blob primary key,
+    message_id blob not null references messages (id),
+    file_name  text not null,
+    file_type  text not null,
+    file_size  integer not null constraint message_attachments_file_size check (file_size >= 0),
+    file_url   text not null,
+    created_at integer not null
+) strict;
+
+create index message_attachments_by_message on message_attachments (message_id);
+
+-- A numbered log per channel. The row is the counter: 1, 2, 3 … without holes, because a rollback takes the number back.
+create table feeds (
+    channel text primary key,
+    seq     integer not null,
+    -- Entries up to this number are no longer kept.
+    floor   integer not null default 0 constraint feeds_floor check (floor between 0 and seq)
+) strict, without rowid;
+
+-- What happened, by reference: bodies are written when they are read, as of that day.
+create table entries (
+    channel         text not null references feeds (channel),
+    seq             integer not null,
+    kind            text not null,
+    conversation_id blob not null,
+    message_id      blob,
+    version         integer not null default 1,
+    created_at      integer not null,
+    trace           blob not null,
+    primary key (channel, seq)
+) strict, without rowid;
+
+-- What was committed and may still have to be announced: one row per transaction.
+create table outbox (
+    id            integer primary key autoincrement,
+    -- [["user:alice", 7], …]
+    heads         text not null,
+    epoch         integer not null,
+    created_at    integer not null,
+    -- When, and at which reading of fleet_state.outbox_reads, a worker first saw it.
+    first_read_at integer,
+    first_read    integer
+) strict;
+
+-- Where devices, and users as a whole (device ''), stand: everything up to there was received.
+create table acknowledgements (
+    user_id   text not null,
+    device_id text not null,
+    epoch     integer not null,
+    role      text not null,
+    user_seq  integer not null,
+    role_seq  integer not null,
+    all_seq   integer not null,
+    moved_at  integer not null,
+    primary key (user_id, device_id)
+) strict, without rowid;
+
+-- The caller's key makes the same thing once.
+create table idempotency_keys (
+    caller     text not null,
+    kind       text not null,
+    key        text not null,
+    body_hash  blob not null,
+    result_id  blob not null,
+    created_at integer not null,
+    primary key (caller, kind, key)
+) strict, without rowid;
+
+-- Guards against hands at the console: a number that was given stays given.
+create trigger messages_stay before delete on messages begin
+    select raise(abort, 'messages are not deleted: set deleted_at');
+end;
+create trigger messages_keep_their_place before update of id, conversation_id, seq, sender_id on messages begin
+    select raise(abort, 'a message keeps its conversation, number and sender');
+end;
+create trigger feeds_stay before delete on feeds begin
+    select raise(abort, 'a feed is not deleted: its numbers would be given again');
+end;
+
+-- What the pods read: the columns of a noun, and the same as JSON where it is nested in another.
+create view message_rows as
+select
+    id, seq, conversation_id, sender_id,
+    case when deleted_at is null then message_text else '' end as message_text,
+    message_type, client_message_id, reply_to, version, created_at,
+    json_object(
+        'id', lower(hex(id)), 'seq', seq, 'conversation_id', lower(hex(conversation_id)), 'sender_id', sender_id,
+        'message_text', case when deleted_at is null then message_text else '' end, 'message_type', message_type,
+        'client_message_id', client_message_id, 'reply_to', case when reply_to is not null then lower(hex(reply_to)) end,
+        'version', version, 'created_at', created_at
+    ) as json
+from messages;
+
+create view conversation_rows as
+with shown as (
+    select
+        c.*,
+        coalesce(c.last_message_at, c.created_at) as active_at,
+        (
+            select json_group_array(
+                json_object('user_id', p.user_id, 'role', p.role, 'joined_at', p.joined_at) order by p.joined_at, p.user_id
+            )
+            from conversation_participants p
+            where p.conversation_id = c.id and p.left_at is null
+        ) as participants,
+        (select m.json from message_rows m where m.conversation_id = c.id and m.seq = c.last_seq) as last_message
+    from conversations c
+)
+select
+    *,
+    json_object(
+        'id', lower(hex(id)), 'type', type, 'status', status, 'subject', subject, 'metadata', json(metadata),
+        'participants', json(participants), 'last_message', json(last_message), 'last_message_at', last_message_at,
+        'created_at', created_at
+    ) as json
+from shown;

@@ -1,0 +1,48 @@
+//! The owner's way into a database behind the store's back, for tests.
+
+use sqlx::AssertSqlSafe;
+
+use crate::store::StoreError;
+use crate::store::open::Place;
+
+/// An own way into the database.
+#[derive(Debug, Clone)]
+pub(super) enum Console {
+    Sqlite(sqlx::SqlitePool),
+}
+
+impl Console {
+    pub(super) async fn open(place: Place) -> Result<Self, StoreError> {
+        match place {
+            Place::Sqlite(path) => {
+                let options = crate::store::sqlite::options(&path);
+                Ok(Self::Sqlite(sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect_with(options).await?))
+            }
+        }
+    }
+
+    pub(super) async fn execute(&self, sql: &str) -> Result<(), StoreError> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        match self {
+            Self::Sqlite(pool) => sqlx::query(sql).execute(pool).await.map(drop)?,
+        }
+        Ok(())
+    }
+
+    pub(super) async fn number(&self, sql: &str) -> Result<i64, StoreError> {
+        let sql = AssertSqlSafe(sql.to_owned());
+        Ok(match self {
+            Self::Sqlite(pool) => sqlx::query_scalar(sql).fetch_one(pool).await?,
+        })
+    }
+
+    /// Makes every row of the outbox eleven seconds older.
+    pub(super) async fn age_outbox(&self) -> Result<(), StoreError> {
+        self.execute(match self {
+            Self::Sqlite(_) => {
+                "update outbox set created_at = created_at - 11000000, first_read_at = first_read_at - 11000000"
+            }
+        })
+        .await
+    }
+}

@@ -1,0 +1,216 @@
+//! What every store promises, as tests that each implementation runs.
+//!
+//! One function per promise, with its words. [`store_conformance!`](crate::store_conformance) gives an implementation the whole
+//! suite; each test gets a database of its own.
+
+mod console;
+pub mod feeds;
+pub mod messaging;
+pub mod outbox;
+pub mod positions;
+
+use std::sync::Arc;
+
+use shared::access::Caller;
+use shared::channel::{Channel, Role};
+use shared::envelope::{Content, Entry, Envelope};
+use shared::ids::{ClientMessageId, ConversationId, Epoch, MessageId, Seq, TraceId, UserId};
+use shared::time::Timestamp;
+use shared::upstream::{Differences, DifferencesAfter, Page};
+
+use self::console::Console;
+use super::{Kept, Store, open};
+use crate::model::{Conversation, ConversationDraft, ConversationType, Message, MessageDraft, MessageType};
+
+/// Defines one test per promise of the store; `$bed` is an expression that makes a [`Bed`] in a fresh database.
+#[macro_export]
+macro_rules! store_conformance {
+    ($bed:expr) => {
+        $crate::store_conformance! { @tests $bed;
+            messaging: numbers_have_no_holes, a_repeat_by_key_answers_the_first_message,
+                a_repeat_succeeds_after_closing_and_leaving, twenty_racing_repeats_make_one_message,
+                another_body_under_the_key_is_refused, fifty_concurrent_senders_get_dense_numbers_in_commit_order,
+                what_a_write_returned_every_later_read_sees, a_direct_conversation_is_made_once_however_many_race,
+                a_conversation_is_made_once_per_key, people_outside_a_conversation_see_nothing,
+                staff_see_every_conversation_and_send_where_they_take_part, a_closed_conversation_takes_no_messages,
+                a_reply_stays_in_its_conversation, roles_limit_what_may_be_started_and_sent,
+                a_conversation_has_at_most_250_participants, unread_counts_equal_the_recount,
+                pages_of_messages_are_oldest_first, conversations_are_listed_the_last_active_first,
+                a_refused_write_leaves_no_hole, what_was_numbered_is_not_deleted, a_snapshot_is_from_one_moment;
+            feeds: every_participant_is_told_of_a_new_conversation, differences_are_contiguous_and_bounded_by_bytes,
+                an_entry_reads_as_it_was_announced, entries_are_rendered_as_of_today,
+                a_foreign_epoch_asks_to_resync, a_number_beyond_the_head_asks_to_resync,
+                a_number_below_the_floor_asks_to_resync, heads_come_in_the_order_asked;
+            positions: a_person_never_seen_starts_at_the_oldest_entry, a_device_starts_where_it_acknowledged,
+                a_device_never_seen_starts_where_the_user_acknowledged, a_device_keeps_the_start_it_was_given,
+                since_now_starts_at_the_heads, a_given_cursor_is_continued_however_much_waits,
+                too_much_waiting_asks_to_resync, a_cursor_that_cannot_be_continued_is_refused,
+                a_new_epoch_refuses_old_cursors, acknowledgements_only_move_forwards,
+                an_acknowledgement_beyond_the_head_counts_to_the_head, a_filtered_door_does_not_speak_for_the_user,
+                a_thousand_arrivals_are_answered_in_order;
+            outbox: one_worker_at_a_time_has_the_turn, the_outbox_names_the_heads_of_what_was_written,
+                outbox_rows_go_after_ten_seconds_and_twenty_reads, the_age_of_the_outbox_is_that_of_its_oldest_row,
+                another_schema_is_not_used;
+        }
+    };
+    (@tests $bed:expr; $($module:ident: $($name:ident),+;)+) => {
+        $($(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let bed: $crate::store::conformance::Bed = $bed.await;
+                $crate::store::conformance::$module::$name(&bed).await;
+            }
+        )+)+
+    };
+}
+
+/// A store in a database of its own.
+pub struct Bed {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// Where it is.
+    pub url: String,
+    console: Console,
+}
+
+impl Bed {
+    /// Brings the empty database at `url` to this build's schema and opens it.
+    ///
+    /// # Panics
+    ///
+    /// When it cannot, as everything here does.
+    pub async fn new(url: String) -> Self {
+        super::migrate(&url).await.expect("an empty database takes the schema");
+        let store = super::open(&url, 16).expect("the URL names a database");
+        store.check().await.expect("a fresh database is fit");
+        let console = Console::open(open::place(&url).expect("the URL names a database"))
+            .await
+            .expect("the owner may look inside");
+        Self { store, url, console }
+    }
+
+    /// Changes the database behind the store's back.
+    pub async fn execute(&self, sql: &str) {
+        self.try_execute(sql).await.expect("the statement is right");
+    }
+
+    /// Tries to change the database behind the store's back.
+    ///
+    /// # Errors
+    ///
+    /// When the database refuses.
+    pub async fn try_execute(&self, sql: &str) -> Result<(), super::StoreError> {
+        self.console.execute(sql).await
+    }
+
+    /// Asks the database for a number behind the store's back.
+    pub async fn number(&self, sql: &str) -> i64 {
+        self.console.number(sql).await.expect("the question is right")
+    }
+
+    /// Makes every row of the outbox eleven seconds older.
+    pub async fn age_outbox(&self) {
+        self.console.age_outbox().await.expect("time can be turned");
+    }
+
+    /// Starts a group of `owner` and `others`.
+    pub async fn group(&self, owner: &Caller, others: &[&str]) -> Conversation {
+        let draft = conversation_draft(ConversationType::Group, others);
+        self.store.create_conversation(owner, &draft).await.expect("anybody may start a group").value
+    }
+
+    /// Sends a text.
+    pub async fn send(&self, sender: &Caller, conversation: &Conversation, text: &str) -> Kept<Message> {
+        let draft = message_draft(conversation.id, text, None);
+        self.store.append(sender, &draft).await.expect("a participant may send")
+    }
+
+    /// Today's epoch.
+    pub async fn epoch(&self) -> Epoch {
+        self.store.epoch().await.expect("there is an epoch")
+    }
+
+    /// The head of one feed.
+    pub async fn head(&self, channel: &Channel) -> Seq {
+        self.store.heads(std::slice::from_ref(channel)).await.expect("heads can be asked").heads[0].1
+    }
+
+    /// What came in one feed after a number, in one page of so many bytes.
+    pub async fn page(&self, channel: &Channel, after: u64, page_bytes: usize) -> Page {
+        let asked =
+            DifferencesAfter { epoch: self.epoch().await, after: vec![(channel.clone(), Seq(after))], page_bytes };
+        match self.store.differences(&asked).await.expect("differences can be asked") {
+            Differences::Page(page) => page,
+            Differences::Resync { .. } => panic!("{channel} cannot be continued from {after}"),
+        }
+    }
+}
+
+/// Someone with a token.
+#[must_use]
+pub fn person(name: &str, role: Role) -> Caller {
+    let expires_at = Timestamp::from_micros(i64::MAX);
+    Caller { user: user(name), role, name: None, token_id: None, expires_at }
+}
+
+/// A guest with a token.
+#[must_use]
+pub fn guest(name: &str) -> Caller {
+    person(name, Role::Guest)
+}
+
+/// A user's id.
+#[must_use]
+pub fn user(name: &str) -> UserId {
+    name.parse().expect("test names are ids")
+}
+
+/// A user's own feed.
+#[must_use]
+pub fn feed_of(name: &str) -> Channel {
+    Channel::User(user(name))
+}
+
+/// A conversation to be started with `others`.
+#[must_use]
+pub fn conversation_draft(kind: ConversationType, others: &[&str]) -> ConversationDraft {
+    ConversationDraft {
+        id: ConversationId::new(),
+        kind,
+        subject: Some("a subject".to_owned()),
+        participants: others.iter().map(|name| user(name)).collect(),
+        metadata: serde_json::Map::from_iter([("booking".to_owned(), 7.into())]),
+        idempotency_key: None,
+        trace: TraceId::random(),
+    }
+}
+
+/// A message to be sent.
+#[must_use]
+pub fn message_draft(conversation_id: ConversationId, text: &str, key: Option<&str>) -> MessageDraft {
+    MessageDraft {
+        id: MessageId::new(),
+        conversation_id,
+        message_text: text.to_owned(),
+        message_type: MessageType::Text,
+        client_message_id: key.map(|key| key.parse::<ClientMessageId>().expect("test keys are keys")),
+        reply_to: None,
+        trace: TraceId::random(),
+    }
+}
+
+/// The entry that an envelope of the store carries.
+#[must_use]
+pub fn entry(envelope: &Envelope) -> &Entry {
+    match &envelope.content {
+        Content::Entry(entry) => entry,
+        other => panic!("the store announces entries, not {other:?}"),
+    }
+}
+
+/// The event of an entry, with its unread tail left out.
+#[must_use]
+pub fn event(envelope: &Envelope) -> serde_json::Value {
+    let text = [entry(envelope).body.as_bytes().as_ref(), b"}}"].concat();
+    serde_json::from_slice(&text).expect("a body becomes JSON once closed")
+}

@@ -1,0 +1,117 @@
+//! Why the store did not do it, cut by what the caller can do.
+//!
+//! The routes turn these into problem JSON and the gateway's answers into error frames. What a driver says is kept as the
+//! source, for the log; the text is for outsiders.
+
+use shared::ids::{ConversationId, MessageId};
+
+/// The source of an error, for the log.
+type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// Why the store did not do it, by what the caller can do.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// No such conversation, or not the caller's to see.
+    #[error("conversation {0} does not exist")]
+    NoConversation(ConversationId),
+    /// The message to answer is not in the conversation.
+    #[error("message {0} is not in this conversation")]
+    NoMessage(MessageId),
+    /// The caller sees the conversation but takes no part in it.
+    #[error("you take no part in conversation {0}")]
+    NotAParticipant(ConversationId),
+    /// The conversation takes no messages.
+    #[error("conversation {0} is closed")]
+    Closed(ConversationId),
+    /// The key was used for another body.
+    #[error("the key was used for something else before")]
+    KeyReused,
+    /// The caller's role may not do this.
+    #[error("{0}")]
+    Forbidden(&'static str),
+    /// A limit would be passed.
+    #[error("at most {limit} {what}")]
+    LimitExceeded {
+        /// Of what.
+        what: &'static str,
+        /// How many.
+        limit: u64,
+    },
+    /// The database cannot be reached, is busy, or fell over. Whether a write was done is unknown: repeat it with its key.
+    #[error("the database did not answer in time")]
+    Unavailable(#[source] Source),
+    /// The database is there but must not be used: another schema, or commits that do not last.
+    #[error("the database cannot be used: {0}")]
+    Unfit(String),
+    /// The database refused in a way that no caller can mend.
+    #[error("the database refused")]
+    Broken(#[source] Source),
+}
+
+/// What to do about a schema that is not this build's.
+pub(super) const MIGRATE: &str = "run `carillon migrate` of the same version as this pod";
+
+impl StoreError {
+    /// An error for what is kept but cannot be understood.
+    pub(super) fn broken(source: impl Into<Source>) -> Self {
+        Self::Broken(source.into())
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        let refused = match &error {
+            sqlx::Error::Database(refused) => refused,
+            sqlx::Error::Io(_)
+            | sqlx::Error::Tls(_)
+            | sqlx::Error::Protocol(_)
+            | sqlx::Error::PoolTimedOut
+            | sqlx::Error::PoolClosed
+            | sqlx::Error::WorkerCrashed
+            | sqlx::Error::BeginFailed => return Self::Unavailable(error.into()),
+            _ => return Self::Broken(error.into()),
+        };
+        let code = refused.code().unwrap_or_default();
+        if is_passing(&code) {
+            return Self::Unavailable(error.into());
+        }
+        if is_of_another_schema(&code, refused.message()) {
+            return Self::Unfit(format!("{}; {MIGRATE}", refused.message()));
+        }
+        Self::Broken(error.into())
+    }
+}
+
+/// Whether trying again later may help: locks, deadlocks, timeouts, restarts, a standby, a full disk. SQLite's codes are
+/// plain numbers, the low byte of which names the kind.
+fn is_passing(code: &str) -> bool {
+    match code.parse::<u32>() {
+        Ok(number) if code.len() < 5 => matches!(number & 0xff, 5 | 6 | 10 | 13),
+        _ => {
+            matches!(code, "55P03" | "57014" | "40001" | "40P01" | "25P03" | "25006" | "55000")
+                || ["57P", "08", "53"].iter().any(|class| code.starts_with(class))
+        }
+    }
+}
+
+/// Whether a table, column, function, role or right is missing that this build relies on.
+fn is_of_another_schema(code: &str, message: &str) -> bool {
+    matches!(code, "42P01" | "42883" | "42703" | "42501" | "42704" | "22023")
+        || message.contains("no such table")
+        || message.contains("no such column")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locks_restarts_and_timeouts_pass() {
+        for code in ["55P03", "57014", "57P01", "57P03", "08006", "40001", "40P01", "53300", "5", "517", "6"] {
+            assert!(is_passing(code), "{code}");
+        }
+        for code in ["23505", "42P01", "1", "2067", "19", ""] {
+            assert!(!is_passing(code), "{code}");
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! Pages of differences: rows of entries become envelopes, until the page is full.
+//!
+//! Both stores read rows in the order asked, a few more than a page may hold; here they are rendered as of today, counted in
+//! bytes, and checked to be contiguous.
+
+use shared::channel::Channel;
+use shared::envelope::Envelope;
+use shared::ids::{Epoch, Seq, TraceId};
+use shared::time::Timestamp;
+use shared::upstream::{Differences, DifferencesAfter, Page, Reach};
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::StoreError;
+use super::rows::{ConversationRow, MessageRow, Said, epoch, seq, unread};
+use crate::model::{Conversation, Message};
+use crate::render;
+
+/// The smallest number of bytes that a rendered entry has: bounds how many rows a page needs.
+const SMALLEST_BODY: usize = 200;
+
+/// How many entries to read at most for a page of so many bytes.
+pub(super) fn most_entries(page_bytes: usize) -> i64 {
+    i64::try_from(page_bytes / SMALLEST_BODY + 1).unwrap_or(i64::MAX)
+}
+
+/// Where a feed stands.
+#[derive(Debug, Clone, Copy, sqlx::FromRow)]
+pub(super) struct FeedRow {
+    /// Its highest number.
+    pub(super) head: i64,
+    /// The highest number that is no longer kept.
+    pub(super) floor: i64,
+}
+
+/// An entry with what it refers to.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct EntryRow {
+    /// Which of the asked feeds, from 0.
+    pub(super) ordinal: i64,
+    pub(super) seq: i64,
+    kind: String,
+    created_at: i64,
+    trace: Uuid,
+    unread: Option<i64>,
+    message: Option<Json<MessageRow>>,
+    conversation: Option<Json<ConversationRow>>,
+}
+
+impl EntryRow {
+    fn envelope(self, epoch: Epoch, channel: Channel, head: Seq) -> Result<Envelope, StoreError> {
+        let body = match (self.kind.as_str(), self.message, self.conversation) {
+            (render::NEW_MESSAGE, Some(Json(message)), _) => render::new_message(&Message::try_from(message)?),
+            (render::CONVERSATION_CREATED, _, Some(Json(conversation))) => {
+                render::conversation_created(&Conversation::try_from(conversation)?)
+            }
+            (kind, ..) => {
+                let found = format!("entry {} of {channel} has the kind {kind} and nothing to say", self.seq);
+                return Err(StoreError::broken(found));
+            }
+        };
+        let (committed_at, trace) = (Timestamp::from_micros(self.created_at), TraceId(self.trace.as_u128()));
+        // The count is today's, so it is as new as the head read beside it.
+        Ok(Said { epoch, committed_at, trace, body: &body }.envelope(channel, seq(self.seq), unread(self.unread, head)))
+    }
+}
+
+/// Makes the answer from the feeds asked, in the order asked, and the entries that follow, in the same order.
+pub(super) fn differences(
+    asked: &DifferencesAfter,
+    today: i64,
+    feeds: &[FeedRow],
+    entries: Vec<EntryRow>,
+) -> Result<Differences, StoreError> {
+    let today = epoch(today);
+    let continues = |(after, feed): (&(_, Seq), &FeedRow)| seq(feed.floor) <= after.1 && after.1 <= seq(feed.head);
+    if asked.epoch != today || !asked.after.iter().zip(feeds).all(continues) {
+        return Ok(Differences::Resync { epoch: today });
+    }
+    let mut reaches: Vec<Reach> = (asked.after.iter().zip(feeds))
+        .map(|((channel, after), feed)| Reach { channel: channel.clone(), position: *after, head: seq(feed.head) })
+        .collect();
+    let mut page = Vec::with_capacity(entries.len());
+    let mut bytes = 0;
+    for row in entries {
+        if bytes > asked.page_bytes {
+            break;
+        }
+        let reach = usize::try_from(row.ordinal).ok().and_then(|ordinal| reaches.get_mut(ordinal));
+        let reach = reach.ok_or_else(|| StoreError::broken("an entry of a feed that was not asked"))?;
+        if seq(row.seq) != reach.position.next() {
+            let hole = format!("feed {} has a hole between {} and {}", reach.channel, reach.position, row.seq);
+            return Err(StoreError::broken(hole));
+        }
+        reach.position = seq(row.seq);
+        let envelope = row.envelope(today, reach.channel.clone(), reach.head)?;
+        bytes += envelope.body().len();
+        page.push(envelope);
+    }
+    Ok(Differences::Page(Page { epoch: today, feeds: reaches, entries: page }))
+}

@@ -1,0 +1,187 @@
+//! Rows as both databases answer them, and how they become the nouns of [`crate::model`].
+//!
+//! Both stores select the same columns under the same names: ids as UUIDs, times as microseconds since 1970, numbers as
+//! signed integers, and what is nested as JSON. What does not parse was never written by us, so it is
+//! [`StoreError::Broken`].
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use shared::channel::Channel;
+use shared::cursor::Positions;
+use shared::envelope::{Content, Entry, Envelope};
+use shared::event::{DurableBody, Topic, Unread};
+use shared::ids::{ConversationId, Epoch, MessageId, Seq, TraceId};
+use shared::time::Timestamp;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::StoreError;
+use crate::model::{Conversation, Message, Participant};
+
+/// A message.
+#[derive(Debug, Clone, Deserialize, sqlx::FromRow)]
+pub(super) struct MessageRow {
+    id: Uuid,
+    seq: i64,
+    conversation_id: Uuid,
+    sender_id: String,
+    message_text: String,
+    message_type: String,
+    client_message_id: Option<String>,
+    reply_to: Option<Uuid>,
+    version: i64,
+    created_at: i64,
+}
+
+/// A participant, nested in a conversation.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ParticipantRow {
+    user_id: String,
+    role: String,
+    joined_at: i64,
+}
+
+/// A conversation as one person sees it.
+#[derive(Debug, Clone, Deserialize, sqlx::FromRow)]
+pub(super) struct ConversationRow {
+    id: Uuid,
+    #[sqlx(rename = "type")]
+    #[serde(rename = "type")]
+    kind: String,
+    status: String,
+    subject: Option<String>,
+    metadata: Json<serde_json::Map<String, serde_json::Value>>,
+    participants: Json<Vec<ParticipantRow>>,
+    last_message: Option<Json<MessageRow>>,
+    last_message_at: Option<i64>,
+    /// The reader's own; 0 where nobody in particular reads.
+    #[serde(default)]
+    unread_count: i64,
+    created_at: i64,
+}
+
+impl TryFrom<MessageRow> for Message {
+    type Error = StoreError;
+
+    fn try_from(row: MessageRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: MessageId(row.id),
+            seq: seq(row.seq),
+            conversation_id: ConversationId(row.conversation_id),
+            sender_id: row.sender_id.parse().map_err(StoreError::broken)?,
+            message_text: row.message_text,
+            message_type: word(row.message_type)?,
+            client_message_id: row.client_message_id.map(|key| key.parse()).transpose().map_err(StoreError::broken)?,
+            reply_to: row.reply_to.map(MessageId),
+            version: row.version.unsigned_abs(),
+            created_at: Timestamp::from_micros(row.created_at),
+        })
+    }
+}
+
+impl TryFrom<ParticipantRow> for Participant {
+    type Error = StoreError;
+
+    fn try_from(row: ParticipantRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            user_id: row.user_id.parse().map_err(StoreError::broken)?,
+            role: word(row.role)?,
+            joined_at: Timestamp::from_micros(row.joined_at),
+        })
+    }
+}
+
+impl TryFrom<ConversationRow> for Conversation {
+    type Error = StoreError;
+
+    fn try_from(row: ConversationRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: ConversationId(row.id),
+            kind: word(row.kind)?,
+            status: word(row.status)?,
+            subject: row.subject,
+            metadata: row.metadata.0,
+            participants: row.participants.0.into_iter().map(Participant::try_from).collect::<Result<_, _>>()?,
+            last_message: row.last_message.map(|Json(message)| message.try_into()).transpose()?,
+            last_message_at: row.last_message_at.map(Timestamp::from_micros),
+            unread_count: row.unread_count.unsigned_abs(),
+            created_at: Timestamp::from_micros(row.created_at),
+        })
+    }
+}
+
+/// A feed that a write entered: its new head, and the count of its owner where the write changed one.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct EnteredRow {
+    pub(super) channel: String,
+    pub(super) seq: i64,
+    pub(super) unread: Option<i64>,
+}
+
+impl EnteredRow {
+    /// The entry as it is announced.
+    pub(super) fn envelope(self, said: &Said<'_>) -> Result<Envelope, StoreError> {
+        Ok(said.envelope(parse_channel(&self.channel)?, seq(self.seq), unread(self.unread, seq(self.seq))))
+    }
+}
+
+/// What all entries of one write have in common.
+pub(super) struct Said<'a> {
+    pub(super) epoch: Epoch,
+    pub(super) committed_at: Timestamp,
+    pub(super) trace: TraceId,
+    pub(super) body: &'a DurableBody,
+}
+
+impl Said<'_> {
+    /// One entry of one feed.
+    pub(super) fn envelope(&self, channel: Channel, seq: Seq, unread: Option<Unread>) -> Envelope {
+        // Every entry kept so far is about conversations.
+        let entry = Entry { epoch: self.epoch, seq, topic: Topic::Messaging, unread, body: self.body.clone() };
+        let (committed_at, trace) = (self.committed_at, self.trace);
+        Envelope { channel, committed_at, trace, content: Content::Entry(entry) }
+    }
+}
+
+/// A count and the position at which it was taken.
+pub(super) fn unread(count: Option<i64>, version: Seq) -> Option<Unread> {
+    count.map(|count| Unread { count: count.unsigned_abs(), version })
+}
+
+/// A number as the databases keep it. It is never negative: the columns are checked.
+pub(super) fn seq(number: i64) -> Seq {
+    Seq(number.unsigned_abs())
+}
+
+/// A number as the databases keep it. Cursors hold none beyond `i64::MAX`, and no counter gets there.
+pub(super) fn number(seq: Seq) -> i64 {
+    i64::try_from(seq.0).unwrap_or(i64::MAX)
+}
+
+/// An epoch as the databases keep it: the same 64 bits.
+pub(super) fn epoch(bits: i64) -> Epoch {
+    Epoch(bits.cast_unsigned())
+}
+
+/// The three positions of a person.
+pub(super) fn positions(user: i64, role: i64, all: i64) -> Positions {
+    Positions { user: seq(user), role: seq(role), all: seq(all) }
+}
+
+/// A channel that a row names.
+pub(super) fn parse_channel(text: &str) -> Result<Channel, StoreError> {
+    text.parse().map_err(StoreError::broken)
+}
+
+/// A word of one of the registries, as JSON and the databases spell it.
+pub(super) fn word<T: DeserializeOwned>(text: String) -> Result<T, StoreError> {
+    serde_json::from_value(text.into()).map_err(StoreError::broken)
+}
+
+/// The spelling of a word of one of the registries.
+pub(super) fn spelling(word: impl serde::Serialize) -> String {
+    match serde_json::to_value(word) {
+        Ok(serde_json::Value::String(text)) => text,
+        _ => unreachable!("the registries are enums of unit variants"),
+    }
+}

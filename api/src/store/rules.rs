@@ -1,0 +1,67 @@
+//! What may be asked of the store at all, before it looks at what it keeps.
+//!
+//! Both stores ask here first, so that a refusal reads the same whatever the database.
+
+use std::collections::BTreeSet;
+
+use shared::access::Caller;
+use shared::ids::UserId;
+
+use super::StoreError;
+use crate::model::{ConversationDraft, ConversationType, MessageDraft, MessageType, ParticipantRole, may_create};
+
+/// People in one conversation, whoever starts it included. A larger audience is a room.
+const MOST_PARTICIPANTS: u64 = 250;
+
+/// The kind under which a conversation's idempotency key is kept.
+pub(super) const CONVERSATION_KEY: &str = "conversation";
+
+/// Who is to be in a new conversation, the caller first.
+pub(super) struct Cast {
+    /// Everyone else, in order, each once.
+    pub(super) others: Vec<UserId>,
+    /// What stands for the pair, if the conversation is the only one of its two people.
+    pub(super) direct_pair: Option<String>,
+}
+
+/// Whether `caller` may start such a conversation, and with whom.
+pub(super) fn cast(caller: &Caller, draft: &ConversationDraft) -> Result<Cast, StoreError> {
+    if !may_create(caller.role, draft.kind) {
+        return Err(StoreError::Forbidden("only staff and services may start a conversation of this type"));
+    }
+    let others: BTreeSet<_> = draft.participants.iter().filter(|user| **user != caller.user).cloned().collect();
+    if others.len() as u64 + 1 > MOST_PARTICIPANTS {
+        return Err(StoreError::LimitExceeded { what: "participants in a conversation", limit: MOST_PARTICIPANTS });
+    }
+    let others: Vec<UserId> = others.into_iter().collect();
+    let direct_pair = match (draft.kind, others.as_slice()) {
+        (ConversationType::Direct, [other]) => {
+            let (low, high) = if caller.user < *other { (&caller.user, other) } else { (other, &caller.user) };
+            // No id contains a space.
+            Some(format!("{low} {high}"))
+        }
+        (ConversationType::Direct, _) => {
+            return Err(StoreError::Forbidden("a direct conversation has exactly two people"));
+        }
+        _ => None,
+    };
+    Ok(Cast { others, direct_pair })
+}
+
+/// Whether `caller` may send a message of such a type anywhere.
+pub(super) fn may_send(caller: &Caller, draft: &MessageDraft) -> Result<(), StoreError> {
+    match draft.message_type {
+        MessageType::System | MessageType::Automated if !caller.role.is_trusted() => {
+            Err(StoreError::Forbidden("only staff and services may send messages of this type"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// What someone who joins a conversation is in it, by the role they were last seen with.
+pub(super) fn participant_role(known_as: Option<&str>) -> ParticipantRole {
+    match known_as {
+        Some("staff" | "admin") => ParticipantRole::Staff,
+        _ => ParticipantRole::Participant,
+    }
+}

@@ -1,0 +1,176 @@
+//! Feeds and positions in SQLite.
+//!
+//! Everything here is asked by the fleet itself, for people whose tokens were checked before. Each answer is read from one
+//! moment.
+
+use async_trait::async_trait;
+use shared::access::Caller;
+use shared::channel::Channel;
+use shared::cursor::{Feed, channel_of};
+use shared::ids::ConversationId;
+use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, Heads, Verdict};
+use sqlx::SqliteConnection;
+
+use super::{SqliteStore, messaging, now, today, writing};
+use crate::store::arrival::{self, PositionRow, StandingRow};
+use crate::store::page::{self, EntryRow, FeedRow};
+use crate::store::rows::{epoch, number, seq};
+use crate::store::{Feeds, StoreError};
+
+#[async_trait]
+impl Feeds for SqliteStore {
+    async fn heads(&self, channels: &[Channel]) -> Result<Heads, StoreError> {
+        let mut transaction = self.read().await?;
+        let epoch = epoch(today(&mut transaction).await?);
+        let mut heads = Vec::with_capacity(channels.len());
+        for channel in channels {
+            heads.push((channel.clone(), seq(feed(&mut transaction, channel).await?.head)));
+        }
+        Ok(Heads { epoch, heads })
+    }
+
+    async fn differences(&self, after: &DifferencesAfter) -> Result<Differences, StoreError> {
+        let mut transaction = self.read().await?;
+        let today = today(&mut transaction).await?;
+        let mut feeds = Vec::with_capacity(after.after.len());
+        let mut entries = Vec::new();
+        let most = page::most_entries(after.page_bytes);
+        for (ordinal, (channel, from)) in (0_i64..).zip(&after.after) {
+            feeds.push(feed(&mut transaction, channel).await?);
+            let left = most - i64::try_from(entries.len()).unwrap_or(most);
+            if left > 0 {
+                entries.extend(entries_after(&mut transaction, ordinal, channel, number(*from), left).await?);
+            }
+        }
+        page::differences(after, today, &feeds, entries)
+    }
+
+    async fn arrive(&self, arrivals: &[Arrival]) -> Result<Vec<Verdict>, StoreError> {
+        let mut transaction = self.write().await?;
+        let mut standings = Vec::with_capacity(arrivals.len());
+        for arrival in arrivals {
+            standings.push(standing(&mut transaction, arrival).await?);
+        }
+        let verdicts: Vec<_> = arrivals.iter().zip(&standings).map(|pair| arrival::judge(pair.0, pair.1)).collect();
+        let traces = arrival::traces(arrivals, &standings, &verdicts);
+        advance(&mut transaction, &traces.starts).await?;
+        advance(&mut transaction, &traces.firsts).await?;
+        writing::note_users(&mut transaction, &traces.users).await?;
+        transaction.commit().await?;
+        Ok(verdicts)
+    }
+
+    async fn participates(&self, caller: &Caller, conversation: ConversationId) -> Result<bool, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        Ok(messaging::last_seq_if_seen(&mut connection, caller, conversation).await?.is_some())
+    }
+
+    async fn acknowledge(&self, acknowledgements: &[Acknowledgement]) -> Result<(), StoreError> {
+        let mut transaction = self.write().await?;
+        advance(&mut transaction, &arrival::acknowledged(acknowledgements)).await?;
+        transaction.commit().await?;
+        Ok(())
+    }
+}
+
+async fn feed(connection: &mut SqliteConnection, channel: &Channel) -> Result<FeedRow, StoreError> {
+    let found = sqlx::query_as("select seq as head, floor from feeds where channel = $1")
+        .bind(channel.to_string())
+        .fetch_optional(connection)
+        .await?;
+    Ok(found.unwrap_or(FeedRow { head: 0, floor: 0 }))
+}
+
+/// At most so many entries after a number. An entry counts its owner's unread messages as of today.
+async fn entries_after(
+    connection: &mut SqliteConnection,
+    ordinal: i64,
+    channel: &Channel,
+    after: i64,
+    most: i64,
+) -> Result<Vec<EntryRow>, StoreError> {
+    let owner = match channel {
+        Channel::User(user) => Some(user.as_str()),
+        _ => None,
+    };
+    let rows = sqlx::query_as(
+        "select $1 as ordinal, e.seq, e.kind, e.created_at, e.trace,
+             case when e.message_id is not null then p.unread_count end as unread,
+             m.json as message, case when e.message_id is null then c.json end as conversation
+         from entries e
+         left join message_rows m on m.id = e.message_id
+         left join conversation_rows c on c.id = e.conversation_id and e.message_id is null
+         left join conversation_participants p on p.conversation_id = e.conversation_id and p.user_id = $4
+         where e.channel = $2 and e.seq > $3 order by e.seq limit $5",
+    )
+    .bind(ordinal)
+    .bind(channel.to_string())
+    .bind(after)
+    .bind(owner)
+    .bind(most)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows)
+}
+
+/// What is known about one arrival.
+async fn standing(connection: &mut SqliteConnection, arrival: &Arrival) -> Result<StandingRow, StoreError> {
+    let (user, role) = (&arrival.caller.user, arrival.caller.role);
+    let channel = |feed| channel_of(feed, user, role).to_string();
+    let row = sqlx::query_as(
+        "with mine as (
+             -- The device's position, or else that of the user as a whole, whose device is ''.
+             select * from acknowledgements where user_id = $1 and device_id in ('', $2)
+             order by device_id desc limit 1
+         )
+         select s.epoch,
+             coalesce(u.seq, 0) as user_head, coalesce(r.seq, 0) as role_head, coalesce(a.seq, 0) as all_head,
+             coalesce(u.floor, 0) as user_floor, coalesce(r.floor, 0) as role_floor, coalesce(a.floor, 0) as all_floor,
+             mine.epoch as stored_epoch, mine.role as stored_role,
+             mine.user_seq as stored_user_seq, mine.role_seq as stored_role_seq, mine.all_seq as stored_all_seq,
+             exists (select 1 from acknowledgements where user_id = $1 and device_id = '') as user_seen
+         from fleet_state s
+         left join feeds u on u.channel = $3
+         left join feeds r on r.channel = $4
+         left join feeds a on a.channel = $5
+         left join mine",
+    )
+    .bind(user.as_str())
+    .bind(arrival.device_id.as_ref().map_or("", |device| device.as_str()))
+    .bind(channel(Feed::User))
+    .bind(channel(Feed::Role))
+    .bind(channel(Feed::All))
+    .fetch_one(connection)
+    .await?;
+    Ok(row)
+}
+
+/// Moves positions forwards, never beyond the heads, and only those of today's epoch.
+async fn advance(connection: &mut SqliteConnection, positions: &[PositionRow]) -> Result<(), StoreError> {
+    if positions.is_empty() {
+        return Ok(());
+    }
+    sqlx::query(
+        "insert into acknowledgements as known (user_id, device_id, epoch, role, user_seq, role_seq, all_seq, moved_at)
+         select value ->> 'user_id', value ->> 'device_id', value ->> 'epoch', value ->> 'role',
+             min(value ->> 'user_seq', coalesce(u.seq, 0)), min(value ->> 'role_seq', coalesce(r.seq, 0)),
+             min(value ->> 'all_seq', coalesce(a.seq, 0)), $2
+         from json_each($1)
+         join fleet_state s on s.epoch = value ->> 'epoch'
+         left join feeds u on u.channel = 'user:' || (value ->> 'user_id')
+         left join feeds r on r.channel = 'role:' || (value ->> 'role')
+         left join feeds a on a.channel = 'all'
+         where true
+         on conflict (user_id, device_id) do update set
+             user_seq = iif(known.epoch = excluded.epoch, max(known.user_seq, excluded.user_seq), excluded.user_seq),
+             role_seq = iif(known.epoch = excluded.epoch and known.role = excluded.role,
+                 max(known.role_seq, excluded.role_seq), excluded.role_seq),
+             all_seq = iif(known.epoch = excluded.epoch, max(known.all_seq, excluded.all_seq), excluded.all_seq),
+             epoch = excluded.epoch, role = excluded.role, moved_at = excluded.moved_at",
+    )
+    .bind(sqlx::types::Json(positions))
+    .bind(now())
+    .execute(connection)
+    .await?;
+    Ok(())
+}

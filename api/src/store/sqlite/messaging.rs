@@ -1,0 +1,186 @@
+//! Conversations and messages in SQLite.
+//!
+//! Each write is one transaction in the order of ARCHITECTURE.md 4.1; there is one writer, so the order of its locks is
+//! given. Reads see one moment, and every statement carries the clause that says what its caller may see.
+
+use async_trait::async_trait;
+use shared::access::Caller;
+use shared::cursor::{Cursor, Feed, Positions, channel_of};
+use shared::ids::ConversationId;
+use sqlx::SqliteConnection;
+use uuid::Uuid;
+
+use super::writing::{self, NewEntry};
+use super::{SqliteStore, today};
+use crate::model::{Conversation, ConversationDraft, Message, MessageDraft, Snapshot, UnreadTotals};
+use crate::render;
+use crate::store::rows::{ConversationRow, MessageRow, epoch, seq, spelling};
+use crate::store::{ConversationPage, Kept, MessagePage, Messaging, SNAPSHOT_PAGE, StoreError, rules};
+
+#[async_trait]
+impl Messaging for SqliteStore {
+    async fn create_conversation(
+        &self,
+        caller: &Caller,
+        draft: &ConversationDraft,
+    ) -> Result<Kept<Conversation>, StoreError> {
+        let cast = rules::cast(caller, draft)?;
+        let mut transaction = self.write().await?;
+        let first = match writing::conversation_by_key(&mut transaction, caller, draft).await? {
+            Some(first) => Some(first),
+            None => writing::conversation_by_pair(&mut transaction, cast.direct_pair.as_deref()).await?,
+        };
+        let id = first.unwrap_or(draft.id.0);
+        if first.is_none() {
+            writing::insert_conversation(&mut transaction, caller, draft, &cast).await?;
+        }
+        writing::keep_key(&mut transaction, caller, draft, id).await?;
+        let value = read_conversation(&mut transaction, caller, id).await?;
+        let mut envelopes = Vec::new();
+        if first.is_none() {
+            let body = render::conversation_created(&value);
+            let kind = render::CONVERSATION_CREATED;
+            let entry = NewEntry { kind, conversation: id, message: None, trace: draft.trace, at: value.created_at };
+            envelopes = writing::enter(&mut transaction, &entry, &body).await?;
+        }
+        transaction.commit().await?;
+        Ok(Kept { value, created: first.is_none(), envelopes })
+    }
+
+    async fn conversation(&self, caller: &Caller, id: ConversationId) -> Result<Conversation, StoreError> {
+        let mut transaction = self.read().await?;
+        last_seq_if_seen(&mut transaction, caller, id).await?.ok_or(StoreError::NoConversation(id))?;
+        read_conversation(&mut transaction, caller, id.0).await
+    }
+
+    async fn conversations(&self, caller: &Caller, page: &ConversationPage) -> Result<Vec<Conversation>, StoreError> {
+        list(&mut *self.readers.acquire().await?, caller, page).await
+    }
+
+    async fn append(&self, caller: &Caller, draft: &MessageDraft) -> Result<Kept<Message>, StoreError> {
+        rules::may_send(caller, draft)?;
+        let mut transaction = self.write().await?;
+        if let Some(value) = writing::message_by_key(&mut transaction, caller, draft).await? {
+            return Ok(Kept { value, created: false, envelopes: Vec::new() });
+        }
+        let value = writing::insert_message(&mut transaction, caller, draft).await?;
+        let (conversation, message) = (draft.conversation_id.0, Some(value.id.0));
+        let kind = render::NEW_MESSAGE;
+        let entry = NewEntry { kind, conversation, message, trace: draft.trace, at: value.created_at };
+        let envelopes = writing::enter(&mut transaction, &entry, &render::new_message(&value)).await?;
+        transaction.commit().await?;
+        Ok(Kept { value, created: true, envelopes })
+    }
+
+    async fn messages(
+        &self,
+        caller: &Caller,
+        conversation: ConversationId,
+        page: &MessagePage,
+    ) -> Result<Vec<Message>, StoreError> {
+        let mut transaction = self.read().await?;
+        let last = last_seq_if_seen(&mut transaction, caller, conversation).await?;
+        let (from, to) = page.range(last.ok_or(StoreError::NoConversation(conversation))?);
+        let rows: Vec<MessageRow> = sqlx::query_as(
+            "select * from message_rows where conversation_id = $1 and seq between $2 and $3 order by seq",
+        )
+        .bind(conversation.0)
+        .bind(from)
+        .bind(to)
+        .fetch_all(&mut *transaction)
+        .await?;
+        rows.into_iter().map(Message::try_from).collect()
+    }
+
+    async fn snapshot(&self, caller: &Caller) -> Result<Snapshot, StoreError> {
+        let mut transaction = self.read().await?;
+        let epoch = epoch(today(&mut transaction).await?);
+        let mut positions = Positions::default();
+        for feed in Feed::ALL {
+            let channel = channel_of(feed, &caller.user, caller.role).to_string();
+            let head: Option<i64> = sqlx::query_scalar("select seq from feeds where channel = $1")
+                .bind(channel)
+                .fetch_optional(&mut *transaction)
+                .await?;
+            positions.set(feed, seq(head.unwrap_or(0)));
+        }
+        let (messages, conversations): (i64, i64) = sqlx::query_as(
+            "select coalesce(sum(unread_count), 0), count(*) filter (where unread_count > 0)
+             from conversation_participants where user_id = $1 and left_at is null",
+        )
+        .bind(caller.user.as_str())
+        .fetch_one(&mut *transaction)
+        .await?;
+        let unread = UnreadTotals {
+            messages: messages.unsigned_abs(),
+            conversations: conversations.unsigned_abs(),
+            version: positions.user,
+        };
+        let conversations = list(&mut transaction, caller, &SNAPSHOT_PAGE).await?;
+        let cursor = Cursor { epoch, owner: caller.user.clone(), role: caller.role, positions };
+        Ok(Snapshot { cursor, conversations, unread, notifications: Vec::new() })
+    }
+}
+
+/// The number of the newest message, if the caller may see the conversation at all.
+pub(super) async fn last_seq_if_seen(
+    connection: &mut SqliteConnection,
+    caller: &Caller,
+    id: ConversationId,
+) -> Result<Option<i64>, StoreError> {
+    let last_seq = sqlx::query_scalar(
+        "select c.last_seq from conversations c where c.id = $1 and ($2 or exists (
+             select 1 from conversation_participants p
+             where p.conversation_id = c.id and p.user_id = $3 and p.left_at is null))",
+    )
+    .bind(id.0)
+    .bind(caller.role.is_trusted())
+    .bind(caller.user.as_str())
+    .fetch_optional(connection)
+    .await?;
+    Ok(last_seq)
+}
+
+async fn read_conversation(
+    connection: &mut SqliteConnection,
+    caller: &Caller,
+    id: Uuid,
+) -> Result<Conversation, StoreError> {
+    let row: ConversationRow = sqlx::query_as(
+        "select c.*, coalesce(me.unread_count, 0) as unread_count from conversation_rows c
+         left join conversation_participants me
+             on me.conversation_id = c.id and me.user_id = $1 and me.left_at is null
+         where c.id = $2",
+    )
+    .bind(caller.user.as_str())
+    .bind(id)
+    .fetch_one(connection)
+    .await?;
+    row.try_into()
+}
+
+async fn list(
+    connection: &mut SqliteConnection,
+    caller: &Caller,
+    page: &ConversationPage,
+) -> Result<Vec<Conversation>, StoreError> {
+    let after = page.after.map(|(at, id)| (at, id.0));
+    let rows: Vec<ConversationRow> = sqlx::query_as(
+        "select c.*, me.unread_count as unread_count from conversation_participants me
+         join conversation_rows c on c.id = me.conversation_id
+         where me.user_id = $1 and me.left_at is null
+             and ($2 is null or c.type = $2) and ($3 is null or c.status = $3)
+             and ($4 is null or (c.active_at, c.id) < ($4, $5))
+         order by c.active_at desc, c.id desc limit $6 offset $7",
+    )
+    .bind(caller.user.as_str())
+    .bind(page.kind.map(spelling))
+    .bind(page.status.map(spelling))
+    .bind(after.map(|(at, _)| at))
+    .bind(after.map(|(_, id)| id))
+    .bind(page.limit)
+    .bind(page.offset)
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().map(Conversation::try_from).collect()
+}

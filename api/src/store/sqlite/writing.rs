@@ -1,0 +1,302 @@
+//! The steps of a write in SQLite, each inside the one write transaction.
+//!
+//! On the line this is where a draft becomes a message and gets its numbers. What is looked up here is current: nobody else
+//! writes until the transaction ends.
+
+use shared::access::Caller;
+use shared::envelope::Envelope;
+use shared::event::DurableBody;
+use shared::ids::TraceId;
+use shared::time::Timestamp;
+use sqlx::SqliteConnection;
+use uuid::Uuid;
+
+use super::{messaging, now, today};
+use crate::model::{ConversationDraft, ConversationStatus, Message, MessageDraft, ParticipantRole};
+use crate::store::StoreError;
+use crate::store::arrival::SeenRow;
+use crate::store::rows::{EnteredRow, MessageRow, Said, epoch, spelling, word};
+use crate::store::rules::{self, CONVERSATION_KEY, Cast};
+
+/// Notes who was seen with which role, by which people join conversations.
+pub(super) async fn note_users(connection: &mut SqliteConnection, users: &[SeenRow]) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into users (id, role, name, seen_at)
+         select value ->> 'id', value ->> 'role', value ->> 'name', $2 from json_each($1) where true
+         on conflict (id) do update
+             set role = excluded.role, name = coalesce(excluded.name, name), seen_at = excluded.seen_at",
+    )
+    .bind(sqlx::types::Json(users))
+    .bind(now())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The conversation that the caller's key made before.
+pub(super) async fn conversation_by_key(
+    connection: &mut SqliteConnection,
+    caller: &Caller,
+    draft: &ConversationDraft,
+) -> Result<Option<Uuid>, StoreError> {
+    let Some(key) = &draft.idempotency_key else { return Ok(None) };
+    let first: Option<(Vec<u8>, Uuid)> = sqlx::query_as(
+        "select body_hash, result_id from idempotency_keys where caller = $1 and kind = $2 and key = $3",
+    )
+    .bind(caller.user.as_str())
+    .bind(CONVERSATION_KEY)
+    .bind(key)
+    .fetch_optional(connection)
+    .await?;
+    match first {
+        Some((hash, _)) if hash != draft.body_hash() => Err(StoreError::KeyReused),
+        first => Ok(first.map(|(_, id)| id)),
+    }
+}
+
+/// The one direct conversation of a pair.
+pub(super) async fn conversation_by_pair(
+    connection: &mut SqliteConnection,
+    pair: Option<&str>,
+) -> Result<Option<Uuid>, StoreError> {
+    let Some(pair) = pair else { return Ok(None) };
+    let id = sqlx::query_scalar("select id from conversations where direct_pair = $1");
+    Ok(id.bind(pair).fetch_optional(connection).await?)
+}
+
+/// Notes what the caller's key made, for repeats.
+pub(super) async fn keep_key(
+    connection: &mut SqliteConnection,
+    caller: &Caller,
+    draft: &ConversationDraft,
+    id: Uuid,
+) -> Result<(), StoreError> {
+    let Some(key) = &draft.idempotency_key else { return Ok(()) };
+    sqlx::query(
+        "insert into idempotency_keys (caller, kind, key, body_hash, result_id, created_at)
+         values ($1, $2, $3, $4, $5, $6) on conflict do nothing",
+    )
+    .bind(caller.user.as_str())
+    .bind(CONVERSATION_KEY)
+    .bind(key)
+    .bind(draft.body_hash().to_vec())
+    .bind(id)
+    .bind(now())
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The conversation and its participants; the caller owns it.
+pub(super) async fn insert_conversation(
+    connection: &mut SqliteConnection,
+    caller: &Caller,
+    draft: &ConversationDraft,
+    cast: &Cast,
+) -> Result<(), StoreError> {
+    note_users(connection, &[caller.into()]).await?;
+    let at = now();
+    sqlx::query(
+        "insert into conversations (id, type, subject, metadata, direct_pair, created_by, created_at)
+         values ($1, $2, $3, $4, $5, $6, $7)",
+    )
+    .bind(draft.id.0)
+    .bind(spelling(draft.kind))
+    .bind(&draft.subject)
+    .bind(sqlx::types::Json(&draft.metadata))
+    .bind(&cast.direct_pair)
+    .bind(caller.user.as_str())
+    .bind(at)
+    .execute(&mut *connection)
+    .await?;
+    insert_participant(connection, draft.id.0, caller.user.as_str(), ParticipantRole::Owner, at).await?;
+    for user in &cast.others {
+        let known_as: Option<String> = sqlx::query_scalar("select role from users where id = $1")
+            .bind(user.as_str())
+            .fetch_optional(&mut *connection)
+            .await?;
+        let role = rules::participant_role(known_as.as_deref());
+        insert_participant(connection, draft.id.0, user.as_str(), role, at).await?;
+    }
+    Ok(())
+}
+
+async fn insert_participant(
+    connection: &mut SqliteConnection,
+    conversation: Uuid,
+    user: &str,
+    role: ParticipantRole,
+    at: i64,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "insert into conversation_participants (conversation_id, user_id, role, joined_at) values ($1, $2, $3, $4)",
+    )
+    .bind(conversation)
+    .bind(user)
+    .bind(spelling(role))
+    .bind(at)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
+/// The message that the sender's key made before.
+pub(super) async fn message_by_key(
+    connection: &mut SqliteConnection,
+    caller: &Caller,
+    draft: &MessageDraft,
+) -> Result<Option<Message>, StoreError> {
+    let Some(key) = &draft.client_message_id else { return Ok(None) };
+    let first: Option<(Uuid, Vec<u8>)> = sqlx::query_as(
+        "select id, body_hash from messages
+         where conversation_id = $1 and sender_id = $2 and client_message_id = $3",
+    )
+    .bind(draft.conversation_id.0)
+    .bind(caller.user.as_str())
+    .bind(key.as_str())
+    .fetch_optional(&mut *connection)
+    .await?;
+    match first {
+        None => Ok(None),
+        Some((_, hash)) if hash != draft.body_hash() => Err(StoreError::KeyReused),
+        Some((id, _)) => read_message(connection, id).await.map(Some),
+    }
+}
+
+/// Gives the message its number and keeps it, if the caller may send it there.
+pub(super) async fn insert_message(
+    connection: &mut SqliteConnection,
+    caller: &Caller,
+    draft: &MessageDraft,
+) -> Result<Message, StoreError> {
+    let last_seq = must_take_messages(connection, caller, draft).await?;
+    let (conversation, at) = (draft.conversation_id.0, now());
+    sqlx::query(
+        "insert into messages (id, conversation_id, seq, sender_id, message_text, message_type, client_message_id,
+             body_hash, reply_to, created_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+    )
+    .bind(draft.id.0)
+    .bind(conversation)
+    .bind(last_seq + 1)
+    .bind(caller.user.as_str())
+    .bind(&draft.message_text)
+    .bind(spelling(draft.message_type))
+    .bind(draft.client_message_id.as_ref().map(|key| key.as_str()))
+    .bind(draft.client_message_id.as_ref().map(|_| draft.body_hash().to_vec()))
+    .bind(draft.reply_to.map(|id| id.0))
+    .bind(at)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query("update conversations set last_seq = $2, last_message_at = $3 where id = $1")
+        .bind(conversation)
+        .bind(last_seq + 1)
+        .bind(at)
+        .execute(&mut *connection)
+        .await?;
+    sqlx::query(
+        "update conversation_participants set unread_count = unread_count + 1
+         where conversation_id = $1 and user_id <> $2 and left_at is null",
+    )
+    .bind(conversation)
+    .bind(caller.user.as_str())
+    .execute(&mut *connection)
+    .await?;
+    read_message(connection, draft.id.0).await
+}
+
+/// The number of the newest message, if the conversation takes another one from the caller.
+async fn must_take_messages(
+    connection: &mut SqliteConnection,
+    caller: &Caller,
+    draft: &MessageDraft,
+) -> Result<i64, StoreError> {
+    let id = draft.conversation_id;
+    let last_seq = messaging::last_seq_if_seen(connection, caller, id).await?;
+    let last_seq = last_seq.ok_or(StoreError::NoConversation(id))?;
+    let (status, takes_part, reply_exists): (String, bool, bool) = sqlx::query_as(
+        "select c.status,
+             exists (select 1 from conversation_participants
+                 where conversation_id = c.id and user_id = $2 and left_at is null),
+             $3 is null or exists (select 1 from messages where id = $3 and conversation_id = c.id)
+         from conversations c where c.id = $1",
+    )
+    .bind(id.0)
+    .bind(caller.user.as_str())
+    .bind(draft.reply_to.map(|id| id.0))
+    .fetch_one(connection)
+    .await?;
+    if !takes_part {
+        return Err(StoreError::NotAParticipant(id));
+    }
+    if word::<ConversationStatus>(status)? == ConversationStatus::Closed {
+        return Err(StoreError::Closed(id));
+    }
+    match draft.reply_to {
+        Some(message) if !reply_exists => Err(StoreError::NoMessage(message)),
+        _ => Ok(last_seq),
+    }
+}
+
+async fn read_message(connection: &mut SqliteConnection, id: Uuid) -> Result<Message, StoreError> {
+    let row: MessageRow =
+        sqlx::query_as("select * from message_rows where id = $1").bind(id).fetch_one(connection).await?;
+    row.try_into()
+}
+
+/// Something that happened in a conversation, about to enter the feeds of its participants.
+pub(super) struct NewEntry {
+    pub(super) kind: &'static str,
+    pub(super) conversation: Uuid,
+    pub(super) message: Option<Uuid>,
+    pub(super) trace: TraceId,
+    pub(super) at: Timestamp,
+}
+
+/// Numbers the entry in every participant's feed and notes the feeds in the outbox.
+pub(super) async fn enter(
+    connection: &mut SqliteConnection,
+    entry: &NewEntry,
+    body: &DurableBody,
+) -> Result<Vec<Envelope>, StoreError> {
+    sqlx::query(
+        "insert into feeds (channel, seq)
+         select 'user:' || user_id, 1 from conversation_participants where conversation_id = $1 and left_at is null
+         on conflict (channel) do update set seq = seq + 1",
+    )
+    .bind(entry.conversation)
+    .execute(&mut *connection)
+    .await?;
+    let entered: Vec<EnteredRow> = sqlx::query_as(
+        "select f.channel, f.seq, case when $2 then p.unread_count end as unread
+         from conversation_participants p join feeds f on f.channel = 'user:' || p.user_id
+         where p.conversation_id = $1 and p.left_at is null order by f.channel",
+    )
+    .bind(entry.conversation)
+    .bind(entry.message.is_some())
+    .fetch_all(&mut *connection)
+    .await?;
+    let heads = serde_json::to_string(&entered.iter().map(|row| (&row.channel, row.seq)).collect::<Vec<_>>());
+    let heads = heads.map_err(StoreError::broken)?;
+    sqlx::query(
+        "insert into entries (channel, seq, kind, conversation_id, message_id, created_at, trace)
+         select value ->> 0, value ->> 1, $2, $3, $4, $5, $6 from json_each($1)",
+    )
+    .bind(&heads)
+    .bind(entry.kind)
+    .bind(entry.conversation)
+    .bind(entry.message)
+    .bind(entry.at.as_micros())
+    .bind(Uuid::from_u128(entry.trace.0))
+    .execute(&mut *connection)
+    .await?;
+    let life = today(connection).await?;
+    sqlx::query("insert into outbox (heads, epoch, created_at) values ($1, $2, $3)")
+        .bind(&heads)
+        .bind(life)
+        .bind(entry.at.as_micros())
+        .execute(connection)
+        .await?;
+    let said = Said { epoch: epoch(life), committed_at: entry.at, trace: entry.trace, body };
+    entered.into_iter().map(|row| row.envelope(&said)).collect()
+}
