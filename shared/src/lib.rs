@@ -5,6 +5,7 @@
 //! No routes but the three of every pod, and no SQL live here.
 
 pub mod access;
+pub mod beat;
 pub mod broker;
 pub mod channel;
 pub mod config;
