@@ -1,0 +1,237 @@
+//! Drafts: what somebody wants to say, checked against every limit but not yet against the store.
+//!
+//! On the line they stand first: a body goes in, a draft or a problem comes out. REST and the gateways' sockets come
+//! through here alike, so that a message is the same thing at both doors.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Map, Value};
+use shared::access::Caller;
+use shared::ids::{ClientMessageId, ConversationId, MessageId, TraceId, UserId};
+
+use crate::error::Problem;
+use crate::fields::Fields;
+use crate::model::{ConversationDraft, ConversationType, MessageDraft, MessageType};
+use crate::request::IdempotencyKey;
+
+/// Characters of the longest message.
+pub const MESSAGE_TEXT: usize = 16_384;
+/// Characters of the longest subject.
+pub const SUBJECT: usize = 200;
+/// Bytes of the largest metadata, as JSON.
+pub const METADATA: usize = 8 * 1024;
+
+/// A message to send.
+#[derive(utoipa::ToSchema)]
+#[schema(example = json!({
+    "conversation_id": "01939f5e-7c7a-7b4e-9d5e-3a1c5f0f9a01",
+    "message_text": "Is breakfast included?",
+    "client_message_id": "c-1"
+}))]
+pub struct NewMessage {
+    /// Where to send it.
+    #[schema(value_type = uuid::Uuid)]
+    pub conversation_id: ConversationId,
+    /// What it says: 1 to 16,384 characters, not blank.
+    #[schema(min_length = 1, max_length = 16_384)]
+    pub message_text: String,
+    /// Who says it: a person, or a program. `text` if it is not said.
+    pub message_type: Option<MessageType>,
+    /// The sender's own key for it: the same key in the same conversation makes the same message. `Idempotency-Key` serves
+    /// as one.
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
+    pub client_message_id: Option<ClientMessageId>,
+    /// The message it answers, in the same conversation.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    pub reply_to: Option<MessageId>,
+    /// Kept for attachments; only an empty list is taken.
+    #[schema(max_items = 0)]
+    pub attachment_ids: Option<Vec<uuid::Uuid>>,
+}
+
+/// A conversation to start.
+#[derive(utoipa::ToSchema)]
+#[schema(example = json!({ "type": "guest_staff", "subject": "Room 7", "participant_ids": ["maria"] }))]
+pub struct NewConversation {
+    /// What kind.
+    #[schema(rename = "type")]
+    pub kind: ConversationType,
+    /// What about: at most 200 characters.
+    #[schema(max_length = 200)]
+    pub subject: Option<String>,
+    /// With whom; whoever asks is in it anyway. One other in a `direct` conversation.
+    #[schema(value_type = Vec<String>, min_items = 1)]
+    pub participant_ids: Vec<UserId>,
+    /// Whatever the product wants to keep with it: an object of at most 8 KiB.
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<Map<String, Value>>,
+}
+
+/// Reads a [`NewMessage`].
+///
+/// # Errors
+///
+/// Names every field that is wrong.
+pub fn message(mut body: Fields, key: IdempotencyKey, trace: TraceId) -> Result<MessageDraft, Problem> {
+    let conversation_id = body.required("conversation_id");
+    let message_text = body.required_text("message_text", 1..=MESSAGE_TEXT);
+    let message_type = message_type(&mut body);
+    let client_message_id = client_message_id(&mut body, key);
+    let reply_to = body.optional("reply_to");
+    if body.optional::<Vec<Value>>("attachment_ids").is_some_and(|ids| !ids.is_empty()) {
+        body.unsupported("attachment_ids", "attachments are not offered");
+    }
+    body.finish(|| {
+        Some(MessageDraft {
+            id: MessageId::new(),
+            conversation_id: conversation_id?,
+            message_text: message_text?,
+            message_type,
+            client_message_id,
+            reply_to,
+            trace,
+        })
+    })
+}
+
+/// Reads a [`NewConversation`].
+///
+/// # Errors
+///
+/// Names every field that is wrong.
+pub fn conversation(
+    mut body: Fields,
+    caller: &Caller,
+    key: IdempotencyKey,
+    trace: TraceId,
+) -> Result<ConversationDraft, Problem> {
+    let kind = body.required("type");
+    let subject = body.text("subject", 0..=SUBJECT).filter(|subject| !subject.trim().is_empty());
+    let participants = participants(&mut body, caller, kind);
+    let metadata = metadata(&mut body);
+    body.finish(|| {
+        Some(ConversationDraft {
+            id: ConversationId::new(),
+            kind: kind?,
+            subject,
+            participants: participants?,
+            metadata,
+            idempotency_key: key.0.map(String::from),
+            trace,
+        })
+    })
+}
+
+/// The type; a word that names none is one that this server does not offer.
+fn message_type(body: &mut Fields) -> MessageType {
+    let Some(word) = body.optional::<String>("message_type") else { return MessageType::default() };
+    serde_json::from_value(Value::from(word)).unwrap_or_else(|error| {
+        body.unsupported("message_type", format_args!("is not offered: {error}"));
+        MessageType::default()
+    })
+}
+
+fn client_message_id(body: &mut Fields, key: IdempotencyKey) -> Option<ClientMessageId> {
+    match (body.optional("client_message_id"), key.0) {
+        (Some(id), Some(key)) if id != key => {
+            body.wrong("client_message_id", "differs from Idempotency-Key");
+            None
+        }
+        (id, key) => id.or(key),
+    }
+}
+
+/// The others, each once. Every id that is none is named by its place.
+fn participants(body: &mut Fields, caller: &Caller, kind: Option<ConversationType>) -> Option<Vec<UserId>> {
+    let ids: Vec<Value> = body.required("participant_ids")?;
+    let mut others = BTreeSet::new();
+    for (place, id) in ids.into_iter().enumerate() {
+        match serde_json::from_value::<UserId>(id) {
+            Ok(user) if user == caller.user => {}
+            Ok(user) => drop(others.insert(user)),
+            Err(error) => body.wrong(&format!("participant_ids[{place}]"), format_args!("is wrong: {error}")),
+        }
+    }
+    if others.is_empty() {
+        body.wrong("participant_ids", "must name someone else");
+    } else if kind == Some(ConversationType::Direct) && others.len() != 1 {
+        body.wrong("participant_ids", "must name one other person in a direct conversation");
+    }
+    Some(others.into_iter().collect())
+}
+
+fn metadata(body: &mut Fields) -> Map<String, Value> {
+    let metadata: Map<String, Value> = body.optional("metadata").unwrap_or_default();
+    let value = Value::Object(metadata);
+    if value.to_string().len() > METADATA {
+        body.wrong("metadata", format_args!("must be at most {METADATA} bytes of JSON"));
+    }
+    // PostgreSQL keeps no such character, in texts and in JSON alike.
+    if has_nul(&value) {
+        body.wrong("metadata", "must not contain U+0000");
+    }
+    match value {
+        Value::Object(metadata) => metadata,
+        _ => Map::new(),
+    }
+}
+
+fn has_nul(value: &Value) -> bool {
+    match value {
+        Value::String(text) => text.contains('\0'),
+        Value::Array(values) => values.iter().any(has_nul),
+        Value::Object(fields) => fields.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use shared::channel::Role;
+    use shared::time::Timestamp;
+    use utoipa::PartialSchema;
+
+    use super::*;
+
+    fn alice() -> Caller {
+        let user = "alice".parse().expect("an id");
+        Caller { user, role: Role::Guest, name: None, token_id: None, expires_at: Timestamp::now() }
+    }
+
+    fn fields(body: &Value) -> Fields {
+        Fields::of_json(body.to_string().as_bytes()).expect("an object")
+    }
+
+    fn start(body: &Value) -> Result<ConversationDraft, Problem> {
+        conversation(fields(body), &alice(), IdempotencyKey(None), TraceId(1))
+    }
+
+    #[test]
+    fn the_caller_and_repeated_participants_count_once() {
+        let draft = start(&json!({"type": "group", "participant_ids": ["bob", "alice", "bob", "carol"]}));
+        let names: Vec<String> = draft.expect("a draft").participants.into_iter().map(String::from).collect();
+        assert_eq!(names, ["bob", "carol"]);
+    }
+
+    #[test]
+    fn a_nul_in_metadata_is_found_however_deep() {
+        let body = |text: &str| json!({"type": "group", "participant_ids": ["bob"], "metadata": {"a": [{"b": text}]}});
+        assert!(start(&body("\0")).is_err());
+        assert!(start(&body("\\u0000")).is_ok());
+    }
+
+    #[test]
+    fn every_documented_field_is_understood() {
+        let unknown = |schema: utoipa::openapi::RefOr<utoipa::openapi::Schema>, read: &dyn Fn(Fields) -> String| {
+            let schema = serde_json::to_value(schema).expect("a schema is JSON");
+            let names = schema["properties"].as_object().expect("an object's schema").keys();
+            let body: Map<String, Value> = names.map(|name| (name.clone(), json!({}))).collect();
+            read(fields(&Value::Object(body)))
+        };
+        let read = |body| format!("{:?}", message(body, IdempotencyKey(None), TraceId(1)));
+        assert!(!unknown(NewMessage::schema(), &read).contains("not known"));
+        let read = |body| format!("{:?}", conversation(body, &alice(), IdempotencyKey(None), TraceId(1)));
+        assert!(!unknown(NewConversation::schema(), &read).contains("not known"));
+    }
+}

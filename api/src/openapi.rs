@@ -1,0 +1,79 @@
+//! The description of the REST interface in OpenAPI 3.1: what the routes say of themselves, and what holds for all of them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+use shared::protocol::ErrorCode;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
+use utoipa::openapi::{
+    Components, ContentBuilder, InfoBuilder, OpenApi, OpenApiBuilder, Ref, RefOr, Response, ResponseBuilder,
+    SecurityRequirement,
+};
+use utoipa::{IntoParams, IntoResponses, PartialSchema, ToSchema};
+
+use crate::error::{FieldError, ProblemDocument};
+
+/// The name of the way to show a token.
+const BEARER: &str = "bearer";
+
+/// What every creating request may bring along.
+#[derive(IntoParams)]
+#[into_params(parameter_in = Header)]
+#[expect(dead_code, reason = "only describes the header")]
+pub struct Creating {
+    /// The same request with the same key happens once; the second answer is the first one's, with 200. 1 to 128
+    /// characters of visible ASCII.
+    #[param(rename = "Idempotency-Key", min_length = 1, max_length = 128)]
+    idempotency_key: Option<String>,
+}
+
+/// The problems that every route can answer with.
+pub struct Problems;
+
+impl IntoResponses for Problems {
+    fn responses() -> BTreeMap<String, RefOr<Response>> {
+        let mut codes: BTreeMap<u16, Vec<&str>> = BTreeMap::new();
+        // A 410 and what only sockets hear is said where it can happen.
+        let elsewhere = [ErrorCode::UnknownAction, ErrorCode::ResyncRequired];
+        for code in ErrorCode::ALL.into_iter().filter(|code| !elsewhere.contains(code)) {
+            codes.entry(code.status()).or_default().push(code.as_str());
+        }
+        let response = |codes: Vec<&str>| {
+            let schema = Ref::from_schema_name("Problem");
+            let content = ContentBuilder::new().schema(Some(schema)).build();
+            let description = format!("`{}`", codes.join("`, `"));
+            ResponseBuilder::new().description(description).content("application/problem+json", content).build()
+        };
+        codes.into_iter().map(|(status, codes)| (status.to_string(), response(codes).into())).collect()
+    }
+}
+
+/// The description without its routes.
+pub(crate) fn frame() -> OpenApi {
+    let info = InfoBuilder::new()
+        .title("Carillon")
+        .version(env!("CARGO_PKG_VERSION"))
+        .description(Some(
+            "Conversations and messages, kept once and shown on every device, in order. Sockets are described in \
+             /asyncapi.json. Errors are RFC 9457 problems; `code` is what programs decide by.",
+        ))
+        .build();
+    let mut components = Components::new();
+    let scheme = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).bearer_format("JWT").build();
+    components.add_security_scheme(BEARER, SecurityScheme::Http(scheme));
+    components.schemas.insert(ProblemDocument::name().into_owned(), ProblemDocument::schema());
+    components.schemas.insert(FieldError::name().into_owned(), FieldError::schema());
+    OpenApiBuilder::new()
+        .info(info)
+        .components(Some(components))
+        .security(Some([SecurityRequirement::new::<_, [&str; 0], &str>(BEARER, [])]))
+        .build()
+}
+
+/// The description as JSON, with the codes a problem can have.
+pub(crate) fn finish(description: OpenApi) -> Value {
+    let mut description = serde_json::to_value(description).expect("a description is JSON");
+    description["components"]["schemas"]["Problem"]["properties"]["code"]["enum"] =
+        ErrorCode::ALL.map(ErrorCode::as_str).to_vec().into();
+    description
+}

@@ -1,0 +1,62 @@
+//! Publishing: the verb of this pod. A draft is kept, and then the fleet is told.
+//!
+//! On the line it stands between the routes and the store: Draft → Message → Envelopes.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use shared::access::Caller;
+
+use crate::announce::Announcer;
+use crate::model::{Conversation, ConversationDraft, Message, MessageDraft};
+use crate::store::{Kept, Store, StoreError};
+
+/// Turns drafts into what everybody can read.
+#[derive(Clone)]
+pub struct Publisher {
+    store: Arc<dyn Store>,
+    announcer: Announcer,
+}
+
+impl Publisher {
+    /// A publisher that keeps things in `store` and tells the fleet through `announcer`.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>, announcer: Announcer) -> Self {
+        Self { store, announcer }
+    }
+
+    /// Makes `draft` a message: keeps it if `caller` may post it, and tells the fleet.
+    ///
+    /// The store decides, the broker only carries. Once this returns, the message exists and every participant can
+    /// read it. Announcing never waits and may drop: the heads beat makes up for it.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. After [`StoreError::Unavailable`] the message may exist: the same key tells.
+    pub async fn publish(&self, caller: &Caller, draft: &MessageDraft) -> Result<Kept<Message>, StoreError> {
+        let kept = timed("message", self.store.append(caller, draft)).await?;
+        tracing::debug!(message = %kept.value.id, trace = %draft.trace, created = kept.created, "message kept");
+        self.announcer.offer(&kept.envelopes);
+        Ok(kept)
+    }
+
+    /// Makes `draft` a conversation: keeps it if `caller` may start it, and tells its participants.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. After [`StoreError::Unavailable`] the conversation may exist: the same key tells.
+    pub async fn start(&self, caller: &Caller, draft: &ConversationDraft) -> Result<Kept<Conversation>, StoreError> {
+        let kept = timed("conversation", self.store.create_conversation(caller, draft)).await?;
+        tracing::debug!(conversation = %kept.value.id, trace = %draft.trace, created = kept.created, "conversation kept");
+        self.announcer.offer(&kept.envelopes);
+        Ok(kept)
+    }
+}
+
+/// Measures how long the store takes to commit `what`, whatever comes of it.
+async fn timed<T>(what: &'static str, commit: impl Future<Output = T>) -> T {
+    let began = Instant::now();
+    let outcome = commit.await;
+    metrics::histogram!("carillon_commit_duration_seconds", "what" => what).record(began.elapsed());
+    outcome
+}

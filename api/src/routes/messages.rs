@@ -1,0 +1,132 @@
+//! `/api/v1/messages/…`: send a message, read those of a conversation.
+
+use axum::Json;
+use axum::extract::State;
+use shared::access::Caller;
+use shared::ids::{ConversationId, Seq};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{List, Made};
+use crate::drafts::{self, NewMessage};
+use crate::error::Problem;
+use crate::fields::{Fields, Id, Parameters};
+use crate::model::Message;
+use crate::openapi::{Creating, Problems};
+use crate::request::{IdempotencyKey, Name};
+use crate::state::App;
+use crate::store::{MessagePage, MessagePart};
+
+/// The routes of this file.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(send)).routes(routes!(list))
+}
+
+/// Send a message
+///
+/// Once this answers 201, every participant will see the message, on every device, once and in order.
+#[utoipa::path(
+    post, path = "/api/v1/messages/messages", tag = "messages", params(Creating), request_body = NewMessage,
+    responses(
+        (status = 201, description = "Sent.", body = Message),
+        (status = 200, description = "It was sent already: the first one.", body = Message),
+        Problems,
+    ),
+)]
+async fn send(
+    State(app): State<App>,
+    caller: Caller,
+    name: Name,
+    key: IdempotencyKey,
+    body: Fields,
+) -> Result<Made<Message>, Problem> {
+    let draft = drafts::message(body, key, name.trace)?;
+    Ok(Made(app.publisher.publish(&caller, &draft).await?))
+}
+
+/// Read the messages of a conversation
+///
+/// Oldest first, whichever part is asked for; the newest if none is. `next` leads away from where the page began: to
+/// older ones, or with `after_seq` to newer ones.
+#[utoipa::path(
+    get, path = "/api/v1/messages/conversations/{id}/messages", tag = "messages",
+    params(
+        ("id" = uuid::Uuid, Path, description = "The conversation."),
+        ("before_seq" = Option<u64>, Query, description = "The newest before this message number."),
+        ("after_seq" = Option<u64>, Query, description = "The oldest after this message number."),
+        ("around_seq" = Option<u64>, Query, description = "Those around this message number; such a page has no `next`."),
+        ("limit" = Option<u32>, Query, description = "At most so many: 1 to 100, 50 if not said."),
+        ("after" = Option<String>, Query, description = "The `next` of the page before."),
+        ("offset" = Option<u32>, Query, description = "Leave out so many of the newest."),
+    ),
+    responses((status = 200, description = "A page.", body = List<Message>), Problems),
+)]
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<ConversationId>,
+    Parameters(query): Parameters,
+) -> Result<Json<List<Message>>, Problem> {
+    let page = page(query)?;
+    let limit = page.limit as usize;
+    let MessagePart::Around(_) = page.part else {
+        let one_more = MessagePage { limit: page.limit + 1, ..page };
+        let items = app.store.messages(&caller, id, &one_more).await?;
+        return Ok(Json(cut(items, page.part, limit)));
+    };
+    Ok(Json(List { items: app.store.messages(&caller, id, &page).await?, next: None }))
+}
+
+/// Cuts off the message beyond the page, if there is one; it is the proof that `next` leads somewhere.
+fn cut(mut items: Vec<Message>, part: MessagePart, limit: usize) -> List<Message> {
+    let more = items.len() > limit;
+    let next = if let MessagePart::After(_) = part {
+        items.truncate(limit);
+        items.last().map(|last| format!("after.{}", last.seq))
+    } else {
+        items.drain(..items.len().saturating_sub(limit));
+        items.first().map(|first| format!("before.{}", first.seq))
+    };
+    List { items, next: next.filter(|_| more) }
+}
+
+fn page(mut query: Fields) -> Result<MessagePage, Problem> {
+    let limit = query.limit();
+    let mut parts: Vec<MessagePart> = [
+        seq(&mut query, "before_seq").map(MessagePart::Before),
+        seq(&mut query, "after_seq").map(MessagePart::After),
+        seq(&mut query, "around_seq").map(MessagePart::Around),
+        query.parameter("offset").map(|offset| MessagePart::Newest { offset }),
+        next(&mut query),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    if parts.len() > 1 {
+        query.wrong("before_seq", "and after_seq, around_seq, offset, after exclude each other");
+    }
+    let part = parts.pop().unwrap_or(MessagePart::Newest { offset: 0 });
+    query.finish(|| Some(MessagePage { part, limit }))
+}
+
+/// A message number; one that no database column can hold is wrong.
+fn seq(query: &mut Fields, field: &str) -> Option<Seq> {
+    let number: i64 = query.parameter(field)?;
+    u64::try_from(number).map_err(|_| query.wrong(field, "must not be negative")).map(Seq).ok()
+}
+
+fn next(query: &mut Fields) -> Option<MessagePart> {
+    let text: String = query.parameter("after")?;
+    let part = text.split_once('.').and_then(|(side, number)| {
+        let seq = Seq(u64::try_from(number.parse::<i64>().ok()?).ok()?);
+        match side {
+            "before" => Some(MessagePart::Before(seq)),
+            "after" => Some(MessagePart::After(seq)),
+            _ => None,
+        }
+    });
+    if part.is_none() {
+        query.wrong("after", "is not the `next` of a page");
+    }
+    part
+}

@@ -1,0 +1,33 @@
+//! The routes: one file per noun of the URL, handlers of a few lines.
+
+pub mod conversations;
+pub mod docs;
+pub mod feed;
+pub mod messages;
+pub mod snapshot;
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+
+use crate::store::Kept;
+
+/// A stretch of a list.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+pub struct List<T> {
+    /// The items.
+    pub items: Vec<T>,
+    /// Hand it back as `after` to go on; `null` at the end.
+    pub next: Option<String>,
+}
+
+/// What was made: 201 the first time, 200 when a repeat found the first.
+pub struct Made<T>(pub Kept<T>);
+
+impl<T: Serialize> IntoResponse for Made<T> {
+    fn into_response(self) -> Response {
+        let status = if self.0.created { StatusCode::CREATED } else { StatusCode::OK };
+        (status, Json(self.0.value)).into_response()
+    }
+}

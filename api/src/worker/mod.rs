@@ -1,0 +1,3 @@
+//! What happens without anybody asking: the work of the worker role.
+
+pub mod heads;
