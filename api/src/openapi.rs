@@ -70,10 +70,11 @@ pub(crate) fn frame() -> OpenApi {
         .build()
 }
 
-/// The description as JSON, with the codes a problem can have.
+/// The description as JSON, with the codes a problem can have and what each advises.
 pub(crate) fn finish(description: OpenApi) -> Value {
     let mut description = serde_json::to_value(description).expect("a description is JSON");
-    description["components"]["schemas"]["Problem"]["properties"]["code"]["enum"] =
-        ErrorCode::ALL.map(ErrorCode::as_str).to_vec().into();
+    let code = &mut description["components"]["schemas"]["Problem"]["properties"]["code"];
+    code["enum"] = ErrorCode::ALL.map(ErrorCode::as_str).to_vec().into();
+    code["x-remedies"] = ErrorCode::ALL.into_iter().map(|code| (code.to_string(), code.remedy().into())).collect();
     description
 }

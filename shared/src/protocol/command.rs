@@ -172,6 +172,9 @@ impl Command {
 }
 
 impl Action {
+    /// Every `action` there is.
+    pub const NAMES: [&str; 7] = ["subscribe", "unsubscribe", "message", "ping", "auth", "ack", "resume"];
+
     fn parse(outline: &Outline<'_>) -> Result<Self, (ErrorCode, String)> {
         let Some(action) = outline.action.as_deref() else { return Err(bad("action is missing")) };
         match action {
@@ -267,6 +270,16 @@ mod tests {
         }
         let error = Command::parse(r#"{"ref":"r","action":"fly"}"#).expect_err("no such action");
         assert_eq!(error.reference.as_deref(), Some("r"));
+    }
+
+    #[test]
+    fn every_named_action_is_known_and_no_other() {
+        let code =
+            |action: &str| Command::parse(&format!(r#"{{"action":"{action}"}}"#)).map_err(|error| error.code).err();
+        for name in Action::NAMES {
+            assert_ne!(code(name), Some(ErrorCode::UnknownAction), "{name}");
+        }
+        assert_eq!(code("fly"), Some(ErrorCode::UnknownAction));
     }
 
     proptest! {

@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod codes;
 pub mod command;
+pub mod event;
 
 pub use codes::{CloseCode, ErrorCode};
 pub use command::{Action, Command, InvalidCommand, Since};

@@ -1,0 +1,15 @@
+//! Every `type` that a frame from the server can have, rooms aside: there a service may give its own.
+
+/// The types of answers, of the connection's own events, and of the events of feeds and rooms.
+pub const TYPES: [&str; 10] = [
+    "ack",
+    "error",
+    "pong",
+    "connection_established",
+    "cursor",
+    "resync_required",
+    "reconnect",
+    "new_message",
+    "conversation.created",
+    "message",
+];
