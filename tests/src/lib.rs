@@ -1,1 +1,9 @@
-//! fleet
+//! The system as its users meet it: real servers, real processes, real sockets, and somebody who uses them.
+//!
+//! Stands around the product and knows only its outside: the program, its environment, its paths and frames. [`servers`]
+//! starts what a fleet needs and [`proxy`] breaks its links.
+//! Everything here panics with the reason when a promise is broken: a test reads as a transcript.
+
+pub mod eventually;
+pub mod proxy;
+pub mod servers;

@@ -1,0 +1,151 @@
+//! A process that a test owns: started, signalled and ended by its id, with its output in a file.
+//!
+//! Dropping one ends it and waits until it is gone.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+
+use crate::eventually::eventually;
+
+/// How long a process that was asked to end may take.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// What a process can be told. Named as `kill -s` names them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Signal {
+    /// Please end.
+    Term,
+    /// End now, without a word.
+    Kill,
+    /// Freeze.
+    Stop,
+    /// Go on.
+    Cont,
+    /// Read your configuration again.
+    Hup,
+}
+
+impl Signal {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Term => "TERM",
+            Self::Kill => "KILL",
+            Self::Stop => "STOP",
+            Self::Cont => "CONT",
+            Self::Hup => "HUP",
+        }
+    }
+}
+
+/// A running process.
+#[derive(Debug)]
+pub struct Process {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    ends_by: Signal,
+}
+
+impl Process {
+    /// Starts `command`. What it prints is appended to `log`.
+    ///
+    /// # Errors
+    ///
+    /// When the program cannot be started; usually it is not installed.
+    pub fn start(name: &str, command: &mut Command, log: &Path) -> anyhow::Result<Self> {
+        let output = File::options().create(true).append(true).open(log)?;
+        let child = command
+            .stdin(Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("{name} cannot be started: is it installed?"))?;
+        Ok(Self { name: name.to_owned(), child, log: log.to_owned(), ends_by: Signal::Kill })
+    }
+
+    /// Makes dropping it a request to end, for a process that has children of its own to end.
+    #[must_use]
+    pub fn ending_by_request(mut self) -> Self {
+        self.ends_by = Signal::Term;
+        self
+    }
+
+    /// What it is called.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal. One that has ended hears nothing.
+    ///
+    /// # Panics
+    ///
+    /// When there is no shell to send it with.
+    pub fn signal(&mut self, signal: Signal) {
+        // Once waited for, the id may be somebody else's.
+        if self.ended().is_none() {
+            // The shell's own `kill`: on a bare machine there may be no other.
+            let order = format!("kill -s {} {}", signal.name(), self.child.id());
+            Command::new("sh").args(["-c", &order]).status().expect("there is a shell");
+        }
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child is ours")
+    }
+
+    /// Waits until it has ended.
+    ///
+    /// # Panics
+    ///
+    /// When it has not within `deadline`.
+    pub async fn ends(&mut self, deadline: Duration) -> ExitStatus {
+        let Self { name, child, .. } = self;
+        let has_ended =
+            async || child.try_wait().expect("the child is ours").ok_or_else(|| format!("{name} has not ended"));
+        eventually(deadline, has_ended).await
+    }
+
+    /// Ends it without a word, and waits until it is gone.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Everything it has printed.
+    #[must_use]
+    pub fn printed(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.signal(self.ends_by);
+        let begun = Instant::now();
+        while self.ended().is_none() && begun.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        self.kill();
+        if std::thread::panicking() {
+            let printed = self.printed();
+            let lines: Vec<&str> = printed.lines().collect();
+            eprintln!(
+                "--- the last lines of {} ---\n{}",
+                self.name,
+                lines[lines.len().saturating_sub(12)..].join("\n")
+            );
+        }
+    }
+}
