@@ -39,8 +39,8 @@ fn build() -> anyhow::Result<PathBuf> {
     anyhow::ensure!(output.status.success(), "cargo build failed");
     let lines = String::from_utf8(output.stdout)?;
     let messages = lines.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let executables = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
-    executables.last().context("cargo built no executable")
+    let mut executables = messages.filter_map(|message| message["executable"].as_str().map(PathBuf::from));
+    executables.next().context("cargo built no executable")
 }
 
 /// What a pod is.

@@ -8,3 +8,4 @@ pub mod nginx;
 pub mod ports;
 pub mod process;
 pub mod scratch;
+pub mod shared;

@@ -27,6 +27,8 @@ pub enum Signal {
     Cont,
     /// Read your configuration again.
     Hup,
+    /// End at once; PostgreSQL then starts again from its log.
+    Quit,
 }
 
 impl Signal {
@@ -37,6 +39,7 @@ impl Signal {
             Self::Stop => "STOP",
             Self::Cont => "CONT",
             Self::Hup => "HUP",
+            Self::Quit => "QUIT",
         }
     }
 }

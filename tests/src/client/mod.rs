@@ -1,0 +1,13 @@
+//! Somebody who uses the fleet, written so that a test reads as a transcript.
+//!
+//! A [`User`] talks REST and owns [`Device`]s, which hold sockets. Both do what the contract asks of every client: a send is
+//! repeated with its `client_message_id` until it is answered, a device hands back its cursor and acknowledges. Whatever the
+//! fleet does against its promises is noted and fails the test.
+
+mod device;
+mod record;
+mod user;
+
+pub use device::{Connecting, Device};
+pub use record::{Record, Shown};
+pub use user::{Conversation, Kind, Said, User, token};
