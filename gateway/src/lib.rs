@@ -1,1 +1,147 @@
-//! gateway
+//! The gateway pod: holds the sockets, hears the broker, fans out.
+//!
+//! The line of a message here: [`pump`] → [`hub`] → [`send_queue`] → [`session`] → [`transport`]. Beside it stand those who
+//! notice and mend losses ([`heads`], [`behind`], [`repair`], [`catch_up`]) and those who let clients in ([`accept`],
+//! [`doors`], [`welcome`]). No database and no disk: what has to be known is asked of the api, through [`upstream`].
+
+pub mod accept;
+pub mod acks;
+pub mod behind;
+pub mod catch_up;
+mod clock;
+mod commands;
+pub mod config;
+pub mod connection;
+mod departure;
+pub mod doors;
+pub mod feed;
+pub mod frame;
+pub mod heads;
+pub mod hub;
+pub mod interest;
+mod metrics;
+pub mod pod;
+pub mod policy;
+pub mod pump;
+pub mod questions;
+pub mod repair;
+mod room;
+pub mod send_queue;
+pub mod session;
+pub mod transport;
+pub mod upstream;
+mod welcome;
+pub mod wheel;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::time::Duration;
+
+use axum::Router;
+use shared::access::Verifier;
+use shared::broker::Link;
+use shared::channel::Channel;
+use shared::drain::Drain;
+use shared::history::History;
+use shared::ops::Readiness;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::config::GatewaySettings;
+use crate::heads::{HeadsWatch, UNHEARD};
+use crate::pod::Pod;
+use crate::upstream::Upstream;
+
+/// What a gateway is made of.
+pub struct Parts {
+    /// How it behaves.
+    pub settings: GatewaySettings,
+    /// Its name, for people who look for it.
+    pub node: String,
+    /// Who is believed.
+    pub verifier: Verifier,
+    /// The broker.
+    pub link: Link,
+    /// What rooms remember.
+    pub history: Arc<dyn History>,
+    /// The api.
+    pub upstream: Upstream,
+    /// Over how long clients are told to come back when the pod stops.
+    pub drain_window: Duration,
+}
+
+/// A gateway at work.
+pub struct Gateway {
+    doors: doors::Doors,
+    heads: Arc<HeadsWatch>,
+}
+
+impl Gateway {
+    /// Starts a gateway's tasks; they end with `drain`, after the last client has left or been cut off.
+    #[must_use]
+    pub fn start(parts: Parts, drain: &Drain) -> Self {
+        let Parts { settings, node, verifier, link, history, upstream, drain_window } = parts;
+        let stop = CancellationToken::new();
+        let behind = Arc::new(behind::Behind::default());
+        let hub = Arc::new(hub::Hub::new(Arc::clone(&behind)));
+        let heads = Arc::new(HeadsWatch::new(Arc::clone(&hub), Arc::clone(&behind)));
+        let (interest, keeper) = interest::interest(Arc::clone(&link.broker));
+        let (questions, asker) = questions::questions(upstream.clone());
+        let acks = Arc::new(acks::Acks::default());
+        let pod = Arc::new(Pod {
+            wheel: wheel::Wheel::new(&settings),
+            settings,
+            node,
+            verifier,
+            hub: Arc::clone(&hub),
+            interest: interest.clone(),
+            broker: Arc::clone(&link.broker),
+            history: Arc::clone(&history),
+            upstream: upstream.clone(),
+            questions,
+            pages: catch_up::Pages::new(upstream.clone()),
+            acks: Arc::clone(&acks),
+            open: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+        });
+        let sessions = TaskTracker::new();
+
+        let tasks = drain.tasks();
+        let pump = pump::Pump { hub: Arc::clone(&hub), heads: Arc::clone(&heads), behind: Arc::clone(&behind) };
+        tasks.spawn(pump.run(link.deliveries, stop.clone()));
+        tasks.spawn(keeper.run(stop.clone()));
+        tasks.spawn(asker.run(stop.clone()));
+        tasks.spawn(repair::Repairer { hub, behind, upstream: upstream.clone(), history }.run(stop.clone()));
+        tasks.spawn({
+            let (heads, upstream, stop) = (Arc::clone(&heads), upstream.clone(), stop.clone());
+            async move {
+                // Heard as long as the gateway runs; while the broker is away, heads are polled.
+                let _beats = interest.acquire(vec![Channel::Heads]).await;
+                heads.run(upstream, stop).await;
+            }
+        });
+        tasks.spawn({
+            let (pod, stop) = (Arc::clone(&pod), stop.clone());
+            async move { pod.wheel.run(stop).await }
+        });
+        tasks.spawn(acks.run(upstream, stop.clone()));
+        tasks.spawn(departure::see_off(Arc::clone(&pod), sessions.clone(), drain.clone(), drain_window, stop));
+        Self { doors: doors::Doors { pod, sessions }, heads }
+    }
+
+    /// The paths at which sockets are opened; serve them with [`accept::serve`].
+    pub fn router(&self) -> Router {
+        doors::router(self.doors.clone())
+    }
+
+    /// Ready is who can deliver one way or the other: heads were told within five seconds.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let heads = Arc::clone(&self.heads);
+        Arc::new(move || {
+            let age = heads.age();
+            let reason = (age > UNHEARD).then(|| "no heads beat and no answer of an api for five seconds".to_owned());
+            Box::pin(std::future::ready(reason.into_iter().collect()))
+        })
+    }
+}

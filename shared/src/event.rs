@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use crate::channel::Channel;
 use crate::cursor::Cursor;
-use crate::ids::{RoomName, Seq};
+use crate::ids::{RoomName, Seq, UserId};
 use crate::time::Timestamp;
 
 /// Which doors show an event: `/ws/notifications/…` shows no messaging.
@@ -98,15 +98,20 @@ impl DurableBody {
 pub struct LiveBody(Bytes);
 
 impl LiveBody {
-    /// Serialises an event that is said in `room`.
+    /// Serialises what `sender` says in `room`. The sender is stated by the pod that checked the token, never by the client.
     ///
     /// # Errors
     ///
     /// When `data` cannot be JSON.
-    pub fn in_room(heading: &Heading<'_>, room: &RoomName, data: &impl Serialize) -> Result<Self, InvalidBody> {
+    pub fn in_room(
+        heading: &Heading<'_>,
+        room: &RoomName,
+        sender: &UserId,
+        data: &impl Serialize,
+    ) -> Result<Self, InvalidBody> {
         let mut text = open(heading);
         let data = serde_json::to_string(data).map_err(|_| InvalidBody)?;
-        let _ = write!(text, r#","channel":"room:{room}","room":"{room}","data":{data}"#);
+        let _ = write!(text, r#","channel":"room:{room}","room":"{room}","sender_id":"{sender}","data":{data}"#);
         Ok(Self(text.into()))
     }
 
@@ -232,7 +237,8 @@ mod tests {
     #[test]
     fn a_room_event_is_whole_with_and_without_a_position() {
         let room = "tour_456".parse().expect("a room");
-        let body = LiveBody::in_room(&heading("tour_update\"}"), &room, &json!({"at": 1})).expect("a body");
+        let sender = "alice".parse().expect("an id");
+        let body = LiveBody::in_room(&heading("tour_update\"}"), &room, &sender, &json!({"at": 1})).expect("a body");
         for position in [None, Some(RoomPosition { epoch: Epoch(1), offset: Seq(9) })] {
             let whole = [body.as_bytes().as_ref(), LiveBody::tail(position.as_ref()).as_bytes()].concat();
             let value: Value = serde_json::from_slice(&whole).expect("valid JSON");

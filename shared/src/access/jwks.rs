@@ -302,7 +302,7 @@ mod tests {
     async fn verify(jwks: &Jwks, token: &str) -> Result<Caller, TokenError> {
         let header = jsonwebtoken::decode_header(token).expect("a header");
         match jwks.find(&header.kid.expect("a kid"), header.alg).await {
-            Lookup::Found(key) => key.verify(token),
+            Lookup::Found(key) => key.verify(token).map(|verified| verified.caller),
             Lookup::Unknown => Err(TokenError::Invalid),
             Lookup::Unavailable => Err(TokenError::Unavailable),
         }

@@ -6,7 +6,7 @@ use serde::Deserialize;
 
 use super::{AccessError, AccessSettings, Caller, TokenError};
 use crate::channel::Role;
-use crate::ids::UserId;
+use crate::ids::{RoomName, UserId};
 use crate::time::Timestamp;
 
 /// Seconds by which clocks may differ.
@@ -37,6 +37,15 @@ struct Claims {
     name: Option<String>,
     jti: Option<String>,
     exp: f64,
+    room: Option<RoomName>,
+}
+
+/// What a good token says.
+pub(super) struct Verified {
+    /// Who bears it.
+    pub(super) caller: Caller,
+    /// The one private room it opens, if it is an invitation.
+    pub(super) room: Option<RoomName>,
 }
 
 impl Rules {
@@ -97,20 +106,21 @@ impl Key {
     }
 
     /// Verifies a token whole. Only a token with a good signature can be [`TokenError::Expired`].
-    pub(super) fn verify(&self, token: &str) -> Result<Caller, TokenError> {
+    pub(super) fn verify(&self, token: &str) -> Result<Verified, TokenError> {
         let verified = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation).map_err(|error| {
             match error.kind() {
                 ErrorKind::ExpiredSignature => TokenError::Expired,
                 _ => TokenError::Invalid,
             }
         })?;
-        let Claims { sub, role, name, jti, exp } = verified.claims;
-        Ok(Caller {
+        let Claims { sub, role, name, jti, exp, room } = verified.claims;
+        let caller = Caller {
             user: sub,
             role: role.unwrap_or(Role::Guest),
             name,
             token_id: jti,
             expires_at: Timestamp::from_micros((exp.min(END_OF_TIME) * 1e6) as i64),
-        })
+        };
+        Ok(Verified { caller, room })
     }
 }

@@ -6,8 +6,9 @@ use jsonwebtoken::crypto::aws_lc;
 use jsonwebtoken::{Algorithm, DecodingKey, decode_header};
 
 use super::jwks::{Jwks, Lookup};
-use super::keys::{Key, Rules};
+use super::keys::{Key, Rules, Verified};
 use super::{AccessError, AccessSettings, Caller, TokenError};
+use crate::ids::{RoomName, UserId};
 
 /// Bytes of the longest token that is looked at.
 const LONGEST: usize = 8 * 1024;
@@ -80,6 +81,23 @@ impl Verifier {
     /// [`TokenError::Expired`] only for a token that was good once; [`TokenError::Unavailable`] only while the identity
     /// provider's keys are needed and cannot be had.
     pub async fn verify(&self, token: &str) -> Result<Caller, TokenError> {
+        match self.read(token).await? {
+            Verified { caller, room: None } => Ok(caller),
+            // An invitation opens a room and nothing else.
+            Verified { room: Some(_), .. } => Err(TokenError::Invalid),
+        }
+    }
+
+    /// Says who may enter which private room with an invitation: a token with a `room` claim.
+    ///
+    /// # Errors
+    /// As [`Verifier::verify`]; a token without the claim is [`TokenError::Invalid`].
+    pub async fn verify_invitation(&self, token: &str) -> Result<(UserId, RoomName), TokenError> {
+        let Verified { caller, room } = self.read(token).await?;
+        room.map(|room| (caller.user, room)).ok_or(TokenError::Invalid)
+    }
+
+    async fn read(&self, token: &str) -> Result<Verified, TokenError> {
         if token.len() > LONGEST {
             return Err(TokenError::Invalid);
         }

@@ -111,8 +111,6 @@ pub enum CloseCode {
     Normal,
     /// 1002: the peer broke the framing of RFC 6455.
     Protocol,
-    /// 1003: a binary frame where text is due.
-    Unsupported,
     /// 1007: a text frame that is no UTF-8.
     InvalidText,
     /// 1009: a frame larger than allowed.
@@ -135,10 +133,9 @@ pub enum CloseCode {
 
 impl CloseCode {
     /// Every close there is.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 11] = [
         Self::Normal,
         Self::Protocol,
-        Self::Unsupported,
         Self::InvalidText,
         Self::TooLarge,
         Self::Draining,
@@ -172,7 +169,6 @@ impl CloseCode {
         match self {
             Self::Normal => (1000, "bye", false),
             Self::Protocol => (1002, "protocol error", false),
-            Self::Unsupported => (1003, "text frames only", false),
             Self::InvalidText => (1007, "text frames must be UTF-8", false),
             Self::TooLarge => (1009, "frame too large", false),
             Self::Draining => (1012, "this pod is stopping, come back", true),

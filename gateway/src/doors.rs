@@ -1,0 +1,240 @@
+//! The three doors: the handshake of RFC 6455 section 4, and what a client brings with it.
+//!
+//! What can be refused before the upgrade is refused with a status; who it is is found out behind it, where a browser can be
+//! told by a close code.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::{Path, Query, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use hyper_util::rt::TokioIo;
+use serde_json::json;
+use shared::ids::UserId;
+use shared::protocol::ErrorCode;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_util::task::TaskTracker;
+
+use crate::connection::{Client, DeviceType, Door};
+use crate::pod::Pod;
+use crate::transport::websocket::WebSocket;
+use crate::welcome::{Visit, receive};
+
+/// The subprotocol we speak; a token may stand beside it as `bearer.<jwt>`.
+const SUBPROTOCOL: &str = "carillon.v1";
+/// Longest `app_version`, in bytes.
+const LONGEST_VERSION: usize = 64;
+
+/// What the doors need.
+#[derive(Clone)]
+pub struct Doors {
+    /// The gateway behind them.
+    pub pod: Arc<Pod>,
+    /// The tasks that are waited for when the pod stops.
+    pub sessions: TaskTracker,
+}
+
+type Params = HashMap<String, String>;
+
+/// The paths at which sockets are opened.
+pub fn router(doors: Doors) -> Router {
+    Router::new()
+        .route("/api/v1/ws", get(main_door))
+        .route("/ws/connect", get(main_door))
+        .route("/ws/notifications/{user_id}", get(notifications_door))
+        .with_state(doors)
+}
+
+async fn main_door(State(doors): State<Doors>, Query(params): Query<Params>, request: Request) -> Response {
+    let user_id = params.get("user_id").cloned();
+    open(doors, Door::Main, user_id, params, request)
+}
+
+async fn notifications_door(
+    State(doors): State<Doors>,
+    Path(user_id): Path<String>,
+    Query(params): Query<Params>,
+    request: Request,
+) -> Response {
+    open(doors, Door::Notifications, Some(user_id), params, request)
+}
+
+fn open(doors: Doors, door: Door, user_id: Option<String>, params: Params, mut request: Request) -> Response {
+    if !doors.pod.is_open() {
+        return unavailable();
+    }
+    let accept = match handshake(request.headers()) {
+        Ok(accept) => accept,
+        Err(refusal) => return *refusal,
+    };
+    if !is_allowed_origin(request.headers(), &doors.pod.settings.allowed_origins) {
+        return problem(ErrorCode::Forbidden, "this origin may not open sockets");
+    }
+    let mut visit = match visit(door, user_id, params, request.headers()) {
+        Ok(visit) => visit,
+        Err(detail) => return problem(ErrorCode::BadRequest, &detail),
+    };
+    visit.place = doors.pod.take_place();
+    let speaks_ours = subprotocols(request.headers()).any(|name| name == SUBPROTOCOL);
+    let upgrade = hyper::upgrade::on(&mut request);
+    let Doors { pod, sessions } = doors;
+    sessions.clone().spawn(async move {
+        // A client that left before the upgrade is no loss.
+        let Ok(upgraded) = upgrade.await else { return };
+        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
+            tracing::error!("the connection is not plain TCP: serve the doors with this crate's accept loop");
+            return;
+        };
+        let longest = pod.settings.max_frame_bytes.0;
+        let socket = WebSocket::new(parts.io.into_inner(), &parts.read_buf, longest).await;
+        drop(parts.read_buf);
+        receive(pod, visit, socket, &sessions).await;
+    });
+    switch(&accept, speaks_ours)
+}
+
+/// Checks the handshake and answers its `Sec-WebSocket-Accept`.
+fn handshake(headers: &HeaderMap) -> Result<String, Box<Response>> {
+    let has = |name: header::HeaderName, token: &str| {
+        headers.get_all(name).iter().any(|value| {
+            value.to_str().is_ok_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(token)))
+        })
+    };
+    if !has(header::CONNECTION, "upgrade")
+        || !has(header::UPGRADE, "websocket")
+        || !has(header::SEC_WEBSOCKET_VERSION, "13")
+    {
+        let mut answer = problem(ErrorCode::BadRequest, "open a WebSocket (version 13) here");
+        *answer.status_mut() = StatusCode::UPGRADE_REQUIRED;
+        let headers = answer.headers_mut();
+        headers.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
+        headers.insert(header::SEC_WEBSOCKET_VERSION, header::HeaderValue::from_static("13"));
+        return Err(answer.into());
+    }
+    match headers.get(header::SEC_WEBSOCKET_KEY) {
+        Some(key) if key.len() == 24 => Ok(derive_accept_key(key.as_bytes())),
+        _ => Err(problem(ErrorCode::BadRequest, "Sec-WebSocket-Key is missing or not 16 bytes of base64").into()),
+    }
+}
+
+fn switch(accept: &str, speaks_ours: bool) -> Response {
+    let mut answer = Response::builder()
+        .status(StatusCode::SWITCHING_PROTOCOLS)
+        .header(header::CONNECTION, "upgrade")
+        .header(header::UPGRADE, "websocket")
+        .header(header::SEC_WEBSOCKET_ACCEPT, accept);
+    if speaks_ours {
+        answer = answer.header(header::SEC_WEBSOCKET_PROTOCOL, SUBPROTOCOL);
+    }
+    answer.body(Body::empty()).expect("every header above is plain text")
+}
+
+/// Reads what the client brought. The texts are copied: a header keeps the whole read buffer of its request alive.
+fn visit(door: Door, user_id: Option<String>, mut params: Params, headers: &HeaderMap) -> Result<Visit, String> {
+    let user_id = user_id.map(|id| id.parse::<UserId>()).transpose().map_err(|error| format!("user_id: {error}"))?;
+    let device_id = params.remove("device_id").map(|id| id.parse()).transpose();
+    let device_type = params.remove("device_type").map(|text| device_type(&text)).transpose()?;
+    let app_version = params.remove("app_version");
+    if app_version.as_ref().is_some_and(|version| version.len() > LONGEST_VERSION) {
+        return Err(format!("app_version: at most {LONGEST_VERSION} bytes"));
+    }
+    let client = Client {
+        device_id: device_id.map_err(|error| format!("device_id: {error}"))?,
+        device_type,
+        app_version: app_version.map(Into::into),
+    };
+    let token = bearer(headers)
+        .or_else(|| params.remove("token"))
+        .or_else(|| subprotocols(headers).find_map(|name| name.strip_prefix("bearer.").map(str::to_owned)));
+    Ok(Visit { door, token, user_id, since: params.remove("since"), client, place: None })
+}
+
+fn device_type(text: &str) -> Result<DeviceType, String> {
+    match text {
+        "mobile" => Ok(DeviceType::Mobile),
+        "desktop" => Ok(DeviceType::Desktop),
+        "tablet" => Ok(DeviceType::Tablet),
+        _ => Err("device_type: one of mobile, desktop, tablet".to_owned()),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<String> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
+}
+
+fn subprotocols(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let values = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter();
+    values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(',')).map(str::trim)
+}
+
+/// Whether a page may open a socket. Only browsers send `Origin`, and only they carry somebody else's pages.
+fn is_allowed_origin(headers: &HeaderMap, allowed: &[String]) -> bool {
+    let Some(origin) = headers.get(header::ORIGIN) else { return true };
+    let Ok(origin) = origin.to_str() else { return false };
+    if allowed.is_empty() {
+        let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+        let page = origin.split_once("://").map(|(_, host)| host);
+        return page.is_some() && page == host;
+    }
+    allowed.iter().any(|each| each == "*" || each.eq_ignore_ascii_case(origin))
+}
+
+fn unavailable() -> Response {
+    let mut answer = problem(ErrorCode::Unavailable, "this pod takes no sockets");
+    answer.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+    answer
+}
+
+/// A refusal as problem JSON (RFC 9457), like the api's.
+fn problem(code: ErrorCode, detail: &str) -> Response {
+    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let body = json!({
+        "type": "about:blank",
+        "title": status.canonical_reason(),
+        "status": code.status(),
+        "code": code,
+        "detail": detail,
+        "remedy": code.remedy(),
+    });
+    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(pairs: &[(&'static str, &'static str)]) -> HeaderMap {
+        pairs
+            .iter()
+            .map(|(name, value)| (header::HeaderName::from_static(name), header::HeaderValue::from_static(value)))
+            .collect()
+    }
+
+    #[test]
+    fn a_page_of_another_host_may_not_open_a_socket_unless_allowed() {
+        let ours = headers(&[("host", "chat.example:8000"), ("origin", "http://chat.example:8000")]);
+        let theirs = headers(&[("host", "chat.example:8000"), ("origin", "https://evil.example")]);
+        let allowed = ["https://evil.example".to_owned()];
+        assert!(is_allowed_origin(&headers(&[("host", "x")]), &[]));
+        assert!(is_allowed_origin(&ours, &[]) && !is_allowed_origin(&theirs, &[]));
+        assert!(is_allowed_origin(&theirs, &allowed) && !is_allowed_origin(&ours, &allowed));
+    }
+
+    #[test]
+    fn a_token_is_found_in_each_of_its_places() {
+        let params = |token: &str| Params::from([("token".to_owned(), token.to_owned())]);
+        let token =
+            |params, headers: &HeaderMap| visit(Door::Main, None, params, headers).ok().and_then(|visit| visit.token);
+        assert_eq!(token(Params::new(), &headers(&[("authorization", "Bearer a.b.c")])).as_deref(), Some("a.b.c"));
+        assert_eq!(token(params("d.e.f"), &headers(&[])).as_deref(), Some("d.e.f"));
+        let offered = headers(&[("sec-websocket-protocol", "carillon.v1, bearer.g.h.i")]);
+        assert_eq!(token(Params::new(), &offered).as_deref(), Some("g.h.i"));
+        assert_eq!(token(Params::new(), &headers(&[])), None);
+    }
+}

@@ -1,0 +1,337 @@
+//! The hub: channel → connections.
+//!
+//! On the line it stands between the pump, which hands it what the broker said, and the send queues. It puts each feed in
+//! order, encodes once, and offers the frame to every connection that is live. It never waits: what is missing is noted in
+//! [`Behind`], and someone else fetches it.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry as Slot;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use shared::channel::Channel;
+use shared::cursor::{Feed, Positions};
+use shared::envelope::{Content, Envelope};
+use shared::event::{LiveBody, RoomPosition};
+use shared::history::Recovered;
+use shared::ids::{Epoch, RoomName, Seq};
+use shared::protocol::answer;
+use shared::time::Timestamp;
+use shared::upstream::ResyncReason;
+
+use crate::behind::Behind;
+use crate::connection::Connection;
+use crate::feed::{FollowedFeed, Heard};
+use crate::frame::{EntryFrame, Frame, WholeFrame};
+use crate::metrics::METRICS;
+use crate::room::{JoinError, Room};
+
+/// Locks are spread over this many parts, so that connecting does not wait for delivering.
+const SHARDS: usize = 64;
+
+/// Channel → connections, for one gateway.
+pub struct Hub {
+    shards: Box<[Mutex<Shard>]>,
+    hasher: std::hash::RandomState,
+    epoch: RwLock<Option<Epoch>>,
+    behind: Arc<Behind>,
+}
+
+#[derive(Default)]
+struct Shard {
+    feeds: HashMap<Channel, LocalFeed>,
+    rooms: HashMap<RoomName, Room>,
+}
+
+#[derive(Default)]
+struct LocalFeed {
+    order: FollowedFeed,
+    connections: HashMap<u64, Arc<Connection>>,
+}
+
+impl Hub {
+    /// An empty hub that notes in `behind` what has to be fetched.
+    #[must_use]
+    pub fn new(behind: Arc<Behind>) -> Self {
+        Self {
+            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            hasher: std::hash::RandomState::new(),
+            epoch: RwLock::default(),
+            behind,
+        }
+    }
+
+    /// Takes what the broker said, or what a repair brought.
+    pub fn hear(&self, envelope: Envelope) {
+        let Envelope { channel, committed_at, trace, content } = envelope;
+        match (content, channel) {
+            (Content::Entry(entry), channel) => {
+                let Some(feed) = feed_of(&channel) else { return };
+                if self.epoch().is_some_and(|epoch| epoch != entry.epoch) {
+                    // Late or early: only the api says which numbering is today's.
+                    self.behind.compare_everything();
+                    return;
+                }
+                let frame = Arc::new(EntryFrame { feed, entry, committed_at, trace });
+                self.deliver_entry(&channel, frame);
+            }
+            (Content::Live { body, position }, Channel::Room(room)) => {
+                self.deliver_live(&room, &body, position.as_ref(), committed_at);
+            }
+            (Content::Live { .. } | Content::Pods(_), _) => {}
+        }
+    }
+
+    /// The life of the numbering, once anything told it.
+    #[must_use]
+    pub fn epoch(&self) -> Option<Epoch> {
+        *self.epoch.read()
+    }
+
+    /// Takes from the api which numbering is today's. When it is another one than before, every connection starts over, and
+    /// the heads of all feeds are unknown until the api is asked.
+    pub fn enter(&self, epoch: Epoch) {
+        if *self.epoch.read() == Some(epoch) {
+            return;
+        }
+        let before = self.epoch.write().replace(epoch);
+        if before.is_some_and(|before| before != epoch) {
+            METRICS.gaps("epoch").increment(1);
+            tracing::warn!(%epoch, "the numbering began anew: every client loads a snapshot");
+            for shard in &self.shards {
+                for feed in shard.lock().feeds.values_mut() {
+                    feed.order.reset();
+                    for connection in feed.connections.values() {
+                        connection.queue.catch_up();
+                        connection.queue.order(|orders| orders.resync = Some((ResyncReason::Epoch, None)));
+                    }
+                }
+            }
+            self.behind.compare_everything();
+        }
+    }
+
+    fn deliver_entry(&self, channel: &Channel, frame: Arc<EntryFrame>) {
+        let mut shard = self.shard(channel);
+        let Some(local) = shard.feeds.get_mut(channel) else { return };
+        match local.order.hear(frame) {
+            Heard::Old => {}
+            Heard::Ahead(None) => {}
+            Heard::Ahead(Some(due)) => self.behind.note(channel.clone(), due),
+            Heard::Next(frame) => {
+                local.offer(&frame);
+                while let Some(frame) = local.order.next_ready() {
+                    local.offer(&frame);
+                }
+            }
+        }
+    }
+
+    fn deliver_live(&self, room: &RoomName, body: &LiveBody, position: Option<&RoomPosition>, committed_at: Timestamp) {
+        let mut shard = self.room_shard(room);
+        let Some(local) = shard.rooms.get_mut(room) else { return };
+        if !local.takes(position) {
+            // A hole: the history has this one too, and everyone gets it in order from there.
+            self.behind.note(Channel::Room(room.clone()), std::time::Instant::now());
+            return;
+        }
+        let frame = WholeFrame::live(body, position, committed_at);
+        local.offer(&frame, position);
+    }
+
+    /// Registers a connection in its three feeds. No feed of it is live yet.
+    pub fn attach(&self, connection: &Arc<Connection>) {
+        for channel in connection.channels() {
+            let mut shard = self.shard(&channel);
+            let local = shard.feeds.entry(channel).or_default();
+            local.connections.insert(connection.key, Arc::clone(connection));
+        }
+    }
+
+    /// Forgets a connection and every feed that nobody here follows any more.
+    pub fn detach(&self, connection: &Connection) {
+        for channel in connection.channels() {
+            let mut shard = self.shard(&channel);
+            if let Slot::Occupied(mut slot) = shard.feeds.entry(channel) {
+                slot.get_mut().connections.remove(&connection.key);
+                if slot.get().connections.is_empty() {
+                    slot.remove();
+                }
+            }
+        }
+    }
+
+    /// Takes what the api says a feed's head is; if entries are missing here, they are fetched `patience` from now.
+    pub fn announce(&self, channel: &Channel, head: Seq, patience: Duration) {
+        let mut shard = self.shard(channel);
+        let Some(local) = shard.feeds.get_mut(channel) else { return };
+        if let Some(due) = local.order.announce(head, patience) {
+            self.behind.note(channel.clone(), due);
+        }
+        // Entries heard before the head was known can have their turn with it.
+        while let Some(frame) = local.order.next_ready() {
+            local.offer(&frame);
+        }
+    }
+
+    /// Takes what a beat says a feed's head is.
+    pub fn announce_known(&self, channel: &Channel, head: Seq, patience: Duration) {
+        let mut shard = self.shard(channel);
+        let Some(local) = shard.feeds.get_mut(channel) else { return };
+        if let Some(due) = local.order.announce_known(head, patience) {
+            self.behind.note(channel.clone(), due);
+        }
+    }
+
+    /// Where a feed stands here.
+    #[must_use]
+    pub fn head(&self, channel: &Channel) -> Option<Seq> {
+        self.shard(channel).feeds.get(channel).and_then(|local| local.order.head())
+    }
+
+    /// Goes on from `head`, which lies before what was delivered: the numbering fell back. Its connections start over.
+    pub fn fall_back(&self, channel: &Channel, head: Seq) {
+        let mut shard = self.shard(channel);
+        let Some(local) = shard.feeds.get_mut(channel) else { return };
+        tracing::error!(%channel, %head, "a head fell back: was the database restored without --new-epoch?");
+        METRICS.gaps("fallen_head").increment(1);
+        local.order.reset();
+        local.order.announce(head, Duration::ZERO);
+        for connection in local.connections.values() {
+            connection.queue.catch_up();
+            connection.queue.order(|orders| orders.resync = Some((ResyncReason::Ahead, None)));
+        }
+    }
+
+    /// Makes every feed live in which `told` is everything delivered here. Answers whether all are.
+    pub fn go_live(&self, connection: &Connection, told: &Positions) -> bool {
+        let mut all = true;
+        for feed in Feed::ALL {
+            let channel = connection.channel(feed);
+            let shard = self.shard(&channel);
+            let head = shard.feeds.get(&channel).and_then(|local| local.order.head());
+            match head {
+                Some(head) if told.get(feed) >= head => connection.queue.go_live(feed),
+                _ => all = false,
+            }
+        }
+        all
+    }
+
+    /// The number after which a feed has to be fetched, if entries are missing.
+    #[must_use]
+    pub fn missing_after(&self, channel: &Channel) -> Option<Seq> {
+        let shard = self.shard(channel);
+        let order = &shard.feeds.get(channel)?.order;
+        if order.is_behind() { order.head() } else { None }
+    }
+
+    /// Every feed followed here.
+    #[must_use]
+    pub fn feeds(&self) -> Vec<Channel> {
+        self.shards.iter().flat_map(|shard| shard.lock().feeds.keys().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// Every room heard here.
+    #[must_use]
+    pub fn rooms(&self) -> Vec<RoomName> {
+        self.shards.iter().flat_map(|shard| shard.lock().rooms.keys().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// Registers a connection in a room and starts buffering for it. False if it is in already.
+    pub fn join(&self, room: &RoomName, connection: &Arc<Connection>) -> bool {
+        self.room_shard(room).rooms.entry(room.clone()).or_default().join(connection)
+    }
+
+    /// Ends a join: queues `ack`, what the room remembers, and what came meanwhile; from here on the connection is live.
+    ///
+    /// # Errors
+    ///
+    /// When history and buffer do not meet; the caller reads the history again.
+    pub fn complete_join(
+        &self,
+        room: &RoomName,
+        connection: &Connection,
+        ack: Frame,
+        recovered: &Recovered,
+    ) -> Result<(), JoinError> {
+        let mut shard = self.room_shard(room);
+        let local = shard.rooms.get_mut(room).ok_or(JoinError::Gone)?;
+        local.complete_join(connection, ack, recovered)
+    }
+
+    /// Forgets a connection in a room. Answers whether it was in.
+    pub fn leave(&self, room: &RoomName, connection: &Connection) -> bool {
+        let mut shard = self.room_shard(room);
+        let Slot::Occupied(mut slot) = shard.rooms.entry(room.clone()) else { return false };
+        let was_in = slot.get_mut().leave(connection.key);
+        if slot.get().is_empty() {
+            slot.remove();
+        }
+        was_in
+    }
+
+    /// Where a room stands here; `None` if nobody is in it or it keeps no history.
+    #[must_use]
+    pub fn room_top(&self, room: &RoomName) -> Option<RoomPosition> {
+        self.room_shard(room).rooms.get(room).and_then(|local| local.top().cloned())
+    }
+
+    /// Delivers what a room's history has beyond the hole that was found; what it no longer covers is told.
+    pub fn repair_room(&self, room: &RoomName, recovered: Recovered) {
+        if !recovered.complete {
+            let mut shard = self.room_shard(room);
+            if let Some(local) = shard.rooms.get_mut(room) {
+                local.restart(recovered.top.clone());
+                let told = answer::own_event(
+                    "resync_required",
+                    &serde_json::json!({ "reason": ResyncReason::History, "room": room, "position": recovered.top.as_ref().map(ToString::to_string) }),
+                );
+                local.offer(&WholeFrame::answer(&told), None);
+            }
+            return;
+        }
+        for envelope in recovered.envelopes {
+            self.hear(envelope);
+        }
+    }
+
+    fn shard(&self, channel: &Channel) -> MutexGuard<'_, Shard> {
+        self.shards[self.hasher.hash_one(channel) as usize % SHARDS].lock()
+    }
+
+    fn room_shard(&self, room: &RoomName) -> MutexGuard<'_, Shard> {
+        self.shards[self.hasher.hash_one(room) as usize % SHARDS].lock()
+    }
+}
+
+impl LocalFeed {
+    fn offer(&self, frame: &Arc<EntryFrame>) {
+        for connection in self.connections.values() {
+            if connection.queue.push_entry(frame.feed, Frame::Entry(Arc::clone(frame))) {
+                METRICS.overflows.increment(1);
+            }
+        }
+    }
+}
+
+/// Which of a person's feeds a channel is.
+const fn feed_of(channel: &Channel) -> Option<Feed> {
+    match channel {
+        Channel::User(_) => Some(Feed::User),
+        Channel::Role(_) => Some(Feed::Role),
+        Channel::All => Some(Feed::All),
+        Channel::Fleet | Channel::Room(_) | Channel::Heads | Channel::Pod(_) => None,
+    }
+}
+
+/// An entry of a page, as a frame for one connection that is catching up.
+#[must_use]
+pub fn entry_frame(envelope: Envelope) -> Option<EntryFrame> {
+    let Envelope { channel, committed_at, trace, content } = envelope;
+    let feed = feed_of(&channel)?;
+    let Content::Entry(entry) = content else { return None };
+    Some(EntryFrame { feed, entry, committed_at, trace })
+}

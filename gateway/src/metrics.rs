@@ -1,0 +1,68 @@
+//! What this gateway counts. Handles are made once, because looking one up costs more than counting.
+
+use std::sync::LazyLock;
+
+use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
+use shared::protocol::CloseCode;
+
+/// The gateway's counters.
+pub static METRICS: LazyLock<Metrics> = LazyLock::new(Metrics::new);
+
+/// Handles to everything a gateway counts.
+pub struct Metrics {
+    /// Open sockets.
+    pub connections: Gauge,
+    /// Sockets opened.
+    pub opened: Counter,
+    /// Rooms that connections are in, summed.
+    pub subscriptions: Gauge,
+    /// Events handed to sockets.
+    pub deliveries: Counter,
+    /// Writes to sockets; deliveries per write tells how well frames are joined.
+    pub writes: Counter,
+    /// Seconds from commit to the socket.
+    pub latency: Histogram,
+    /// Readers that were too slow for their send queue.
+    pub overflows: Counter,
+    /// Pages fetched for connections that catch up.
+    pub catch_up_pages: Counter,
+    /// Entries that a repair brought.
+    pub repaired: Counter,
+    /// Envelopes that did not decode or had no place.
+    pub strange: Counter,
+    /// Seconds since something told the heads.
+    pub heads_age: Gauge,
+}
+
+impl Metrics {
+    fn new() -> Self {
+        Self {
+            connections: gauge!("carillon_gateway_connections"),
+            opened: counter!("carillon_gateway_connections_opened_total"),
+            subscriptions: gauge!("carillon_gateway_subscriptions"),
+            deliveries: counter!("carillon_gateway_deliveries_total"),
+            writes: counter!("carillon_gateway_writes_total"),
+            latency: histogram!("carillon_gateway_delivery_seconds"),
+            overflows: counter!("carillon_gateway_overflows_total"),
+            catch_up_pages: counter!("carillon_gateway_catch_up_pages_total"),
+            repaired: counter!("carillon_gateway_repaired_entries_total"),
+            strange: counter!("carillon_gateway_strange_envelopes_total"),
+            heads_age: gauge!("carillon_gateway_heads_age_seconds"),
+        }
+    }
+
+    /// Losses noticed, by what showed them.
+    pub fn gaps(&self, reason: &'static str) -> Counter {
+        counter!("carillon_gateway_gaps_total", "reason" => reason)
+    }
+
+    /// Sockets closed by us, by code.
+    pub fn closed(&self, code: CloseCode) -> Counter {
+        counter!("carillon_gateway_closed_total", "code" => code.code().to_string())
+    }
+
+    /// Commands, by action.
+    pub fn commands(&self, action: &'static str) -> Counter {
+        counter!("carillon_gateway_commands_total", "action" => action)
+    }
+}

@@ -1,0 +1,67 @@
+//! The pump: one task that moves what the broker delivers to where it belongs.
+//!
+//! On the line it stands between the broker and the hub. It decides nothing and never waits for a connection.
+
+use std::sync::Arc;
+
+use shared::broker::{Deliveries, Delivery, Gap};
+use shared::channel::Channel;
+use shared::envelope::{Content, Envelope};
+use tokio_util::sync::CancellationToken;
+
+use crate::behind::Behind;
+use crate::heads::HeadsWatch;
+use crate::hub::Hub;
+use crate::metrics::METRICS;
+
+/// Where the pump puts what it takes.
+pub struct Pump {
+    /// Entries and live events.
+    pub hub: Arc<Hub>,
+    /// Heads beats.
+    pub heads: Arc<HeadsWatch>,
+    /// Losses.
+    pub behind: Arc<Behind>,
+}
+
+impl Pump {
+    /// Moves deliveries until the broker ends or `stop`.
+    pub async fn run(self, mut deliveries: Deliveries, stop: CancellationToken) {
+        loop {
+            let delivery = tokio::select! {
+                () = stop.cancelled() => return,
+                delivery = deliveries.next() => delivery,
+            };
+            match delivery {
+                Some(Delivery::Envelope(Envelope {
+                    channel: Channel::Heads, content: Content::Pods(beat), ..
+                })) => {
+                    self.heads.hear_beat(&beat);
+                }
+                Some(Delivery::Envelope(envelope)) => self.hub.hear(envelope),
+                Some(Delivery::Gap(gap)) => self.mend(&gap),
+                None => return,
+            }
+        }
+    }
+
+    fn mend(&self, gap: &Gap) {
+        METRICS.gaps("broker").increment(1);
+        tracing::warn!(?gap, "envelopes may have been lost: comparing heads and reading histories");
+        self.behind.compare_everything();
+        let now = std::time::Instant::now();
+        for room in self.hub.rooms() {
+            let channel = Channel::Room(room);
+            if concerns(gap, &channel) {
+                self.behind.note(channel, now);
+            }
+        }
+    }
+}
+
+fn concerns(gap: &Gap, channel: &Channel) -> bool {
+    match gap {
+        Gap::Everything => true,
+        Gap::Buckets(buckets) => buckets.contains(&channel.bucket()),
+    }
+}

@@ -1,0 +1,125 @@
+//! The repairer: fetches what this gateway misses, once for all its clients, and hands it to the hub as if it had been heard.
+//!
+//! It asks for many feeds at once and goes before every connection that catches up. What it cannot fetch it notes again.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use shared::channel::Channel;
+use shared::history::History;
+use shared::upstream::{Differences, DifferencesAfter};
+use tokio_util::sync::CancellationToken;
+
+use crate::behind::{Behind, Work};
+use crate::hub::Hub;
+use crate::metrics::METRICS;
+use crate::upstream::{Upstream, UpstreamError};
+
+/// Feeds in one request.
+const FEEDS: usize = 64;
+/// Heads in one request; the api's limit.
+const HEADS: usize = 1_000;
+/// Bytes of bodies asked for at once.
+const PAGE_BYTES: usize = 256 * 1024;
+/// How long to wait before trying again what did not work.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Fetches what is missing.
+pub struct Repairer {
+    /// Who knows what was delivered.
+    pub hub: Arc<Hub>,
+    /// What is missing.
+    pub behind: Arc<Behind>,
+    /// Who has it.
+    pub upstream: Upstream,
+    /// Who has it of rooms.
+    pub history: Arc<dyn History>,
+}
+
+impl Repairer {
+    /// Repairs until `stop`.
+    pub async fn run(self, stop: CancellationToken) {
+        loop {
+            let work = tokio::select! {
+                () = stop.cancelled() => return,
+                work = self.behind.next(FEEDS) => work,
+            };
+            let done = match &work {
+                Work::Compare => self.compare().await,
+                Work::Fetch(channels) => self.fetch(channels).await,
+            };
+            let Err(error) = done else { continue };
+            tracing::debug!(%error, "not repaired yet");
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep(AGAIN) => {}
+            }
+            match work {
+                Work::Compare => self.behind.compare_everything(),
+                Work::Fetch(channels) => {
+                    channels.into_iter().for_each(|channel| self.behind.note(channel, Instant::now()));
+                }
+            }
+        }
+    }
+
+    /// Asks for the heads of every feed followed here; what they show to be missing is noted.
+    async fn compare(&self) -> Result<(), UpstreamError> {
+        for channels in self.hub.feeds().chunks(HEADS) {
+            let delivered: HashMap<_, _> =
+                channels.iter().map(|channel| (channel.clone(), self.hub.head(channel))).collect();
+            let before = self.hub.epoch();
+            let heads = self.upstream.heads(channels.to_vec()).await?;
+            self.hub.enter(heads.epoch);
+            let same_epoch = before == Some(heads.epoch);
+            for (channel, head) in heads.heads {
+                // What was delivered before the question was asked must be in the answer.
+                match delivered.get(&channel).copied().flatten() {
+                    Some(delivered) if same_epoch && head < delivered => self.hub.fall_back(&channel, head),
+                    _ => self.hub.announce(&channel, head, Duration::ZERO),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn fetch(&self, channels: &[Channel]) -> Result<(), UpstreamError> {
+        self.fetch_feeds(channels).await?;
+        for channel in channels {
+            if let Channel::Room(room) = channel
+                && let Some(top) = self.hub.room_top(room)
+            {
+                let recovered = self.history.read(room, Some(&top)).await;
+                let recovered = recovered.map_err(|error| UpstreamError::Unavailable(Some(error.into())))?;
+                METRICS.repaired.increment(recovered.envelopes.len() as u64);
+                self.hub.repair_room(room, recovered);
+            }
+        }
+        Ok(())
+    }
+
+    async fn fetch_feeds(&self, channels: &[Channel]) -> Result<(), UpstreamError> {
+        let missing = |channel: &Channel| Some((channel.clone(), self.hub.missing_after(channel)?));
+        let after: Vec<_> = channels.iter().filter_map(missing).collect();
+        let Some(epoch) = self.hub.epoch().filter(|_| !after.is_empty()) else { return Ok(()) };
+        match self.upstream.differences(&DifferencesAfter { epoch, after, page_bytes: PAGE_BYTES }).await? {
+            Differences::Resync { epoch: today } if today != epoch => {
+                self.hub.enter(today);
+            }
+            // Numbers that cannot be continued in the same epoch: a head fell back. The comparison tells.
+            Differences::Resync { .. } => self.behind.compare_everything(),
+            Differences::Page(page) => {
+                METRICS.repaired.increment(page.entries.len() as u64);
+                page.entries.into_iter().for_each(|entry| self.hub.hear(entry));
+                let now = Instant::now();
+                for reach in page.feeds {
+                    if self.hub.missing_after(&reach.channel).is_some() {
+                        self.behind.note(reach.channel, now);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}

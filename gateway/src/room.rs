@@ -1,0 +1,258 @@
+//! One room at this gateway: who is in it, who is just joining, and where it stands.
+//!
+//! Joining and reading history meet without a hole: a member who joins is buffered for from the moment it is registered, and
+//! goes live when what the history answered and what was buffered are contiguous. Pure logic; the hub holds it under a lock.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use shared::envelope::Content;
+use shared::event::RoomPosition;
+use shared::history::Recovered;
+
+use crate::connection::Connection;
+use crate::frame::{Frame, WholeFrame};
+use crate::metrics::METRICS;
+
+/// Events that are buffered for one who joins; beyond that the history is read again.
+const BUFFERED: usize = 256;
+
+/// A room with local members.
+#[derive(Default)]
+pub struct Room {
+    members: HashMap<u64, Member>,
+    /// The last position delivered, if the room keeps history and anything was heard.
+    top: Option<RoomPosition>,
+}
+
+enum Member {
+    Live(Arc<Connection>),
+    Joining { connection: Arc<Connection>, buffer: Vec<(Option<RoomPosition>, WholeFrame)>, overflowed: bool },
+}
+
+/// Why a join was not completed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum JoinError {
+    /// History and buffer do not meet: read the history again.
+    #[error("the history does not reach what was heard")]
+    Hole,
+    /// The member left or was removed meanwhile.
+    #[error("the member is no longer joining")]
+    Gone,
+}
+
+impl Room {
+    /// Whether nobody is in.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.members.is_empty()
+    }
+
+    /// The last position delivered.
+    #[must_use]
+    pub const fn top(&self) -> Option<&RoomPosition> {
+        self.top.as_ref()
+    }
+
+    /// Goes on from `top`: what lies before is lost, and was told.
+    pub fn restart(&mut self, top: Option<RoomPosition>) {
+        self.top = top;
+    }
+
+    /// Whether an event with this position has its turn: one without always has, one with must follow the last or begin anew.
+    ///
+    /// A repeat is no hole, but has no turn either: [`Room::offer`] drops it.
+    #[must_use]
+    pub fn takes(&self, position: Option<&RoomPosition>) -> bool {
+        match (position, &self.top) {
+            (Some(position), Some(top)) => position.epoch == top.epoch && position.offset <= top.offset.next(),
+            _ => true,
+        }
+    }
+
+    /// Offers an event to every member.
+    pub fn offer(&mut self, frame: &WholeFrame, position: Option<&RoomPosition>) {
+        if let Some(position) = position {
+            if self.top.as_ref().is_some_and(|top| position.epoch == top.epoch && position.offset <= top.offset) {
+                return;
+            }
+            self.top = Some(position.clone());
+        }
+        for member in self.members.values_mut() {
+            match member {
+                Member::Live(connection) => {
+                    if connection.queue.push_event(Frame::Whole(frame.clone())) {
+                        METRICS.overflows.increment(1);
+                    }
+                }
+                Member::Joining { buffer, .. } if buffer.len() < BUFFERED => {
+                    buffer.push((position.cloned(), frame.clone()));
+                }
+                Member::Joining { buffer, overflowed, .. } => {
+                    buffer.clear();
+                    *overflowed = true;
+                }
+            }
+        }
+    }
+
+    /// Registers a member and starts buffering for it. False if it is in already.
+    pub fn join(&mut self, connection: &Arc<Connection>) -> bool {
+        if self.members.contains_key(&connection.key) {
+            return false;
+        }
+        let joining = Member::Joining { connection: Arc::clone(connection), buffer: Vec::new(), overflowed: false };
+        self.members.insert(connection.key, joining);
+        true
+    }
+
+    /// Forgets a member. Answers whether it was in.
+    pub fn leave(&mut self, key: u64) -> bool {
+        self.members.remove(&key).is_some()
+    }
+
+    /// Queues `ack`, the history, and what was buffered behind it; the member is live then.
+    ///
+    /// # Errors
+    ///
+    /// [`JoinError::Hole`] when they do not meet; the buffer goes on.
+    pub fn complete_join(
+        &mut self,
+        connection: &Connection,
+        ack: Frame,
+        recovered: &Recovered,
+    ) -> Result<(), JoinError> {
+        let Some(Member::Joining { connection, buffer, overflowed }) = self.members.get_mut(&connection.key) else {
+            return Err(JoinError::Gone);
+        };
+        if std::mem::take(overflowed) {
+            buffer.clear();
+            return Err(JoinError::Hole);
+        }
+        let beyond = beyond(buffer, recovered.top.as_ref())?;
+        connection.queue.push_own(ack);
+        for envelope in &recovered.envelopes {
+            if let Content::Live { body, position } = &envelope.content {
+                let frame = WholeFrame::live(body, position.as_ref(), envelope.committed_at);
+                connection.queue.push_own(Frame::Whole(frame));
+            }
+        }
+        for (_, frame) in buffer.drain(..).skip(beyond) {
+            connection.queue.push_own(Frame::Whole(frame));
+        }
+        if self.top.is_none() {
+            self.top.clone_from(&recovered.top);
+        }
+        let connection = Arc::clone(connection);
+        self.members.insert(connection.key, Member::Live(connection));
+        Ok(())
+    }
+}
+
+/// How many of the buffered events the history has already; an error when it ends before the buffer begins.
+fn beyond(buffer: &[(Option<RoomPosition>, WholeFrame)], top: Option<&RoomPosition>) -> Result<usize, JoinError> {
+    let Some((Some(first), _)) = buffer.first() else { return Ok(0) };
+    match top {
+        Some(top) if first.epoch != top.epoch || first.offset > top.offset.next() => Err(JoinError::Hole),
+        Some(top) => Ok((top.offset.0 + 1 - first.offset.0).min(buffer.len() as u64) as usize),
+        None if first.offset.0 > 1 => Err(JoinError::Hole),
+        None => Ok(0),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use shared::access::Caller;
+    use shared::channel::{Channel, Role};
+    use shared::envelope::Envelope;
+    use shared::event::LiveBody;
+    use shared::ids::{Epoch, Seq, TraceId};
+    use shared::time::Timestamp;
+
+    use super::*;
+    use crate::connection::Door;
+
+    fn connection() -> Arc<Connection> {
+        let caller = Caller {
+            user: "alice".parse().expect("an id"),
+            role: Role::Guest,
+            name: None,
+            token_id: None,
+            expires_at: Timestamp::now(),
+        };
+        Arc::new(Connection::new(&caller, Door::Main, 65_536))
+    }
+
+    fn at(offset: u64) -> RoomPosition {
+        RoomPosition { epoch: Epoch(1), offset: Seq(offset) }
+    }
+
+    fn body(offset: u64) -> LiveBody {
+        LiveBody::from_trusted(Bytes::from(format!("{{\"n\":{offset}")))
+    }
+
+    fn say(room: &mut Room, offset: u64) {
+        let position = at(offset);
+        if room.takes(Some(&position)) {
+            room.offer(&WholeFrame::live(&body(offset), Some(&position), Timestamp::now()), Some(&position));
+        }
+    }
+
+    fn remembered(offsets: std::ops::RangeInclusive<u64>) -> Recovered {
+        let envelope = |offset| Envelope {
+            channel: Channel::Room("r".parse().expect("a room")),
+            committed_at: Timestamp::now(),
+            trace: TraceId(1),
+            content: Content::Live { body: body(offset), position: Some(at(offset)) },
+        };
+        Recovered { top: Some(at(*offsets.end())), envelopes: offsets.map(envelope).collect(), complete: true }
+    }
+
+    fn shown(connection: &Connection) -> Vec<u64> {
+        std::iter::from_fn(|| connection.queue.pop())
+            .filter_map(|frame| match frame {
+                Frame::Whole(frame) => serde_json::from_slice::<serde_json::Value>(frame.text()).ok()?["n"].as_u64(),
+                Frame::Entry(_) => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn history_and_what_came_meanwhile_meet_without_a_hole_or_a_repeat() {
+        let (mut room, alice) = (Room::default(), connection());
+        assert!(room.join(&alice));
+        for offset in 3..=6 {
+            say(&mut room, offset);
+        }
+        let ack = Frame::Whole(WholeFrame::answer("{}"));
+        assert_eq!(room.complete_join(&alice, ack, &remembered(1..=4)), Ok(()));
+        say(&mut room, 7);
+        assert_eq!(shown(&alice), vec![1, 2, 3, 4, 5, 6, 7]);
+    }
+
+    #[test]
+    fn a_history_that_ends_before_the_buffer_begins_is_read_again() {
+        let (mut room, alice) = (Room::default(), connection());
+        room.join(&alice);
+        say(&mut room, 6);
+        let ack = || Frame::Whole(WholeFrame::answer("{}"));
+        assert_eq!(room.complete_join(&alice, ack(), &remembered(1..=3)), Err(JoinError::Hole));
+        assert_eq!(room.complete_join(&alice, ack(), &remembered(1..=5)), Ok(()));
+        assert_eq!(shown(&alice), vec![1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_hole_in_the_room_is_noticed_and_a_repeat_is_dropped() {
+        let (mut room, alice) = (Room::default(), connection());
+        room.join(&alice);
+        let ack = Frame::Whole(WholeFrame::answer("{}"));
+        assert_eq!(room.complete_join(&alice, ack, &remembered(1..=1)), Ok(()));
+        assert!(room.takes(Some(&at(2))));
+        say(&mut room, 2);
+        say(&mut room, 2);
+        assert!(!room.takes(Some(&at(4))));
+        assert!(!room.takes(Some(&RoomPosition { epoch: Epoch(2), offset: Seq(1) })));
+        assert_eq!(shown(&alice), vec![1, 2]);
+    }
+}

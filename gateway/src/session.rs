@@ -1,0 +1,493 @@
+//! The session: one connection's own task, from its welcome to its end.
+//!
+//! On the line it takes frames from the send queue, writes what is this connection's own behind a shared body, and hands them
+//! to the transport. It alone knows what the client was told.
+
+use std::collections::HashMap;
+use std::future::{Future, poll_fn};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use serde_json::json;
+use shared::access::Caller;
+use shared::cursor::{Cursor, Feed, Positions};
+use shared::event::DurableBody;
+use shared::ids::{DeviceId, Epoch, RoomName};
+use shared::protocol::{CloseCode, ErrorCode, answer};
+use shared::time::Timestamp;
+use shared::upstream::{Acknowledgement, Differences, Page, ResyncReason};
+
+use crate::clock;
+use crate::commands::{Done, Then};
+use crate::connection::{Connection, Door};
+use crate::frame::{EntryFrame, Frame, WholeFrame};
+use crate::hub::entry_frame;
+use crate::interest::Held;
+use crate::metrics::METRICS;
+use crate::pod::Pod;
+use crate::transport::{Incoming, Transport};
+use crate::upstream::UpstreamError;
+
+/// Frames are joined up to so many bytes a write.
+const JOINED: usize = 64 * 1024;
+/// While so many bytes wait for the client, nothing more is read from it.
+const READ_NO_MORE: usize = 128 * 1024;
+/// How long a goodbye may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+/// How long to wait before asking again for a page that did not come.
+const AGAIN: Duration = Duration::from_millis(500);
+
+type Work<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
+
+/// One connection, served.
+pub struct Session<T> {
+    pub(crate) pod: Arc<Pod>,
+    pub(crate) connection: Arc<Connection>,
+    pub(crate) caller: Box<Caller>,
+    pub(crate) device_id: Option<DeviceId>,
+    pub(crate) epoch: Epoch,
+    /// Up to where everything was handed to the client or skipped for its door.
+    pub(crate) position: Positions,
+    /// The numbers last named to the client.
+    told: Positions,
+    /// The position when the unanswered ping was sent.
+    pinged: Option<Positions>,
+    /// Whether the client acknowledges by itself; then pongs do not count.
+    pub(crate) acknowledges: bool,
+    pub(crate) rooms: HashMap<RoomName, Option<Held>>,
+    pub(crate) allowance: crate::commands::Allowance,
+    /// The command under way; the next is read when it is done.
+    pub(crate) work: Work<Done>,
+    /// The page under way.
+    page: Work<Result<Differences, UpstreamError>>,
+    /// How long to wait before the next page: a moment, if the last one brought nothing.
+    page_wait: Duration,
+    /// Heard as long as the session lives.
+    _feeds: Held,
+    transport: T,
+}
+
+/// What a connection's task woke up for.
+enum Turn {
+    Orders(crate::send_queue::Orders),
+    Incoming(Incoming),
+    Done(Done),
+    Page(Result<Differences, UpstreamError>),
+    /// Everything is written and the connection is not live.
+    CatchUp,
+    Gone,
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// The client left.
+    ByClient,
+    /// We closed it.
+    ByUs(CloseCode),
+}
+
+/// Where a connection starts.
+pub struct Start {
+    /// The life of the numbering.
+    pub epoch: Epoch,
+    /// Delivery comes after these.
+    pub positions: Positions,
+}
+
+impl<T: Transport> Session<T> {
+    /// A session of an attached connection whose feeds are heard.
+    pub fn new(
+        pod: Arc<Pod>,
+        connection: Arc<Connection>,
+        caller: Caller,
+        device_id: Option<DeviceId>,
+        start: &Start,
+        feeds: Held,
+        transport: T,
+    ) -> Self {
+        Self {
+            allowance: crate::commands::Allowance::new(pod.settings.commands_per_second),
+            pod,
+            connection,
+            caller: Box::new(caller),
+            device_id,
+            epoch: start.epoch,
+            position: start.positions,
+            told: start.positions,
+            pinged: None,
+            acknowledges: false,
+            rooms: HashMap::new(),
+            work: None,
+            page: None,
+            page_wait: Duration::ZERO,
+            _feeds: feeds,
+            transport,
+        }
+    }
+
+    /// Serves the connection from its welcome to its last frame.
+    ///
+    /// One loop waits for orders, for the client, for what a command or a page brings, and for the socket to take more.
+    /// Whatever ends the loop ends the session, and the reason it returns is the one the client is told.
+    pub async fn run(mut self) -> Ended {
+        let ended = loop {
+            let end = match poll_fn(|cx| self.poll_turn(cx)).await {
+                Turn::Orders(orders) => self.obey(&orders),
+                Turn::Incoming(incoming) => self.hear(incoming),
+                Turn::Done(done) => self.finish(done),
+                Turn::Page(page) => self.take_page(page),
+                Turn::CatchUp => self.catch_up(),
+                Turn::Gone => Some(Ended::ByClient),
+            };
+            if let Some(ended) = end {
+                break ended;
+            }
+        };
+        if let Ended::ByUs(code) = ended {
+            METRICS.closed(code).increment(1);
+            // Whoever takes nothing is not waited for any longer.
+            let _ = tokio::time::timeout(FAREWELL, self.say_goodbye(code)).await;
+        }
+        self.leave();
+        ended
+    }
+
+    fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
+        if let Some(orders) = self.connection.queue.take_orders(cx) {
+            return Poll::Ready(Turn::Orders(orders));
+        }
+        if self.work.is_none()
+            && self.transport.loaded() < READ_NO_MORE
+            && let Poll::Ready(incoming) = self.transport.poll_read(cx)
+        {
+            return Poll::Ready(Turn::Incoming(incoming));
+        }
+        if let Some(done) = poll_work(&mut self.work, cx) {
+            return Poll::Ready(Turn::Done(done));
+        }
+        if let Some(page) = poll_work(&mut self.page, cx) {
+            return Poll::Ready(Turn::Page(page));
+        }
+        match self.poll_write(cx) {
+            Poll::Ready(Ok(())) if self.is_due_a_page() => Poll::Ready(Turn::CatchUp),
+            Poll::Ready(Err(_)) => Poll::Ready(Turn::Gone),
+            Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_due_a_page(&self) -> bool {
+        self.page.is_none() && self.connection.queue.live() != crate::send_queue::Live::ALL
+    }
+
+    /// Writes at once when nothing waits, joins when something does.
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            self.load();
+            let before = self.transport.loaded();
+            if before == 0 {
+                self.connection.stalled_at.store(0, Ordering::Relaxed);
+                return Poll::Ready(Ok(()));
+            }
+            match self.transport.poll_write(cx) {
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending => {
+                    let took_some = self.transport.loaded() < before;
+                    if took_some || self.connection.stalled_at.load(Ordering::Relaxed) == 0 {
+                        self.connection.stalled_at.store(clock::millis(), Ordering::Relaxed);
+                    }
+                    return Poll::Pending;
+                }
+            }
+        }
+    }
+
+    /// Loads what waits, up to one joined write.
+    fn load(&mut self) {
+        let mut oldest: Option<Timestamp> = None;
+        let mut events = 0;
+        let mut skipped = false;
+        while self.transport.loaded() < JOINED {
+            let Some(frame) = self.connection.queue.pop() else { break };
+            let committed_at = match frame {
+                Frame::Whole(frame) => {
+                    self.transport.load(&frame);
+                    frame.committed_at
+                }
+                Frame::Entry(entry) if !self.connection.door.shows(entry.entry.topic) => {
+                    skipped |= self.skip(&entry);
+                    None
+                }
+                Frame::Entry(entry) => self.load_entry(&entry).then_some(entry.committed_at),
+            };
+            if let Some(at) = committed_at {
+                events += 1;
+                oldest.get_or_insert(at);
+            }
+        }
+        if skipped {
+            self.load_cursor();
+        }
+        if let Some(at) = oldest {
+            METRICS.deliveries.increment(events);
+            let micros = (Timestamp::now().as_micros() - at.as_micros()).max(0);
+            METRICS.latency.record(micros as f64 / 1e6);
+        }
+    }
+
+    /// Loads an entry with its tail. False for a repeat.
+    fn load_entry(&mut self, frame: &EntryFrame) -> bool {
+        let (feed, seq) = (frame.feed, frame.entry.seq);
+        if !self.is_next(frame) {
+            return false;
+        }
+        let prev = self.told.get(feed);
+        self.position.set(feed, seq);
+        self.told.set(feed, seq);
+        let channel = self.connection.channel(feed);
+        let tail = DurableBody::tail(frame.entry.unread, &channel, seq, prev, &self.cursor());
+        self.transport.load_parts(frame.entry.body.as_bytes(), tail.as_bytes());
+        true
+    }
+
+    /// Moves over an entry that the door does not show. False for a repeat.
+    fn skip(&mut self, frame: &EntryFrame) -> bool {
+        let is_next = self.is_next(frame);
+        if is_next {
+            self.position.set(frame.feed, frame.entry.seq);
+        }
+        is_next
+    }
+
+    /// Whether an entry continues what the client has. One with a hole before it turns the connection to catching up.
+    fn is_next(&self, frame: &EntryFrame) -> bool {
+        let (position, seq) = (self.position.get(frame.feed), frame.entry.seq);
+        if seq > position.next() || frame.entry.epoch != self.epoch {
+            METRICS.gaps("connection").increment(1);
+            self.connection.queue.catch_up();
+            return false;
+        }
+        seq > position
+    }
+
+    fn load_cursor(&mut self) {
+        self.told = self.position;
+        let cursor = self.cursor();
+        let mut event = answer::own_event("cursor", &json!({ "cursor": cursor }));
+        // The cursor stands where durable events carry it.
+        event.truncate(event.len() - 1);
+        event.push_str(&format!(r#","cursor":"{cursor}"}}"#));
+        self.transport.load(&WholeFrame::answer(&event));
+    }
+
+    /// Where the client stands.
+    pub(crate) fn cursor(&self) -> Cursor {
+        let Connection { user, role, .. } = &*self.connection;
+        Cursor { epoch: self.epoch, owner: user.clone(), role: *role, positions: self.position }
+    }
+
+    fn obey(&mut self, orders: &crate::send_queue::Orders) -> Option<Ended> {
+        if let Some(code) = orders.close {
+            return Some(Ended::ByUs(code));
+        }
+        if let Some((reason, heads)) = orders.resync {
+            self.resync(reason, heads);
+        }
+        if orders.rooms_dropped {
+            self.tell_rooms_dropped();
+        }
+        if orders.ping {
+            self.pinged = Some(self.position);
+            self.transport.load_ping();
+        }
+        None
+    }
+
+    fn hear(&mut self, incoming: Incoming) -> Option<Ended> {
+        self.connection.heard_at.store(clock::millis(), Ordering::Relaxed);
+        match incoming {
+            Incoming::Text(text) => return self.take_command(&text),
+            Incoming::Binary => {
+                return self.complain(None, ErrorCode::Unsupported, "binary frames are not understood, send text");
+            }
+            Incoming::Pong => self.count_pong(),
+            Incoming::Alive => {}
+            Incoming::Closed => return Some(Ended::ByClient),
+            Incoming::Broken(code) => return Some(Ended::ByUs(code)),
+        }
+        None
+    }
+
+    /// For a client that never acknowledges, answering a ping that was sent after a frame says that the frame came.
+    fn count_pong(&mut self) {
+        if let Some(positions) = self.pinged.take().filter(|_| !self.acknowledges) {
+            self.acknowledge(positions);
+        }
+    }
+
+    /// Notes what the client has received.
+    pub(crate) fn acknowledge(&self, positions: Positions) {
+        self.pod.acks.note(Acknowledgement {
+            user: self.connection.user.clone(),
+            role: self.connection.role,
+            device_id: self.device_id.clone(),
+            epoch: self.epoch,
+            positions,
+            unfiltered: self.connection.door == Door::Main,
+        });
+    }
+
+    /// Says something to this client alone.
+    pub(crate) fn say(&self, text: &str) {
+        self.connection.queue.push_own(Frame::Whole(WholeFrame::answer(text)));
+    }
+
+    fn finish(&mut self, done: Done) -> Option<Ended> {
+        if !done.answer.is_empty() {
+            self.say(&done.answer);
+        }
+        match done.then {
+            Then::Nothing => {}
+            Then::Joined(room, held) => {
+                self.rooms.insert(room, Some(held));
+            }
+            Then::NotJoined(room) => self.forget_room(&room),
+            Then::Continue(start) => self.rewind(&start),
+            Then::Renew(caller) => {
+                self.connection.expires_at.store(caller.expires_at.as_micros(), Ordering::Relaxed);
+                self.caller = caller;
+            }
+            Then::End(code) => return Some(Ended::ByUs(code)),
+        }
+        None
+    }
+
+    fn rewind(&mut self, start: &Start) {
+        self.page = None;
+        self.page_wait = Duration::ZERO;
+        self.connection.queue.catch_up();
+        self.epoch = start.epoch;
+        self.position = start.positions;
+        self.told = start.positions;
+    }
+
+    /// Goes live if nothing is missing, else asks for the next page.
+    fn catch_up(&mut self) -> Option<Ended> {
+        if self.pod.hub.epoch() == Some(self.epoch) && self.pod.hub.go_live(&self.connection, &self.position) {
+            return None;
+        }
+        self.ask_page();
+        None
+    }
+
+    fn take_page(&mut self, page: Result<Differences, UpstreamError>) -> Option<Ended> {
+        match page {
+            Ok(Differences::Page(page)) => self.queue_page(page),
+            Ok(Differences::Resync { epoch }) => {
+                self.pod.hub.enter(epoch);
+                let reason = if epoch == self.epoch { ResyncReason::Ahead } else { ResyncReason::Epoch };
+                self.epoch = epoch;
+                self.resync(reason, None);
+            }
+            Err(error) => {
+                tracing::debug!(%error, "no page yet");
+                self.page_wait = AGAIN;
+            }
+        }
+        None
+    }
+
+    fn ask_page(&mut self) {
+        let wait = self.page_wait;
+        let (pod, connection) = (Arc::clone(&self.pod), Arc::clone(&self.connection));
+        let (epoch, position) = (self.epoch, self.position);
+        self.page = Some(Box::pin(async move {
+            tokio::time::sleep(wait).await;
+            pod.pages.next(&connection, epoch, position).await
+        }));
+    }
+
+    fn queue_page(&mut self, page: Page) {
+        if page.epoch != self.epoch {
+            self.pod.hub.enter(page.epoch);
+            return self.resync(ResyncReason::Epoch, None);
+        }
+        self.page_wait = if page.entries.is_empty() { AGAIN } else { Duration::ZERO };
+        for reach in &page.feeds {
+            // What the api knows and the hub does not yet is missing here for everyone.
+            self.pod.hub.announce_known(&reach.channel, reach.head, crate::feed::ANNOUNCED);
+        }
+        for entry in page.entries.into_iter().filter_map(entry_frame) {
+            self.connection.queue.push_own(Frame::Entry(Arc::new(entry)));
+        }
+    }
+
+    /// Tells the client that its positions do not continue. Delivery goes on at `heads`, or where the hub stands; the
+    /// client loads a snapshot and resumes from there.
+    pub(crate) fn resync(&mut self, reason: ResyncReason, heads: Option<Positions>) {
+        let epoch = self.pod.hub.epoch().unwrap_or(self.epoch);
+        let positions = heads.unwrap_or_else(|| self.heads());
+        self.rewind(&Start { epoch, positions });
+        self.say(&answer::own_event("resync_required", &json!({ "reason": reason, "cursor": self.cursor() })));
+    }
+
+    /// The heads of the three feeds, as far as the hub knows them.
+    pub(crate) fn heads(&self) -> Positions {
+        let mut heads = Positions::default();
+        for feed in Feed::ALL {
+            let head = self.pod.hub.head(&self.connection.channel(feed)).unwrap_or_default();
+            heads.set(feed, head.max(self.position.get(feed)));
+        }
+        heads
+    }
+
+    /// The client was too slow for its rooms: it subscribes again with its last position.
+    fn tell_rooms_dropped(&self) {
+        for room in self.rooms.keys() {
+            self.say(&answer::own_event("resync_required", &json!({ "reason": ResyncReason::History, "room": room })));
+        }
+    }
+
+    /// Answers with an error. Too many of them end the connection.
+    pub(crate) fn complain(&mut self, reference: Option<&str>, code: ErrorCode, detail: &str) -> Option<Ended> {
+        self.say(&answer::error(reference, code, detail, None));
+        self.allowance.count_error().then_some(Ended::ByUs(CloseCode::Abusive))
+    }
+
+    /// Forgets a room and everything kept for it.
+    pub(crate) fn forget_room(&mut self, room: &RoomName) {
+        self.pod.hub.leave(room, &self.connection);
+        if self.rooms.remove(room).is_some() {
+            METRICS.subscriptions.decrement(1);
+        }
+    }
+
+    async fn say_goodbye(&mut self, code: CloseCode) {
+        self.transport.load_close(code);
+        let written = poll_fn(|cx| self.transport.poll_write(cx)).await;
+        while written.is_ok() && !matches!(poll_fn(|cx| self.transport.poll_read(cx)).await, Incoming::Closed) {}
+    }
+
+    fn leave(&mut self) {
+        for room in self.rooms.keys().cloned().collect::<Vec<_>>() {
+            self.forget_room(&room);
+        }
+        self.pod.hub.detach(&self.connection);
+    }
+}
+
+/// Polls work that may be under way, and forgets it when it is done.
+fn poll_work<T>(work: &mut Work<T>, cx: &mut Context<'_>) -> Option<T> {
+    match work.as_mut()?.as_mut().poll(cx) {
+        Poll::Ready(done) => {
+            *work = None;
+            Some(done)
+        }
+        Poll::Pending => None,
+    }
+}

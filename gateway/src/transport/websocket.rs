@@ -1,0 +1,229 @@
+//! WebSocket (RFC 6455) over TCP.
+//!
+//! tungstenite reads, answers pings and keeps the closing handshake. It never touches the socket when writing: what it
+//! writes goes into [`Line::control`], and this file alone writes to the socket, so that shared frames go out as they are and
+//! control frames stand between frames and never inside one.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use bytes::{Buf, Bytes};
+use futures_util::{Sink, Stream};
+use shared::protocol::CloseCode;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
+
+use super::{Incoming, Transport};
+use crate::frame::{LONGEST_HEADER, WholeFrame, put_text_header};
+use crate::metrics::METRICS;
+
+/// What a connection reads at once. Commands are short, and every idle connection pays for this.
+const READ_BUFFER: usize = 256;
+/// What tungstenite may hold back. It holds nothing, because a [`Line`] takes everything.
+const CONTROL: usize = 4 * 1024;
+
+/// A client behind a WebSocket.
+pub struct WebSocket {
+    socket: WebSocketStream<Line>,
+    pending: Pending,
+}
+
+/// Bytes on their way to the socket.
+#[derive(Default)]
+struct Pending {
+    /// One shared frame, when nothing else waits: written without copying it.
+    shared: Bytes,
+    /// Frames joined into one stretch, from `written` on.
+    joined: Vec<u8>,
+    written: usize,
+}
+
+/// The TCP stream as tungstenite sees it: reading is real, writing is kept aside.
+struct Line {
+    stream: TcpStream,
+    control: Vec<u8>,
+}
+
+impl WebSocket {
+    /// Takes over an upgraded connection; `read` is what came with the handshake. Longer frames than `longest` are refused.
+    pub async fn new(stream: TcpStream, read: &[u8], longest: usize) -> Self {
+        let config = WebSocketConfig::default()
+            .read_buffer_size(READ_BUFFER)
+            .write_buffer_size(0)
+            .max_write_buffer_size(CONTROL)
+            .max_message_size(Some(longest))
+            .max_frame_size(Some(longest));
+        let line = Line { stream, control: Vec::new() };
+        let socket = WebSocketStream::from_partially_read(line, read.to_vec(), Role::Server, Some(config)).await;
+        Self { socket, pending: Pending::default() }
+    }
+
+    /// Hands a control frame to tungstenite, which puts it into [`Line::control`].
+    fn say(&mut self, message: Message) {
+        let mut socket = Pin::new(&mut self.socket);
+        // Whoever is closing already says nothing more.
+        if socket.as_mut().start_send(message).is_ok() {
+            let _ = socket.poll_flush(&mut Context::from_waker(Waker::noop()));
+        }
+        self.take_control();
+    }
+
+    /// Moves control frames behind what is pending, which ends with a whole frame always.
+    fn take_control(&mut self) {
+        let control = &mut self.socket.get_mut().control;
+        if !control.is_empty() {
+            let control = std::mem::take(control);
+            self.pending.joined().extend_from_slice(&control);
+        }
+    }
+}
+
+impl Pending {
+    const fn len(&self) -> usize {
+        self.shared.len() + self.joined.len() - self.written
+    }
+
+    /// The stretch to which another frame is joined.
+    fn joined(&mut self) -> &mut Vec<u8> {
+        if self.joined.capacity() == 0 {
+            self.joined = buffers::take();
+        }
+        if !self.shared.is_empty() {
+            let shared = std::mem::take(&mut self.shared);
+            self.joined.extend_from_slice(&shared);
+        }
+        &mut self.joined
+    }
+
+    fn poll_write(&mut self, stream: &mut TcpStream, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        while self.len() > 0 {
+            let rest = if self.shared.is_empty() { &self.joined[self.written..] } else { &self.shared[..] };
+            let count = ready!(Pin::new(&mut *stream).poll_write(cx, rest))?;
+            METRICS.writes.increment(1);
+            if count == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            if self.shared.is_empty() {
+                self.written += count;
+            } else {
+                self.shared.advance(count);
+            }
+        }
+        self.shared = Bytes::new();
+        self.written = 0;
+        buffers::give(std::mem::take(&mut self.joined));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl Transport for WebSocket {
+    fn load(&mut self, frame: &WholeFrame) {
+        if self.pending.len() == 0 {
+            self.pending.shared = frame.encoded().clone();
+        } else {
+            self.pending.joined().extend_from_slice(frame.encoded());
+        }
+    }
+
+    fn load_parts(&mut self, body: &[u8], tail: &[u8]) {
+        let joined = self.pending.joined();
+        joined.reserve(LONGEST_HEADER + body.len() + tail.len());
+        put_text_header(joined, body.len() + tail.len());
+        joined.extend_from_slice(body);
+        joined.extend_from_slice(tail);
+    }
+
+    fn load_ping(&mut self) {
+        self.say(Message::Ping(Bytes::new()));
+    }
+
+    fn load_close(&mut self, code: CloseCode) {
+        let reason = Utf8Bytes::from_static(code.reason());
+        self.say(Message::Close(Some(CloseFrame { code: code.code().into(), reason })));
+    }
+
+    fn loaded(&self) -> usize {
+        self.pending.len()
+    }
+
+    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.pending.poll_write(&mut self.socket.get_mut().stream, cx)
+    }
+
+    fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
+        let read = Pin::new(&mut self.socket).poll_next(cx);
+        self.take_control();
+        Poll::Ready(match ready!(read) {
+            Some(Ok(Message::Text(text))) => Incoming::Text(text.as_str().to_owned()),
+            Some(Ok(Message::Binary(_))) => Incoming::Binary,
+            Some(Ok(Message::Pong(_))) => Incoming::Pong,
+            Some(Ok(Message::Ping(_) | Message::Frame(_))) => Incoming::Alive,
+            Some(Ok(Message::Close(_))) | None => Incoming::Closed,
+            Some(Err(error)) => refuse(&error),
+        })
+    }
+}
+
+/// Which rule was broken.
+const fn refuse(error: &Error) -> Incoming {
+    match error {
+        Error::Capacity(CapacityError::MessageTooLong { .. }) => Incoming::Broken(CloseCode::TooLarge),
+        Error::Utf8(_) => Incoming::Broken(CloseCode::InvalidText),
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Incoming::Closed,
+        Error::Protocol(_) | Error::WriteBufferFull(_) | Error::AttackAttempt => Incoming::Broken(CloseCode::Protocol),
+        _ => Incoming::Closed,
+    }
+}
+
+impl AsyncRead for Line {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Line {
+    fn poll_write(mut self: Pin<&mut Self>, _: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.control.extend_from_slice(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+/// Buffers for joining frames, kept per thread: a connection has one only while it writes.
+mod buffers {
+    use std::cell::RefCell;
+
+    const SIZE: usize = 64 * 1024;
+    const KEPT: usize = 8;
+
+    thread_local! {
+        static FREE: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+    }
+
+    pub(super) fn take() -> Vec<u8> {
+        FREE.with_borrow_mut(Vec::pop).unwrap_or_else(|| Vec::with_capacity(SIZE))
+    }
+
+    pub(super) fn give(mut buffer: Vec<u8>) {
+        if (SIZE..=4 * SIZE).contains(&buffer.capacity()) {
+            buffer.clear();
+            FREE.with_borrow_mut(|free| {
+                if free.len() < KEPT {
+                    free.push(buffer);
+                }
+            });
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! The welcome: from an upgraded connection to a session.
+//!
+//! Who is it, is there a place, where does delivery start? The order matters: the connection is attached and its channels are
+//! heard before the api is asked for the heads, so that what is committed meanwhile is either in the answer or heard.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use shared::access::Caller;
+use shared::ids::UserId;
+use shared::protocol::{Action, CloseCode, Command, answer};
+use shared::time::Timestamp;
+use shared::upstream::{Arrival, Question, ResyncReason, Verdict};
+use tokio_util::task::TaskTracker;
+
+use crate::commands::token_error;
+use crate::connection::{Client, Connection, Door};
+use crate::feed::ANNOUNCED;
+use crate::frame::WholeFrame;
+use crate::interest::Held;
+use crate::metrics::METRICS;
+use crate::pod::{Place, Pod};
+use crate::session::{Session, Start};
+use crate::transport::{Incoming, Transport};
+
+/// How long a refused client may take to read why.
+const REFUSAL: Duration = Duration::from_secs(1);
+/// Longest lifetime of a guest who is believed without a token.
+const BARE_GUEST: Duration = Duration::from_secs(24 * 3_600);
+
+/// What a client brought to the door.
+pub struct Visit {
+    /// Which door.
+    pub door: Door,
+    /// Its token, if it came with one.
+    pub token: Option<String>,
+    /// Whom it says it is; must be whom the token says.
+    pub user_id: Option<UserId>,
+    /// Where it says it stands.
+    pub since: Option<String>,
+    /// What it says of itself.
+    pub client: Client,
+    /// Its place among the sockets; `None` when the pod is full.
+    pub place: Option<Place>,
+}
+
+/// Lets a client in, as one more of `sessions`, or tells it why not.
+pub async fn receive<T: Transport>(pod: Arc<Pod>, mut visit: Visit, mut transport: T, sessions: &TaskTracker) {
+    let place = visit.place.take();
+    if place.is_none() {
+        return refuse(transport, CloseCode::Full, None).await;
+    }
+    let caller = match identify(&pod, &visit, &mut transport).await {
+        Ok(caller) => caller,
+        Err(Refused { code, why }) => return refuse(transport, code, why).await,
+    };
+    let (connection, feeds) = attach(&pod, &caller, visit.door).await;
+    let arrival = Arrival { caller: caller.clone(), device_id: visit.client.device_id.clone(), since: visit.since };
+    let Some(verdict) = pod.questions.ask(Question::Arrive(arrival)).await else {
+        pod.hub.detach(&connection);
+        return refuse(transport, CloseCode::Full, None).await;
+    };
+    let Some((start, resumed, resync)) = place_in_feeds(&pod, &connection, &verdict) else {
+        pod.hub.detach(&connection);
+        return refuse(transport, CloseCode::Forbidden, None).await;
+    };
+    METRICS.opened.increment(1);
+    pod.wheel.add(&connection);
+    let session = Session::new(Arc::clone(&pod), connection, caller, visit.client.device_id, &start, feeds, transport);
+    session.greet(resumed, resync);
+    // A task of its own: what the handshake and the welcome needed is given back now, not when the client leaves.
+    sessions.spawn(async move {
+        session.run().await;
+        drop(place);
+    });
+}
+
+/// Why somebody is not let in.
+struct Refused {
+    code: CloseCode,
+    /// What the client hears before the close, if there is something to say.
+    why: Option<String>,
+}
+
+impl From<CloseCode> for Refused {
+    fn from(code: CloseCode) -> Self {
+        Self { code, why: None }
+    }
+}
+
+/// Who it is: by the token it came with, else by the one it says first.
+async fn identify<T: Transport>(pod: &Pod, visit: &Visit, transport: &mut T) -> Result<Caller, Refused> {
+    let token = match (&visit.token, &visit.user_id) {
+        (Some(token), _) => token.clone(),
+        (None, Some(user)) if pod.verifier.accepts_bare_users() => return Ok(bare_guest(user)),
+        (None, _) => tokio::time::timeout(pod.settings.auth_timeout, first_token(transport))
+            .await
+            .map_err(|_| CloseCode::Silent)??,
+    };
+    let caller = pod.verifier.verify(&token).await.map_err(|error| {
+        let (code, detail) = token_error(&error);
+        let close = match error {
+            shared::access::TokenError::Unavailable => CloseCode::Full,
+            _ => CloseCode::BadToken,
+        };
+        Refused { code: close, why: Some(answer::error(None, code, detail, None)) }
+    })?;
+    match &visit.user_id {
+        Some(user) if *user != caller.user => Err(CloseCode::Forbidden.into()),
+        _ => Ok(caller),
+    }
+}
+
+/// Waits for the `auth` command that a client without a token must send first.
+async fn first_token<T: Transport>(transport: &mut T) -> Result<String, CloseCode> {
+    match std::future::poll_fn(|cx| transport.poll_read(cx)).await {
+        Incoming::Text(text) => match Command::parse(&text) {
+            Ok(Command { action: Action::Auth { token }, .. }) => Ok(token),
+            _ => Err(CloseCode::BadToken),
+        },
+        Incoming::Broken(code) => Err(code),
+        Incoming::Closed => Err(CloseCode::Normal),
+        Incoming::Binary | Incoming::Pong | Incoming::Alive => Err(CloseCode::BadToken),
+    }
+}
+
+/// A guest of the playground, as the source systems' commands name one.
+fn bare_guest(user: &UserId) -> Caller {
+    let expires_at = Timestamp::from_micros(Timestamp::now().as_micros() + BARE_GUEST.as_micros() as i64);
+    Caller { user: user.clone(), role: shared::channel::Role::Guest, name: None, token_id: None, expires_at }
+}
+
+/// Registers a connection and hears its channels.
+async fn attach(pod: &Pod, caller: &Caller, door: Door) -> (Arc<Connection>, Held) {
+    let connection = Arc::new(Connection::new(caller, door, pod.settings.send_queue_bytes.0));
+    pod.hub.attach(&connection);
+    let feeds = pod.interest.acquire(connection.channels().to_vec()).await;
+    (connection, feeds)
+}
+
+type Placed = (Start, bool, Option<ResyncReason>);
+
+/// Where delivery starts; `None` when the user may not connect.
+fn place_in_feeds(pod: &Pod, connection: &Connection, verdict: &Verdict) -> Option<Placed> {
+    let (epoch, positions, heads, resumed, resync) = match *verdict {
+        Verdict::Arrived { epoch, start, heads, resumed } => (epoch, start, heads, resumed, None),
+        Verdict::Resync { epoch, heads, reason } => (epoch, heads, heads, false, Some(reason)),
+        Verdict::Allowed | Verdict::Denied { .. } => return None,
+    };
+    pod.hub.enter(epoch);
+    for feed in shared::cursor::Feed::ALL {
+        pod.hub.announce(&connection.channel(feed), heads.get(feed), ANNOUNCED);
+    }
+    Some((Start { epoch, positions }, resumed, resync))
+}
+
+impl<T: Transport> Session<T> {
+    /// Says who the client is here and where delivery starts.
+    fn greet(&self, resumed: bool, resync: Option<ResyncReason>) {
+        let Connection { id, user, role, .. } = &*self.connection;
+        let data = json!({
+            "connection_id": id,
+            "user_id": user,
+            "role": role,
+            "node": self.pod.node,
+            "heartbeat_interval": self.pod.settings.heartbeat_interval.as_secs(),
+            "expires_at": self.caller.expires_at,
+            "resumed": resumed,
+            "cursor": self.cursor(),
+        });
+        self.say(&answer::own_event("connection_established", &data));
+        if let Some(reason) = resync {
+            self.say(&answer::own_event("resync_required", &json!({ "reason": reason, "cursor": self.cursor() })));
+        }
+    }
+}
+
+/// Tells a client why it is not let in, and closes.
+async fn refuse<T: Transport>(mut transport: T, code: CloseCode, why: Option<String>) {
+    METRICS.closed(code).increment(1);
+    if let Some(why) = why {
+        transport.load(&WholeFrame::answer(&why));
+    }
+    transport.load_close(code);
+    let goodbye = async {
+        let written = std::future::poll_fn(|cx| transport.poll_write(cx)).await;
+        while written.is_ok() && std::future::poll_fn(|cx| transport.poll_read(cx)).await != Incoming::Closed {}
+    };
+    let _ = tokio::time::timeout(REFUSAL, goodbye).await;
+}
