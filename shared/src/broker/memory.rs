@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
-use super::{Broker, BrokerError, Delivering, Delivery, Link, deliveries};
+use tokio::sync::watch;
+
+use super::{Broker, BrokerError, Delivering, Delivery, Link, LinkState, deliveries};
 use crate::channel::Channel;
 use crate::envelope::Envelope;
 
@@ -41,14 +43,14 @@ impl MemoryBroker {
         let mut pods = self.pods.lock().expect("no holder panics");
         pods.retain(|pod| !pod.delivering.is_closed());
         pods.push(Arc::clone(&pod));
-        Link { broker: Arc::new(MemoryLink { place: self.clone(), pod }), deliveries }
+        // Nothing can break here: the state never changes.
+        let (_, state) = watch::channel(LinkState::Up);
+        Link { broker: Arc::new(MemoryLink { place: self.clone(), pod }), deliveries, state }
     }
-}
 
-#[async_trait]
-impl Broker for MemoryLink {
-    async fn publish(&self, envelopes: &[Envelope]) -> Result<(), BrokerError> {
-        let pods = self.place.pods.lock().expect("no holder panics");
+    /// Hands `envelopes` to every pod that hears their channels.
+    pub(crate) fn announce(&self, envelopes: &[Envelope]) {
+        let pods = self.pods.lock().expect("no holder panics");
         for envelope in envelopes {
             for pod in pods.iter() {
                 if pod.hears.lock().expect("no holder panics").contains(&envelope.channel) {
@@ -56,6 +58,13 @@ impl Broker for MemoryLink {
                 }
             }
         }
+    }
+}
+
+#[async_trait]
+impl Broker for MemoryLink {
+    async fn publish(&self, envelopes: &[Envelope]) -> Result<(), BrokerError> {
+        self.place.announce(envelopes);
         Ok(())
     }
 

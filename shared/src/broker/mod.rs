@@ -3,7 +3,10 @@
 //! On the line it stands twice: the api publishes envelopes into it, a gateway's pump takes deliveries out of it. It keeps
 //! nothing. What it loses it reports: see [`Delivery::Gap`].
 
+#[cfg(feature = "testing")]
+pub mod conformance;
 pub mod memory;
+pub mod redis;
 
 use async_trait::async_trait;
 
@@ -20,15 +23,28 @@ use crate::envelope::Envelope;
 pub trait Broker: Send + Sync {
     /// Announces `envelopes`, each to every pod subscribed to its channel. Returns as soon as the broker has taken
     /// them, whether or not anyone is listening.
+    ///
+    /// # Errors
+    ///
+    /// Some of the envelopes may have been announced. The caller goes on: readers repair what is missing.
     async fn publish(&self, envelopes: &[Envelope]) -> Result<(), BrokerError>;
 
     /// Starts hearing `channels`. Subscribing twice is the same as once.
     ///
     /// When this returns, every later publish will be heard. The hub relies on it: a client is told "subscribed" only
     /// after this returns, so that what it reads from history and what it hears live overlap, and never leave a hole.
+    ///
+    /// # Errors
+    ///
+    /// After [`BrokerError::Unavailable`] the channels are wanted all the same: they are heard as soon as the link is up
+    /// again, and a [`Delivery::Gap`] says when. After [`BrokerError::Overloaded`] nothing has changed.
     async fn subscribe(&self, channels: &[Channel]) -> Result<(), BrokerError>;
 
     /// Stops hearing `channels`. Envelopes already under way may still arrive.
+    ///
+    /// # Errors
+    ///
+    /// After [`BrokerError::Overloaded`] nothing has changed; otherwise the channels are no longer wanted.
     async fn unsubscribe(&self, channels: &[Channel]) -> Result<(), BrokerError>;
 }
 
@@ -67,6 +83,28 @@ pub struct Link {
     pub broker: std::sync::Arc<dyn Broker>,
     /// What is heard. One pump owns it.
     pub deliveries: Deliveries,
+    /// Whether everything subscribed is heard at present.
+    pub state: tokio::sync::watch::Receiver<LinkState>,
+}
+
+/// Whether a link carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LinkState {
+    /// Every subscribed channel is heard.
+    Up,
+    /// Some subscribed channel may not be heard.
+    Down {
+        /// When that began.
+        since: std::time::Instant,
+    },
+}
+
+impl LinkState {
+    /// Whether the link has been down for `patience` or longer.
+    #[must_use]
+    pub fn is_down_for(self, patience: std::time::Duration) -> bool {
+        matches!(self, Self::Down { since } if since.elapsed() >= patience)
+    }
 }
 
 /// The stream of what one pod hears, in a bounded queue.
@@ -94,11 +132,14 @@ pub fn deliveries(capacity: usize) -> (Delivering, Deliveries) {
 }
 
 impl Delivering {
-    /// Hands over a delivery without waiting. When the queue is full the loss is remembered and told.
-    pub fn offer(&self, delivery: Delivery) {
-        if self.queue.try_send(delivery).is_err() {
+    /// Hands over a delivery without waiting, and says whether there was room. When there was none the loss is remembered
+    /// and told.
+    pub fn offer(&self, delivery: Delivery) -> bool {
+        let taken = self.queue.try_send(delivery).is_ok();
+        if !taken {
             self.lost.store(true, std::sync::atomic::Ordering::Release);
         }
+        taken
     }
 
     /// Whether nobody listens any more.

@@ -3,19 +3,24 @@
 //! A room's history is a courtesy of the broker and not the truth: it has a size and an age, and is gone when the broker's
 //! memory is. That is why reading says whether it is complete.
 
+#[cfg(feature = "testing")]
+pub mod conformance;
+pub mod memory;
+pub mod redis;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::broker::BrokerError;
-use crate::envelope::Envelope;
+use crate::envelope::{Content, Envelope};
 use crate::event::{LiveBody, RoomPosition};
 use crate::ids::{RoomName, TraceId};
 
 /// How much of a room is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retention {
-    /// At most this many publishes.
+    /// At most this many publishes, and at least the last one.
     pub entries: u32,
     /// At most this long after the last publish.
     pub age: Duration,
@@ -36,7 +41,8 @@ pub trait History: Send + Sync {
         body: LiveBody,
     ) -> Result<RoomPosition, BrokerError>;
 
-    /// Reads what was published after `since`, contiguous up to the top, or nothing.
+    /// Reads what was published after `since`, contiguous up to the top. Where that is not remembered, or belongs to
+    /// another life of the room, it answers what is kept and says that it is not complete.
     async fn read(&self, room: &RoomName, since: Option<&RoomPosition>) -> Result<Recovered, BrokerError>;
 }
 
@@ -45,8 +51,35 @@ pub trait History: Send + Sync {
 pub struct Recovered {
     /// The position of the last publish; `None` for a room that remembers nothing.
     pub top: Option<RoomPosition>,
-    /// What came after the asked position, oldest first; without one, all that is kept.
+    /// What came after the asked position, oldest first; without one, or without a complete answer, all that is kept.
     pub envelopes: Vec<Envelope>,
     /// Whether `envelopes` continue the asked position without a hole. True when none was asked.
     pub complete: bool,
+}
+
+impl Recovered {
+    /// Judges whether `kept`, which reaches the top, continues `since`.
+    fn new(mut kept: Vec<Envelope>, since: Option<&RoomPosition>) -> Self {
+        let top = kept.last().and_then(position).cloned();
+        let complete = match (since, &top) {
+            (None, _) => true,
+            (Some(_), None) => false,
+            (Some(since), Some(top)) => {
+                let begins = kept.first().and_then(position).map_or(top.offset, |first| first.offset);
+                since.epoch == top.epoch && since.offset <= top.offset && begins <= since.offset.next()
+            }
+        };
+        if let (Some(since), true) = (since, complete) {
+            kept.retain(|envelope| position(envelope).is_some_and(|position| position.offset > since.offset));
+        }
+        Self { top, envelopes: kept, complete }
+    }
+}
+
+/// Where an envelope stands in its room.
+const fn position(envelope: &Envelope) -> Option<&RoomPosition> {
+    match &envelope.content {
+        Content::Live { position, .. } => position.as_ref(),
+        Content::Entry(_) | Content::Pods(_) => None,
+    }
 }

@@ -7,5 +7,6 @@ pub mod carillon;
 pub mod nginx;
 pub mod ports;
 pub mod process;
+pub mod redis;
 pub mod scratch;
 pub mod shared;

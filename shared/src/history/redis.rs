@@ -1,0 +1,86 @@
+//! The memory of rooms in Redis: one stream per room, in the slot of the room's channel.
+//!
+//! One script numbers, keeps and publishes, so that positions are heard in order and are readable once heard.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use fred::types::scripts::Script;
+
+use super::{History, Recovered, Retention};
+use crate::broker::BrokerError;
+use crate::broker::redis::{Call, Commands, Names};
+use crate::channel::Channel;
+use crate::envelope::{Content, Envelope};
+use crate::event::{LiveBody, RoomPosition};
+use crate::ids::{Epoch, RoomName, TraceId};
+use crate::time::Timestamp;
+
+/// Rooms that Redis remembers.
+pub(crate) struct RedisHistory {
+    commands: Arc<Commands>,
+    names: Names,
+    publish: Script,
+    read: Script,
+}
+
+impl RedisHistory {
+    pub(crate) fn new(commands: Arc<Commands>, names: Names) -> Self {
+        let publish = Script::from_lua(include_str!("publish.lua"));
+        let read = Script::from_lua(include_str!("read.lua"));
+        Self { commands, names, publish, read }
+    }
+
+    /// The kept envelopes from number `first` on.
+    async fn kept(&self, room: &RoomName, first: u64) -> Result<Vec<Envelope>, BrokerError> {
+        let mut call = Call::default();
+        call.key(self.names.history(room));
+        call.text(format!("{first}-0"));
+        let envelopes: Vec<Bytes> = self.commands.run(&self.read, call).await?.convert().map_err(garbled)?;
+        envelopes.iter().map(Envelope::decode).collect::<Result<_, _>>().map_err(garbled)
+    }
+}
+
+#[async_trait]
+impl History for RedisHistory {
+    async fn publish(
+        &self,
+        room: &RoomName,
+        keep: Retention,
+        trace: TraceId,
+        body: LiveBody,
+    ) -> Result<RoomPosition, BrokerError> {
+        let body_bytes = body.as_bytes().clone();
+        let content = Content::Live { body, position: None };
+        let envelope =
+            Envelope { channel: Channel::Room(room.clone()), committed_at: Timestamp::now(), trace, content };
+        let mut call = Call::default();
+        call.key(self.names.history(room));
+        call.key(self.names.channel(&envelope.channel));
+        call.text(Epoch::random().to_string());
+        call.text(keep.entries.max(1).to_string());
+        call.text(keep.age.as_millis().max(1).to_string());
+        // The position is the last field of the head; only Redis knows it.
+        call.text(format!("{} ", envelope.head().trim_end_matches('\n')));
+        call.bytes(body_bytes);
+        let position: String = self.commands.run(&self.publish, call).await?.convert().map_err(garbled)?;
+        position.parse().map_err(garbled)
+    }
+
+    async fn read(&self, room: &RoomName, since: Option<&RoomPosition>) -> Result<Recovered, BrokerError> {
+        if let Some(since) = since {
+            // From the asked entry itself: that it is there, or the one after it, shows that nothing is missing.
+            let recovered = Recovered::new(self.kept(room, since.offset.0).await?, Some(since));
+            if recovered.complete {
+                return Ok(recovered);
+            }
+        }
+        Ok(Recovered::new(self.kept(room, 0).await?, since))
+    }
+}
+
+/// Redis answered what our scripts do not answer.
+fn garbled(error: impl std::error::Error + Send + Sync + 'static) -> BrokerError {
+    BrokerError::Unavailable(Box::new(error))
+}

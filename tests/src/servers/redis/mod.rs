@@ -1,0 +1,237 @@
+//! Redis: alone, behind a Sentinel, or as a cluster of three.
+//!
+//! Every [`Redis`] is its own set of processes with its own directory, so that tests can break it without disturbing each
+//! other. It is ready when its constructor returns, and gone when it is dropped.
+
+mod cluster;
+mod process;
+mod sentinel;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use process::Process;
+use tokio::process::Command;
+use uuid::Uuid;
+
+use self::process::eventually;
+
+/// The name under which Sentinel watches the primary.
+const SERVICE: &str = "carillon";
+
+/// One or more running Redis servers. Dropping it kills them and deletes what they kept.
+pub struct Redis {
+    kind: Kind,
+    nodes: Vec<Process>,
+    // Dropped after the processes that write into it.
+    _directory: Directory,
+}
+
+enum Kind {
+    Standalone,
+    Sentinel(Process),
+    Cluster,
+}
+
+impl Redis {
+    /// Starts one server.
+    ///
+    /// # Errors
+    ///
+    /// When `redis-server` is not installed or does not come up.
+    pub async fn standalone() -> Result<Self> {
+        let directory = Directory::new()?;
+        let node = Process::start(&directory.0, "redis-server", &[]).await?;
+        Ok(Self { kind: Kind::Standalone, nodes: vec![node], _directory: directory })
+    }
+
+    /// Starts a primary, a replica and one Sentinel that fails over 500 ms after the primary fell silent.
+    ///
+    /// # Errors
+    ///
+    /// When `redis-server` or `redis-sentinel` is not installed or does not come up.
+    pub async fn sentinel() -> Result<Self> {
+        let directory = Directory::new()?;
+        let (nodes, sentinel) = sentinel::start(&directory.0).await?;
+        Ok(Self { kind: Kind::Sentinel(sentinel), nodes, _directory: directory })
+    }
+
+    /// Starts three masters that share all slots.
+    ///
+    /// # Errors
+    ///
+    /// When `redis-server` is not installed or the cluster does not form.
+    pub async fn cluster() -> Result<Self> {
+        let directory = Directory::new()?;
+        let nodes = cluster::start(&directory.0).await?;
+        Ok(Self { kind: Kind::Cluster, nodes, _directory: directory })
+    }
+
+    /// The URL by which Carillon reaches these servers.
+    #[must_use]
+    pub fn url(&self) -> String {
+        match &self.kind {
+            Kind::Standalone => format!("redis://127.0.0.1:{}", self.nodes[0].port()),
+            Kind::Sentinel(sentinel) => {
+                format!("redis-sentinel://127.0.0.1:{}/0?sentinelServiceName={SERVICE}", sentinel.port())
+            }
+            Kind::Cluster => {
+                let [first, others @ ..] = &self.nodes[..] else { unreachable!("a cluster has nodes") };
+                let others: Vec<_> = others.iter().map(|node| format!("node=127.0.0.1:{}", node.port())).collect();
+                format!("redis-cluster://127.0.0.1:{}?{}", first.port(), others.join("&"))
+            }
+        }
+    }
+
+    /// How many servers there are; a node is a number below. Sentinels do not count.
+    #[must_use]
+    pub fn nodes(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// The port of `node`.
+    #[must_use]
+    pub fn port(&self, node: usize) -> u16 {
+        self.nodes[node].port()
+    }
+
+    /// Runs a Redis command against `node` and answers what `redis-cli` prints.
+    ///
+    /// # Errors
+    ///
+    /// When the node does not answer, or answers with an error.
+    pub async fn cli(&self, node: usize, command: &[&str]) -> Result<String> {
+        self.nodes[node].cli(command).await
+    }
+
+    /// Kills every server at once, as a power failure would.
+    pub fn kill(&self) {
+        self.nodes.iter().for_each(Process::kill);
+    }
+
+    /// Kills one server.
+    pub fn kill_node(&self, node: usize) {
+        self.nodes[node].kill();
+    }
+
+    /// Starts every killed server again at its port, without what it kept. Nodes of a cluster still know their slots.
+    ///
+    /// # Errors
+    ///
+    /// When one does not come up.
+    pub async fn restart_empty(&self) -> Result<()> {
+        for node in &self.nodes {
+            node.restart().await?;
+        }
+        match self.kind {
+            Kind::Cluster => cluster::settle(&self.nodes).await,
+            Kind::Standalone | Kind::Sentinel(_) => Ok(()),
+        }
+    }
+
+    /// Freezes every server: connections stay open, nothing is answered.
+    pub fn pause(&self) {
+        self.nodes.iter().for_each(|node| node.signal("STOP"));
+    }
+
+    /// Lets frozen servers go on.
+    pub fn resume(&self) {
+        self.nodes.iter().for_each(|node| node.signal("CONT"));
+    }
+
+    /// Forgets everything that is kept, on every server that takes writes.
+    ///
+    /// # Errors
+    ///
+    /// When a server does not answer.
+    pub async fn flush(&self) -> Result<()> {
+        for node in self.masters().await? {
+            self.cli(node, &["FLUSHALL"]).await?;
+        }
+        Ok(())
+    }
+
+    /// Closes the connections of all subscribers, as Redis does with those that read too slowly.
+    ///
+    /// # Errors
+    ///
+    /// When a server does not answer.
+    pub async fn kill_subscribers(&self) -> Result<()> {
+        for node in self.masters().await? {
+            self.cli(node, &["CLIENT", "KILL", "TYPE", "pubsub"]).await?;
+        }
+        Ok(())
+    }
+
+    /// The server that takes writes; the first of a cluster.
+    ///
+    /// # Errors
+    ///
+    /// When nobody knows.
+    pub async fn primary(&self) -> Result<usize> {
+        self.masters().await?.first().copied().context("no server takes writes")
+    }
+
+    /// Kills the primary and returns once its replica took over. Only behind a Sentinel.
+    ///
+    /// # Errors
+    ///
+    /// When Sentinel does not fail over.
+    pub async fn fail_over(&self) -> Result<()> {
+        let Kind::Sentinel(sentinel) = &self.kind else { anyhow::bail!("there is no sentinel") };
+        sentinel::fail_over(&self.nodes, sentinel).await
+    }
+
+    /// Moves `slot` with its keys to another living node. Only in a cluster.
+    ///
+    /// # Errors
+    ///
+    /// When the cluster refuses.
+    pub async fn move_slot(&self, slot: u16) -> Result<()> {
+        anyhow::ensure!(matches!(self.kind, Kind::Cluster), "there is no cluster");
+        cluster::move_slot(&self.nodes, slot).await
+    }
+
+    async fn masters(&self) -> Result<Vec<usize>> {
+        let mut masters = Vec::new();
+        for (node, process) in self.nodes.iter().enumerate().filter(|(_, process)| process.is_running()) {
+            if process.cli(&["ROLE"]).await?.starts_with("master") {
+                masters.push(node);
+            }
+        }
+        Ok(masters)
+    }
+}
+
+/// A temporary directory, deleted when dropped.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Result<Self> {
+        let path = std::env::temp_dir().join(format!("carillon-redis-{}", Uuid::new_v4().simple()));
+        std::fs::create_dir(&path).with_context(|| format!("cannot create {}", path.display()))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Runs `redis-cli` against a port; an error reply is an error.
+async fn cli(port: u16, command: &[&str]) -> Result<String> {
+    let port = port.to_string();
+    let output =
+        Command::new("redis-cli").args(["-e", "--raw", "-p", &port]).args(command).kill_on_drop(true).output().await?;
+    let text = String::from_utf8_lossy(&output.stdout).trim_end().to_owned();
+    let complaint = String::from_utf8_lossy(&output.stderr);
+    anyhow::ensure!(output.status.success(), "redis at port {port} refused {command:?}: {text} {complaint}");
+    Ok(text)
+}
+
+/// Where the program's output goes.
+fn log_file(directory: &Path, port: u16) -> PathBuf {
+    directory.join(format!("{port}.log"))
+}
