@@ -1,0 +1,285 @@
+//! One gateway and one api in this process, on SQLite and the in-process broker, and people who talk through real sockets.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use api::announce::Announcer;
+use api::state::App;
+use async_trait::async_trait;
+use futures_util::{SinkExt as _, StreamExt as _};
+use gateway::config::GatewaySettings;
+use gateway::upstream::{Upstream, local::LocalWire};
+use gateway::{Gateway, Parts, accept};
+use serde_json::{Value, json};
+use shared::access::{AccessSettings, Grant, Verifier, sign};
+use shared::broker::memory::MemoryBroker;
+use shared::broker::{Broker, BrokerError};
+use shared::channel::{Channel, Role};
+use shared::config::Secret;
+use shared::drain::Drain;
+use shared::envelope::Envelope;
+use shared::history::memory::MemoryHistory;
+use tokio::net::TcpStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+/// Longest that anything in these tests may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One gateway with its api.
+pub struct Village {
+    pub address: SocketAddr,
+    pub drain: Drain,
+    pub losses: Losses,
+    access: AccessSettings,
+    client: reqwest::Client,
+    _folder: Folder,
+}
+
+/// What the broker between api and gateway shall lose.
+#[derive(Clone, Default)]
+pub struct Losses {
+    /// Entries of feeds.
+    pub entries: Arc<AtomicBool>,
+    /// The heads beat.
+    pub beats: Arc<AtomicBool>,
+}
+
+/// A broker that loses what it is told to lose.
+struct LossyBroker {
+    inner: Arc<dyn Broker>,
+    losses: Losses,
+}
+
+#[async_trait]
+impl Broker for LossyBroker {
+    async fn publish(&self, envelopes: &[Envelope]) -> Result<(), BrokerError> {
+        let kept: Vec<_> = envelopes.iter().filter(|envelope| !self.losses.takes(&envelope.channel)).cloned().collect();
+        self.inner.publish(&kept).await
+    }
+    async fn subscribe(&self, channels: &[Channel]) -> Result<(), BrokerError> {
+        self.inner.subscribe(channels).await
+    }
+    async fn unsubscribe(&self, channels: &[Channel]) -> Result<(), BrokerError> {
+        self.inner.unsubscribe(channels).await
+    }
+}
+
+impl Losses {
+    fn takes(&self, channel: &Channel) -> bool {
+        let kind = if *channel == Channel::Heads { &self.beats } else { &self.entries };
+        kind.load(Ordering::Relaxed)
+    }
+}
+
+/// A folder of this test alone, gone with it.
+struct Folder(std::path::PathBuf);
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+impl Village {
+    /// A village whose gateway has `settings`.
+    pub async fn with(settings: GatewaySettings) -> Self {
+        let folder = Folder(std::env::temp_dir().join(format!("carillon-gateway-{}", uuid::Uuid::now_v7())));
+        std::fs::create_dir_all(&folder.0).expect("a folder");
+        let url = format!("sqlite://{}", folder.0.join("carillon.db").display());
+        api::store::migrate(&url).await.expect("a schema");
+        let store = api::store::open(&url, 4).expect("a store");
+
+        let access = AccessSettings {
+            jwt_secret: Some(Secret::new("a secret of this test alone, long enough")),
+            ..AccessSettings::default()
+        };
+        let verifier = Verifier::new(&access).expect("a key");
+        let drain = Drain::default();
+        let losses = Losses::default();
+        let place = MemoryBroker::default();
+        let history = Arc::new(MemoryHistory::new(place.clone()));
+        let api_broker: Arc<dyn Broker> = Arc::new(LossyBroker { inner: place.link().broker, losses: losses.clone() });
+        let announcer = Announcer::start(&api_broker, drain.tasks(), drain.stopped());
+        drain.tasks().spawn(api::worker::heads::run(Arc::clone(&store), api_broker, drain.stopped().clone()));
+        let app = App::new(store, announcer, verifier.clone(), Secret::new("shared by pods"));
+
+        let upstream = Upstream::new(Arc::new(LocalWire(api::internal_router(app.clone()))), "shared by pods");
+        let parts = Parts {
+            settings,
+            node: "village".into(),
+            verifier,
+            link: place.link(),
+            history,
+            upstream,
+            drain_window: Duration::from_secs(2),
+        };
+        let gateway = Gateway::start(parts, &drain);
+        let listener = accept::listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let router = api::router(app).merge(gateway.router());
+        tokio::spawn(accept::serve(listener, router, drain.draining().clone()));
+        Self { address, drain, losses, access, client: reqwest::Client::new(), _folder: folder }
+    }
+
+    /// A village with the settings of a new installation.
+    pub async fn new() -> Self {
+        Self::with(GatewaySettings::default()).await
+    }
+
+    /// A token.
+    pub fn token(&self, user: &str, role: Role, ttl: u64) -> String {
+        let grant = Grant { user: user.parse().expect("an id"), role, name: None, ttl: Duration::from_secs(ttl) };
+        sign(&self.access, &grant).expect("a token")
+    }
+
+    /// Somebody, with a token for an hour.
+    pub fn person(&self, user: &str) -> Person<'_> {
+        Person { village: self, user: user.to_owned(), token: self.token(user, Role::Guest, 3_600) }
+    }
+
+    /// Opens a socket at `path`; the headers are the client's own.
+    pub async fn dial(&self, path: &str, headers: &[(&'static str, String)]) -> Result<Socket, Error> {
+        let mut request = format!("ws://{}{path}", self.address).into_client_request()?;
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("a header"));
+        }
+        let (socket, answer) = tokio_tungstenite::connect_async(request).await?;
+        Ok(Socket {
+            socket,
+            subprotocol: answer
+                .headers()
+                .get("sec-websocket-protocol")
+                .map(|name| name.to_str().expect("text").to_owned()),
+        })
+    }
+}
+
+/// Somebody with a token.
+pub struct Person<'a> {
+    village: &'a Village,
+    pub user: String,
+    pub token: String,
+}
+
+impl Person<'_> {
+    /// Opens a socket at the main door and waits for the welcome.
+    pub async fn connects(&self, query: &str) -> Socket {
+        let path = format!("/api/v1/ws?token={}{query}", self.token);
+        let mut socket = self.village.dial(&path, &[]).await.expect("a socket");
+        assert_eq!(socket.hears("connection_established").await["data"]["user_id"], self.user);
+        socket
+    }
+
+    /// Starts a conversation and answers its id.
+    pub async fn starts_with(&self, others: &[&Person<'_>]) -> String {
+        let ids: Vec<_> = others.iter().map(|person| person.user.as_str()).collect();
+        let body = json!({ "type": "guest_guest", "participant_ids": ids });
+        self.posts("/api/v1/messages/conversations", &body).await["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Sends a message over REST.
+    pub async fn says(&self, conversation: &str, text: &str) -> Value {
+        let body = json!({ "conversation_id": conversation, "message_text": text });
+        self.posts("/api/v1/messages/messages", &body).await
+    }
+
+    async fn posts(&self, path: &str, body: &Value) -> Value {
+        let url = format!("http://{}{path}", self.village.address);
+        let answer = self.village.client.post(url).bearer_auth(&self.token).json(body).send().await.expect("an answer");
+        assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap_or_default());
+        answer.json().await.expect("JSON")
+    }
+
+    /// Asks REST for something.
+    pub async fn gets(&self, path: &str) -> Value {
+        let url = format!("http://{}{path}", self.village.address);
+        let answer = self.village.client.get(url).bearer_auth(&self.token).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        answer.json().await.expect("JSON")
+    }
+}
+
+/// A client's end of a socket.
+pub struct Socket {
+    pub socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    pub subprotocol: Option<String>,
+}
+
+impl Socket {
+    /// Says a command.
+    pub async fn says(&mut self, command: &Value) {
+        self.sends(Message::text(command.to_string())).await;
+    }
+
+    /// Sends any frame.
+    pub async fn sends(&mut self, message: Message) {
+        self.socket.send(message).await.expect("the socket takes it");
+    }
+
+    /// The next text frame.
+    pub async fn next(&mut self) -> Value {
+        loop {
+            let message = tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("a frame in time");
+            match message.expect("the socket is open").expect("a good frame") {
+                Message::Text(text) => return serde_json::from_str(&text).expect("JSON"),
+                Message::Close(frame) => panic!("closed: {frame:?}"),
+                _ => {}
+            }
+        }
+    }
+
+    /// The next frame, which must be of this type.
+    pub async fn hears(&mut self, kind: &str) -> Value {
+        let event = self.next().await;
+        assert_eq!(event["type"], kind, "{event}");
+        event
+    }
+
+    /// The next frame of this type; others are passed over.
+    pub async fn waits_for(&mut self, kind: &str) -> Value {
+        loop {
+            let event = self.next().await;
+            if event["type"] == kind {
+                return event;
+            }
+        }
+    }
+
+    /// The texts of the next `count` messages, which must come in order and once.
+    pub async fn shows(&mut self, count: usize) -> Vec<String> {
+        let mut own = None;
+        let mut texts = Vec::new();
+        while texts.len() < count {
+            let event = self.next().await;
+            let Some(seq) = event["seq"].as_u64() else { continue };
+            let prev = event["prev"].as_u64().expect("durable events say prev");
+            assert!(own.is_none_or(|own| prev <= own && own < seq), "{own:?} {event}");
+            own = Some(seq);
+            if event["type"] == "new_message" {
+                texts.push(event["data"]["message_text"].as_str().expect("a text").to_owned());
+            }
+        }
+        texts
+    }
+
+    /// How the socket ends: the close code. Everything before is passed over.
+    pub async fn ends(&mut self) -> u16 {
+        let closed = async {
+            loop {
+                match self.socket.next().await {
+                    Some(Ok(Message::Close(frame))) => {
+                        return frame.map_or(CloseCode::Status, |frame| frame.code).into();
+                    }
+                    Some(Ok(_)) => {}
+                    None | Some(Err(_)) => return 1006,
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, closed).await.expect("an end in time")
+    }
+}
