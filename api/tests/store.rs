@@ -3,17 +3,32 @@
 use api::store::conformance::Bed;
 
 mod sqlite {
-    use std::sync::atomic::{AtomicU32, Ordering};
+    use std::sync::Arc;
+
+    use fleet::servers::scratch::Scratch;
 
     use super::Bed;
 
-    static NEXT: AtomicU32 = AtomicU32::new(0);
+    async fn bed() -> Bed {
+        let folder = Arc::new(Scratch::new("sqlite"));
+        let path = folder.path().join("carillon.db");
+        Bed::new(format!("sqlite://{}", path.display())).await.on(folder)
+    }
+
+    api::store_conformance!(bed());
+}
+
+mod postgres {
+    use fleet::servers::postgres::Postgres;
+    use fleet::servers::shared::Shared;
+
+    use super::Bed;
+
+    static SERVER: Shared<Postgres> = Shared::new();
 
     async fn bed() -> Bed {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
-        let path = directory.join(format!("store-{}-{number}.db", std::process::id()));
-        Bed::new(format!("sqlite://{}", path.display())).await
+        let server = SERVER.get(Postgres::start()).await.expect("PostgreSQL is installed");
+        Bed::new(server.database().await.expect("a database")).await.on(server)
     }
 
     api::store_conformance!(bed());

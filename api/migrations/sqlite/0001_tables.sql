@@ -2,7 +2,7 @@
 -- 1970, JSON is text. There is no row-level security here: one process owns the file, and its where clauses decide.
 
 create table fleet_state (
-    only       integer primary key constraint fleet_state_has_one_row check (only = 1),
+    one_row    integer primary key constraint fleet_state_has_one_row check (one_row = 1),
     -- A random name for one life of the numbering. Another one means that numbers may have been given twice.
     epoch      integer not null,
     began_at   integer not null,
@@ -10,7 +10,7 @@ create table fleet_state (
     outbox_reads integer not null default 0
 ) strict;
 
-insert into fleet_state (only, epoch, began_at) values (1, random(), cast(unixepoch('subsec') * 1000000 as integer));
+insert into fleet_state (one_row, epoch, began_at) values (1, random(), cast(unixepoch('subsec') * 1000000 as integer));
 
 create table users (
     id      text primary key,

@@ -10,6 +10,7 @@ pub mod conformance;
 mod error;
 mod open;
 mod page;
+mod postgres;
 mod rows;
 mod rules;
 mod schema;

@@ -7,7 +7,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use shared::ids::Epoch;
+use sqlx::postgres::PgConnectOptions;
 
+use super::postgres::{self, PostgresStore};
 use super::schema::MigrationSummary;
 use super::sqlite::{self, SqliteStore};
 use super::{Store, StoreError};
@@ -15,6 +17,7 @@ use super::{Store, StoreError};
 /// Where a store is kept.
 pub(super) enum Place {
     Sqlite(PathBuf),
+    Postgres(Box<PgConnectOptions>),
 }
 
 /// Names the store at `url`, with at most `connections` to the database (PostgreSQL; SQLite has one writer). It is reached when
@@ -26,6 +29,7 @@ pub(super) enum Place {
 pub fn open(url: &str, connections: u32) -> Result<Arc<dyn Store>, StoreError> {
     match place(url)? {
         Place::Sqlite(path) => Ok(Arc::new(SqliteStore::open(&path))),
+        Place::Postgres(options) => Ok(Arc::new(PostgresStore::open(*options, connections))),
     }
 }
 
@@ -38,6 +42,7 @@ pub fn open(url: &str, connections: u32) -> Result<Arc<dyn Store>, StoreError> {
 pub async fn migrate(url: &str) -> Result<MigrationSummary, StoreError> {
     match place(url)? {
         Place::Sqlite(path) => sqlite::migrate(&path).await,
+        Place::Postgres(options) => postgres::migrate(&options).await,
     }
 }
 
@@ -50,12 +55,19 @@ pub async fn migrate(url: &str) -> Result<MigrationSummary, StoreError> {
 pub async fn new_epoch(url: &str) -> Result<Epoch, StoreError> {
     match place(url)? {
         Place::Sqlite(path) => sqlite::new_epoch(&path).await,
+        Place::Postgres(options) => postgres::new_epoch(&options).await,
     }
 }
 
 pub(super) fn place(url: &str) -> Result<Place, StoreError> {
     if let Some(path) = url.strip_prefix("sqlite://") {
         return Ok(Place::Sqlite(path.into()));
+    }
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        // The parser's message may quote the URL, and the URL the password.
+        let options =
+            url.parse().map_err(|_| StoreError::Unfit("its URL is not postgres://user@host/name".to_owned()))?;
+        return Ok(Place::Postgres(Box::new(options)));
     }
     Err(StoreError::Unfit("its URL is neither sqlite://path nor postgres://…".to_owned()))
 }

@@ -6,6 +6,7 @@
 pub mod carillon;
 pub mod nginx;
 pub mod ports;
+pub mod postgres;
 pub mod process;
 pub mod redis;
 pub mod scratch;

@@ -9,6 +9,7 @@ use crate::store::open::Place;
 #[derive(Debug, Clone)]
 pub(super) enum Console {
     Sqlite(sqlx::SqlitePool),
+    Postgres(sqlx::PgPool),
 }
 
 impl Console {
@@ -18,6 +19,9 @@ impl Console {
                 let options = crate::store::sqlite::options(&path);
                 Ok(Self::Sqlite(sqlx::sqlite::SqlitePoolOptions::new().max_connections(1).connect_with(options).await?))
             }
+            Place::Postgres(options) => Ok(Self::Postgres(
+                sqlx::postgres::PgPoolOptions::new().max_connections(1).connect_with(*options).await?,
+            )),
         }
     }
 
@@ -25,6 +29,7 @@ impl Console {
         let sql = AssertSqlSafe(sql.to_owned());
         match self {
             Self::Sqlite(pool) => sqlx::query(sql).execute(pool).await.map(drop)?,
+            Self::Postgres(pool) => sqlx::query(sql).execute(pool).await.map(drop)?,
         }
         Ok(())
     }
@@ -33,6 +38,7 @@ impl Console {
         let sql = AssertSqlSafe(sql.to_owned());
         Ok(match self {
             Self::Sqlite(pool) => sqlx::query_scalar(sql).fetch_one(pool).await?,
+            Self::Postgres(pool) => sqlx::query_scalar(sql).fetch_one(pool).await?,
         })
     }
 
@@ -41,6 +47,9 @@ impl Console {
         self.execute(match self {
             Self::Sqlite(_) => {
                 "update outbox set created_at = created_at - 11000000, first_read_at = first_read_at - 11000000"
+            }
+            Self::Postgres(_) => {
+                "update outbox set created_at = created_at - interval '11 s', first_read_at = first_read_at - interval '11 s'"
             }
         })
         .await

@@ -9,6 +9,7 @@ pub mod messaging;
 pub mod outbox;
 pub mod positions;
 
+use std::any::Any;
 use std::sync::Arc;
 
 use shared::access::Caller;
@@ -71,6 +72,7 @@ pub struct Bed {
     /// Where it is.
     pub url: String,
     console: Console,
+    server: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Bed {
@@ -86,7 +88,14 @@ impl Bed {
         let console = Console::open(open::place(&url).expect("the URL names a database"))
             .await
             .expect("the owner may look inside");
-        Self { store, url, console }
+        Self { store, url, console, server: None }
+    }
+
+    /// Keeps the server of the database running for as long as the bed is used.
+    #[must_use]
+    pub fn on(mut self, server: Arc<dyn Any + Send + Sync>) -> Self {
+        self.server = Some(server);
+        self
     }
 
     /// Changes the database behind the store's back.

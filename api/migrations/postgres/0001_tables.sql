@@ -1,0 +1,205 @@
+-- The tables of PostgreSQL 15 and later. Everything stands in `public`, where the source systems look for their four tables
+-- (information_schema.tables). What may be read of them is decided in 0003_row_security.sql, and written only by the
+-- functions of 0002_functions.sql.
+
+create table fleet_state (
+    one_row           boolean primary key default true constraint fleet_state_has_one_row check (one_row),
+    -- A random name for one life of the numbering. Another one means that numbers may have been given twice.
+    epoch             bigint not null,
+    -- Both change when this is no longer the server it was: a promoted standby is on a timeline of its own.
+    system_identifier bigint not null,
+    timeline          text not null,
+    began_at          timestamptz not null default now()
+);
+
+create table users (
+    id      text collate "C" primary key,
+    role    text not null constraint users_role check (role in ('guest', 'staff', 'admin', 'service')),
+    name    text,
+    seen_at timestamptz not null
+);
+
+create table conversations (
+    id              uuid primary key,
+    type            text not null
+        constraint conversations_type check (type in ('guest_staff', 'staff_staff', 'guest_guest', 'direct', 'group')),
+    status          text not null default 'active'
+        constraint conversations_status check (status in ('active', 'archived', 'closed')),
+    subject         text,
+    metadata        jsonb not null default '{}',
+    -- Both people of a `direct`, the lower id first: whoever comes second finds the first.
+    direct_pair     text collate "C" constraint conversations_direct_pair unique,
+    created_by      text collate "C" not null,
+    -- The number of the newest message; the next one is given under the lock of this row.
+    last_seq        bigint not null default 0,
+    last_message_at timestamptz,
+    created_at      timestamptz not null
+    -- Room on each page lets updates stay beside the row they replace, and out of the indexes.
+) with (fillfactor = 80);
+
+create table conversation_participants (
+    conversation_id uuid not null constraint conversation_participants_conversation references conversations (id),
+    user_id         text collate "C" not null,
+    role            text not null
+        constraint conversation_participants_role check (role in ('owner', 'participant', 'staff')),
+    joined_at       timestamptz not null,
+    left_at         timestamptz,
+    -- Messages up to this one are read; `unread_count` counts those of others after it.
+    last_read_seq   bigint not null default 0,
+    last_read_at    timestamptz,
+    unread_count    bigint not null default 0
+        constraint conversation_participants_unread_count check (unread_count >= 0),
+    muted_until     timestamptz,
+    primary key (conversation_id, user_id)
+) with (fillfactor = 70);
+
+create index conversation_participants_by_user on conversation_participants (user_id, conversation_id);
+
+create table messages (
+    id                uuid primary key,
+    conversation_id   uuid not null constraint messages_conversation references conversations (id),
+    seq               bigint not null constraint messages_seq_positive check (seq > 0),
+    sender_id         text collate "C" not null,
+    message_text      text not null,
+    message_type      text not null default 'text'
+        constraint messages_message_type check (message_type in ('text', 'system', 'automated')),
+    client_message_id text collate "C",
+    -- SHA-256 of what the sender first sent under the key; the text may have changed since.
+    body_hash         bytea,
+    reply_to          uuid constraint messages_reply_to references messages (id),
+    version           bigint not null default 1,
+    created_at        timestamptz not null,
+    -- A deleted message keeps its row and its number; its text is not read any more.
+    deleted_at        timestamptz,
+    constraint messages_seq unique (conversation_id, seq),
+    constraint messages_key_has_a_hash check ((client_message_id is null) = (body_hash is null))
+);
+
+create unique index messages_client_message_id on messages (conversation_id, sender_id, client_message_id)
+    where client_message_id is not null;
+create index messages_by_reply_to on messages (reply_to) where reply_to is not null;
+
+create table message_attachments (
+    id         uuid primary key,
+    message_id uuid not null constraint message_attachments_message references messages (id),
+    file_name  text not null,
+    file_type  text not null,
+    file_size  bigint not null constraint message_attachments_file_size check (file_size >= 0),
+    file_url   text not null,
+    created_at timestamptz not null
+);
+
+create index message_attachments_by_message on message_attachments (message_id);
+
+-- A numbered log per channel. The row is the counter: 1, 2, 3 … without holes, because a rollback takes the number back.
+-- Channel names sort bytewise everywhere: the order of locks must not depend on a locale.
+create table feeds (
+    channel text collate "C" primary key,
+    seq     bigint not null,
+    -- Entries up to this number are no longer kept.
+    floor   bigint not null default 0,
+    constraint feeds_floor check (floor between 0 and seq)
+) with (fillfactor = 70);
+
+-- What happened, by reference: bodies are written when they are read, as of that day. No foreign keys: feeds are written only
+-- by functions, which hold the rows they refer to, and a check per entry and participant would double the cost of a send.
+create table entries (
+    channel         text collate "C" not null,
+    seq             bigint not null,
+    kind            text not null,
+    conversation_id uuid not null,
+    message_id      uuid,
+    version         bigint not null default 1,
+    created_at      timestamptz not null,
+    trace           uuid not null,
+    primary key (channel, seq)
+);
+
+-- What was committed and may still have to be announced: one row per transaction. Small and short-lived, so it is vacuumed early.
+create table outbox (
+    id            bigint generated always as identity primary key,
+    channels      text[] not null,
+    seqs          bigint[] not null,
+    epoch         bigint not null,
+    created_at    timestamptz not null,
+    -- When, and at which reading of outbox_readings, a worker first saw it.
+    first_read_at timestamptz,
+    first_read    bigint,
+    constraint outbox_pairs check (cardinality(channels) = cardinality(seqs))
+) with (fillfactor = 70, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+
+create index outbox_unread on outbox (id) where first_read is null;
+
+-- Counts the readings, so that a row of the outbox is written once and not at each reading. No sequence: those skip numbers in
+-- a crash, and twenty readings would be fewer.
+create table outbox_readings (
+    one_row boolean primary key default true constraint outbox_readings_has_one_row check (one_row),
+    number  bigint not null default 0
+) with (fillfactor = 10);
+
+insert into outbox_readings default values;
+
+-- Where devices, and users as a whole (device ''), stand: everything up to there was received.
+create table acknowledgements (
+    user_id   text collate "C" not null,
+    device_id text collate "C" not null,
+    epoch     bigint not null,
+    role      text not null,
+    user_seq  bigint not null,
+    role_seq  bigint not null,
+    all_seq   bigint not null,
+    moved_at  timestamptz not null,
+    primary key (user_id, device_id)
+) with (fillfactor = 70);
+
+-- The caller's key makes the same thing once.
+create table idempotency_keys (
+    caller     text collate "C" not null,
+    kind       text not null,
+    key        text collate "C" not null,
+    body_hash  bytea not null,
+    result_id  uuid not null,
+    created_at timestamptz not null default now(),
+    primary key (caller, kind, key)
+);
+
+-- Guards against hands at the console: a number that was given stays given.
+create function carillon_refuse() returns trigger language plpgsql as $$
+begin
+    raise exception '%', tg_argv[0];
+end $$;
+
+create trigger messages_stay before delete on messages
+    for each row execute function carillon_refuse('messages are not deleted: set deleted_at');
+create trigger messages_keep_their_place before update of id, conversation_id, seq, sender_id on messages
+    for each row execute function carillon_refuse('a message keeps its conversation, number and sender');
+create trigger feeds_stay before delete on feeds
+    for each row execute function carillon_refuse('a feed is not deleted: its numbers would be given again');
+
+-- What the pods read, under the rights of whoever asks. Times are microseconds since 1970, as in SQLite.
+create function carillon_micros(timestamptz) returns bigint language sql immutable parallel safe
+    return (extract(epoch from $1) * 1000000)::bigint;
+
+create view message_rows with (security_invoker = true) as
+select
+    id, seq, conversation_id, sender_id,
+    case when deleted_at is null then message_text else '' end as message_text,
+    message_type, client_message_id, reply_to, version, carillon_micros(created_at) as created_at
+from messages;
+
+create view conversation_rows with (security_invoker = true) as
+select
+    c.id, c.type, c.status, c.subject, c.metadata, c.last_seq,
+    (
+        select jsonb_agg(
+            jsonb_build_object('user_id', p.user_id, 'role', p.role, 'joined_at', carillon_micros(p.joined_at))
+            order by p.joined_at, p.user_id
+        )
+        from conversation_participants p
+        where p.conversation_id = c.id and p.left_at is null
+    ) as participants,
+    (select to_jsonb(m) from message_rows m where m.conversation_id = c.id and m.seq = c.last_seq) as last_message,
+    carillon_micros(c.last_message_at) as last_message_at,
+    carillon_micros(c.created_at) as created_at,
+    coalesce(c.last_message_at, c.created_at) as active_at
+from conversations c;

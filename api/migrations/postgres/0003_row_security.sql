@@ -1,0 +1,98 @@
+-- Who may see which row, whatever a query forgets to ask. Two roles that cannot log in stand behind every pod:
+--   carillon_app      what pods become right after they connect; it may read what follows, call functions, and write nothing
+--   carillon_definer  owns the functions; no policy limits it, but it owns no table and has no rights beyond them
+-- Per transaction a pod says for whom it reads: carillon.user_id and carillon.role. Without them nothing is visible.
+--
+-- Row security is forced, so that it binds the owner of the tables as well. A later migration that changes rows does it as
+-- carillon_definer.
+
+create function carillon_caller() returns text language sql stable parallel safe
+    return nullif(current_setting('carillon.user_id', true), '');
+
+create function carillon_caller_role() returns text language sql stable parallel safe
+    return nullif(current_setting('carillon.role', true), '');
+
+create function carillon_own_channels() returns text[] language sql stable parallel safe
+    return case when carillon_caller() is null then '{}'
+        else array['user:' || carillon_caller(), 'role:' || carillon_caller_role(), 'all'] end;
+
+-- The conversations of the caller. A definer function, because a policy of conversation_participants that reads
+-- conversation_participants would call itself. Asked once per query, not once per row.
+create function carillon_own_conversations() returns setof uuid
+language sql stable security definer set search_path = pg_catalog, public, pg_temp as $$
+    select p.conversation_id from conversation_participants p
+    where p.user_id = nullif(current_setting('carillon.user_id', true), '') and p.left_at is null
+$$;
+
+do $$
+declare
+    name text;
+begin
+    foreach name in array array['conversations', 'conversation_participants', 'messages', 'message_attachments', 'feeds',
+        'entries', 'acknowledgements', 'users', 'outbox', 'outbox_readings', 'idempotency_keys']
+    loop
+        execute format('alter table %I enable row level security', name);
+        execute format('alter table %I force row level security', name);
+        execute format('create policy definer on %I to carillon_definer using (true) with check (true)', name);
+        execute format('grant select, insert, update, delete on %I to carillon_definer', name);
+    end loop;
+    -- What only some callers see is decided by the policies below; the four tables of conversations are seen whole by staff
+    -- and services.
+    foreach name in array array['conversations', 'conversation_participants', 'messages', 'message_attachments'] loop
+        execute format($policy$create policy staff on %I for select to carillon_app
+            using ((select carillon_caller_role()) in ('staff', 'admin'))$policy$, name);
+        execute format($policy$create policy service on %I for select to carillon_app
+            using ((select carillon_caller_role()) = 'service')$policy$, name);
+    end loop;
+end $$;
+
+create policy participants on conversations for select to carillon_app using (
+    exists (
+        select from conversation_participants p
+        where p.conversation_id = conversations.id and p.user_id = (select carillon_caller()) and p.left_at is null
+    )
+);
+
+create policy own_rows on conversation_participants for select to carillon_app
+    using (user_id = (select carillon_caller()));
+
+create policy participants on conversation_participants for select to carillon_app
+    using (conversation_id in (select carillon_own_conversations()));
+
+create policy participants on messages for select to carillon_app using (
+    exists (
+        select from conversation_participants p
+        where p.conversation_id = messages.conversation_id and p.user_id = (select carillon_caller()) and p.left_at is null
+    )
+);
+
+create policy participants on message_attachments for select to carillon_app
+    using (exists (select from messages m where m.id = message_id));
+
+create policy own_channels on feeds for select to carillon_app using (channel = any ((select carillon_own_channels())::text[]));
+create policy own_channels on entries for select to carillon_app using (channel = any ((select carillon_own_channels())::text[]));
+create policy own_rows on acknowledgements for select to carillon_app using (user_id = (select carillon_caller()));
+
+grant select on conversations, conversation_participants, messages, message_attachments, feeds, entries, acknowledgements,
+    message_rows, conversation_rows, fleet_state, _sqlx_migrations to carillon_app;
+grant select, insert, update on fleet_state to carillon_definer;
+grant select on message_rows, conversation_rows to carillon_definer;
+
+-- Taking over functions needs the right to make some, for as long as this takes.
+grant create on schema public to carillon_definer;
+do $$
+declare
+    made regprocedure;
+begin
+    for made in
+        select p.oid::regprocedure from pg_proc p
+        where p.pronamespace = 'public'::regnamespace and p.proname like 'carillon\_%' and p.prosecdef
+    loop
+        execute format('alter function %s owner to carillon_definer', made);
+        execute format('revoke execute on function %s from public', made);
+        execute format('grant execute on function %s to carillon_app', made);
+    end loop;
+end $$;
+revoke create on schema public from carillon_definer;
+-- Enters any feed: only for the functions that have checked.
+revoke execute on function carillon_enter(uuid, text, uuid, uuid, timestamptz) from carillon_app;
