@@ -57,7 +57,7 @@ pub struct ProblemDocument {
     /// What programs decide by.
     pub code: String,
     /// What exactly went wrong, for people.
-    #[schema(examples("1 field is wrong"))]
+    #[schema(examples("message_text must be 1 to 16384 characters"))]
     pub detail: String,
     /// What the caller can do.
     pub remedy: String,
@@ -78,10 +78,8 @@ impl Problem {
     /// A request with these wrong fields.
     #[must_use]
     pub fn fields(code: ErrorCode, errors: Vec<FieldError>) -> Self {
-        let detail = match errors.as_slice() {
-            [FieldError { field, detail }] => format!("{field} {detail}"),
-            several => format!("{} fields are wrong", several.len()),
-        };
+        let each = errors.iter().map(|FieldError { field, detail }| format!("{field} {detail}"));
+        let detail = each.collect::<Vec<_>>().join("; ");
         Self { errors, ..Self::new(code, detail) }
     }
 

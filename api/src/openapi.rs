@@ -75,7 +75,6 @@ pub(crate) fn finish(description: OpenApi) -> Value {
     let mut description = serde_json::to_value(description).expect("a description is JSON");
     let code = &mut description["components"]["schemas"]["Problem"]["properties"]["code"];
     code["enum"] = ErrorCode::ALL.map(ErrorCode::as_str).to_vec().into();
-    code["x-remedies"] =
-        ErrorCode::ALL.into_iter().map(|code| (code.to_string(), serde_json::Value::from(code.remedy()))).collect();
+    code["x-remedies"] = ErrorCode::ALL.into_iter().map(|code| (code.as_str(), code.remedy())).collect();
     description
 }

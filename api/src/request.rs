@@ -151,6 +151,12 @@ fn method(method: &Method) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use axum::Router;
+    use axum::body::Body;
+    use axum::middleware::from_fn;
+    use axum::routing::get;
+    use tower::ServiceExt;
+
     use super::*;
 
     #[test]
@@ -160,6 +166,38 @@ mod tests {
         for id in ["", "two words", "a\"b", "x;y"] {
             assert_ne!(named(id), id);
         }
+    }
+
+    async fn asked(path: &str) -> (StatusCode, Response) {
+        let slow = get(|| async { tokio::time::sleep(2 * DEADLINE).await });
+        let broken = get(async || -> StatusCode { panic!("of no concern to the caller") });
+        let router = Router::new().route("/slow", slow).route("/broken", broken);
+        let request = Request::get(path).body(Body::empty()).expect("a request");
+        let response = router.layer(from_fn(surround)).oneshot(request).await.expect("routers answer");
+        (response.status(), response)
+    }
+
+    async fn text(response: Response) -> String {
+        let bytes = axum::body::to_bytes(response.into_body(), 10_000).await.expect("a short body");
+        String::from_utf8(bytes.to_vec()).expect("text")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_late_route_is_answered_for_with_503() {
+        let (status, response) = asked("/slow").await;
+        assert_eq!(
+            (status, &response.headers()["retry-after"]),
+            (StatusCode::SERVICE_UNAVAILABLE, &"1".parse().expect("a value"))
+        );
+        assert!(text(response).await.contains(r#""code":"unavailable""#));
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_answered_for_with_500_and_hides_its_cause() {
+        let (status, response) = asked("/broken").await;
+        assert_eq!(status, StatusCode::INTERNAL_SERVER_ERROR);
+        let text = text(response).await;
+        assert!(text.contains(r#""code":"internal""#) && !text.contains("of no concern"), "{text}");
     }
 
     #[test]

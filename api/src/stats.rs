@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_util::sync::CancellationToken;
 
@@ -10,6 +11,28 @@ use crate::store::Store;
 
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(5);
+
+/// Says what the api's metrics mean. Once per process, after metrics were started.
+pub fn describe() {
+    describe_counter!("carillon_http_requests_total", Unit::Count, "Requests, by route template, method and status.");
+    describe_histogram!(
+        "carillon_http_request_duration_seconds",
+        Unit::Seconds,
+        "From a request's head to its answer's."
+    );
+    describe_histogram!("carillon_commit_duration_seconds", Unit::Seconds, "How long the store took to keep a draft.");
+    describe_gauge!("carillon_announce_waiting", Unit::Count, "Envelopes on their way to the broker.");
+    describe_counter!("carillon_announce_published_total", Unit::Count, "Envelopes that the broker took.");
+    describe_counter!("carillon_announce_dropped_total", Unit::Count, "Envelopes left to the heads beat, by reason.");
+    describe_counter!("carillon_heads_beats_total", Unit::Count, "Heads beats, by whether the broker took them.");
+    describe_gauge!("carillon_heads_turn", Unit::Count, "1 on the worker whose turn it is to say the heads beat.");
+    describe_gauge!(
+        "carillon_outbox_age_seconds",
+        Unit::Seconds,
+        "Age of the oldest row of the outbox; stays below 15."
+    );
+    describe_gauge!("carillon_database_up", Unit::Count, "1 if the database answered when last asked.");
+}
 
 /// Keeps `carillon_outbox_age_seconds` and `carillon_database_up` current until `stop`.
 pub async fn run(store: Arc<dyn Store>, stop: CancellationToken) {

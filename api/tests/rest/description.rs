@@ -1,0 +1,113 @@
+//! What the pod says of itself: OpenAPI, AsyncAPI and the page.
+
+use std::collections::BTreeSet;
+
+use reqwest::Method;
+use serde_json::{Value, json};
+use shared::protocol::{Action, CloseCode, ErrorCode, event};
+
+use super::dsl::{Api, answer};
+
+async fn document(api: &Api, path: &str) -> Value {
+    let document = answer(api.request(Method::GET, path)).await;
+    assert_eq!((document.status, document.header("content-type")), (200, "application/json"));
+    document.body
+}
+
+#[tokio::test]
+async fn openapi_describes_every_route_with_its_problems() {
+    let api = Api::start().await;
+    let description = document(&api, "/openapi.json").await;
+    assert_eq!(description["openapi"], "3.1.0");
+    assert_eq!(description["security"], json!([{ "bearer": [] }]));
+    let mut operations = BTreeSet::new();
+    for (path, methods) in description["paths"].as_object().expect("paths") {
+        for (method, operation) in methods.as_object().expect("methods") {
+            operations.insert(format!("{method} {path}"));
+            for status in ["400", "401", "403", "404", "409", "413", "429", "500", "503"] {
+                let content = &operation["responses"][status]["content"];
+                let schema = &content["application/problem+json"]["schema"]["$ref"];
+                assert_eq!(schema, "#/components/schemas/Problem", "{method} {path} {status}");
+            }
+        }
+    }
+    let expected = [
+        "get /api/v1/feed",
+        "get /api/v1/messages/conversations",
+        "get /api/v1/messages/conversations/{id}",
+        "get /api/v1/messages/conversations/{id}/messages",
+        "get /api/v1/snapshot",
+        "post /api/v1/messages/conversations",
+        "post /api/v1/messages/messages",
+    ];
+    assert_eq!(operations, expected.map(ToOwned::to_owned).into());
+}
+
+#[tokio::test]
+async fn openapi_refers_only_to_what_it_holds_and_its_examples_are_taken() {
+    let api = Api::start().await;
+    let description = document(&api, "/openapi.json").await;
+    assert_references(&description);
+    let example = &description["components"]["schemas"]["NewConversation"]["example"];
+    assert_eq!(api.user("alice").post("/api/v1/messages/conversations", example).await.status, 201);
+    let example = &description["components"]["schemas"]["NewMessage"]["example"];
+    api.user("alice").post("/api/v1/messages/messages", example).await.is_problem(404, "not_found");
+}
+
+#[tokio::test]
+async fn asyncapi_says_every_command_frame_error_and_close_and_no_other() {
+    let api = Api::start().await;
+    let description = document(&api, "/asyncapi.json").await;
+    assert_eq!(description["asyncapi"], "3.0.0");
+    assert_references(&description);
+
+    let (mut actions, mut types) = (BTreeSet::new(), BTreeSet::new());
+    for (name, message) in description["components"]["messages"].as_object().expect("messages") {
+        let properties = &message["payload"]["properties"];
+        let (said, constant) = match name.split_once('.').expect("command.… or event.…").0 {
+            "command" => (&mut actions, &properties["action"]["const"]),
+            _ => (&mut types, &properties["type"]["const"]),
+        };
+        said.insert(constant.as_str().expect("a constant"));
+    }
+    assert_eq!(actions, Action::NAMES.into());
+    assert_eq!(types, event::TYPES.into());
+    assert!(types.contains(api::render::NEW_MESSAGE) && types.contains(api::render::CONVERSATION_CREATED));
+
+    let codes = ErrorCode::ALL.map(ErrorCode::as_str);
+    assert_eq!(description["components"]["schemas"]["ErrorCode"]["enum"], json!(codes));
+    let closes = CloseCode::ALL
+        .map(|close| json!({ "code": close.code(), "reason": close.reason(), "comes_back": close.comes_back() }));
+    assert_eq!(description["channels"]["socket"]["x-close-codes"], json!(closes));
+}
+
+#[tokio::test]
+async fn the_page_loads_nothing_from_elsewhere() {
+    let api = Api::start().await;
+    let response = api.request(Method::GET, "/docs").send().await.expect("the page");
+    assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
+    let policy = response.headers()["content-security-policy"].to_str().expect("a policy").to_owned();
+    assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
+    let page = response.text().await.expect("text");
+    for outside in ["http://", "https://", "src=", "@import", " url("] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+}
+
+/// Checks that every `$ref` leads to something.
+fn assert_references(document: &Value) {
+    let mut open = vec![document];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::Object(fields) => {
+                if let Some(Value::String(reference)) = fields.get("$ref") {
+                    let pointer = reference.strip_prefix('#').expect("a reference within the document");
+                    assert!(document.pointer(pointer).is_some(), "{reference}");
+                }
+                open.extend(fields.values());
+            }
+            Value::Array(values) => open.extend(values),
+            _ => {}
+        }
+    }
+}

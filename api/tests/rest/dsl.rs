@@ -1,0 +1,245 @@
+//! A pod to talk to, and people who talk.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use api::announce::Announcer;
+use api::state::App;
+use api::store::Store;
+use jsonwebtoken::{EncodingKey, Header};
+use reqwest::header::{HeaderMap, HeaderName};
+use reqwest::{Client, Method, RequestBuilder};
+use serde_json::{Value, json};
+use shared::access::{AccessSettings, Caller, Verifier};
+use shared::broker::memory::MemoryBroker;
+use shared::broker::{Broker, Delivery, Link};
+use shared::channel::{Channel, Role};
+use shared::config::Secret;
+use shared::envelope::Envelope;
+use shared::ids::UserId;
+use shared::time::Timestamp;
+use shared::upstream::{CALLER_HEADER, SECRET_HEADER};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// What the tests' fleet shares.
+pub(crate) const SECRET: &str = "the secret of this fleet";
+/// What signs tokens.
+const JWT_SECRET: &str = "the secret that signs tokens";
+/// How long a fact may take to come true.
+const DEADLINE: Duration = Duration::from_secs(10);
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+/// One api pod on free ports, with a database of its own.
+pub(crate) struct Api {
+    pub(crate) url: String,
+    pub(crate) internal_url: String,
+    pub(crate) app: App,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) client: Client,
+    place: MemoryBroker,
+    path: PathBuf,
+    database_url: String,
+    stop: CancellationToken,
+}
+
+impl Api {
+    pub(crate) async fn start() -> Self {
+        let api = Self::without_schema().await;
+        api::store::migrate(&api.database_url).await.expect("a new database");
+        api
+    }
+
+    /// A pod whose database nobody has migrated yet.
+    pub(crate) async fn without_schema() -> Self {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let path = directory.join(format!("rest-{}-{number}.db", std::process::id()));
+        let database_url = format!("sqlite://{}", path.display());
+        let store = api::store::open(&database_url, 4).expect("nothing is connected yet");
+
+        let (place, stop) = (MemoryBroker::default(), CancellationToken::new());
+        let broker: Arc<dyn Broker> = place.link().broker;
+        let announcer = Announcer::start(&broker, &TaskTracker::new(), &stop);
+        let settings = AccessSettings { jwt_secret: Some(Secret::new(JWT_SECRET)), ..AccessSettings::default() };
+        let verifier = Verifier::new(&settings).expect("a secret is enough");
+        let app = App::new(Arc::clone(&store), announcer, verifier, Secret::new(SECRET));
+        let url = serve(api::router(app.clone()), &stop).await;
+        let internal_url = serve(api::internal_router(app.clone()), &stop).await;
+        Self { url, internal_url, database_url, app, store, client: Client::new(), place, path, stop }
+    }
+
+    pub(crate) fn user(&self, name: &str) -> User<'_> {
+        self.user_as(name, Role::Guest)
+    }
+
+    pub(crate) fn user_as(&self, name: &str, role: Role) -> User<'_> {
+        User { api: self, name: name.to_owned(), role, token: token(name, role, 600) }
+    }
+
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    /// A question of a gateway.
+    pub(crate) fn gateway(&self, method: Method, path: &str) -> RequestBuilder {
+        self.client.request(method, format!("{}/internal/v1/{path}", self.internal_url)).header(SECRET_HEADER, SECRET)
+    }
+
+    /// Another pod that hears `channels`.
+    pub(crate) async fn listener(&self, channels: &[Channel]) -> Listener {
+        let link = self.place.link();
+        link.broker.subscribe(channels).await.expect("memory takes everything");
+        Listener(link)
+    }
+
+    /// A way into the same broker.
+    pub(crate) fn broker(&self) -> Arc<dyn Broker> {
+        self.place.link().broker
+    }
+}
+
+impl Drop for Api {
+    fn drop(&mut self) {
+        self.stop.cancel();
+        for end in ["", "-wal", "-shm"] {
+            let _ = std::fs::remove_file(format!("{}{end}", self.path.display()));
+        }
+    }
+}
+
+async fn serve(router: axum::Router, stop: &CancellationToken) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("a bound socket has an address");
+    let served = axum::serve(listener, router).with_graceful_shutdown(stop.clone().cancelled_owned());
+    tokio::spawn(served.into_future());
+    format!("http://{address}")
+}
+
+/// A token that ends in so many seconds, or ended so many ago.
+pub(crate) fn token(user: &str, role: Role, seconds: i64) -> String {
+    let claims = json!({ "sub": user, "role": role, "exp": Timestamp::now().as_micros() / 1_000_000 + seconds });
+    let key = EncodingKey::from_secret(JWT_SECRET.as_bytes());
+    jsonwebtoken::encode(&Header::default(), &claims, &key).expect("claims are JSON")
+}
+
+/// Someone with a token.
+pub(crate) struct User<'a> {
+    api: &'a Api,
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    pub(crate) token: String,
+}
+
+impl User<'_> {
+    pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.api.request(method, path).bearer_auth(&self.token)
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        answer(self.request(Method::GET, path)).await
+    }
+
+    pub(crate) async fn post(&self, path: &str, body: &Value) -> Answer {
+        answer(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// Starts a group with `others` and answers its id.
+    pub(crate) async fn start_group(&self, others: &[&str]) -> String {
+        let body = json!({ "type": "group", "participant_ids": others });
+        let answer = self.post("/api/v1/messages/conversations", &body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.body["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Sends a message that must be taken.
+    pub(crate) async fn send(&self, conversation: &str, text: &str) -> Value {
+        let body = json!({ "conversation_id": conversation, "message_text": text });
+        let answer = self.post("/api/v1/messages/messages", &body).await;
+        assert_eq!(answer.status, 201, "{answer:?}");
+        answer.body
+    }
+
+    /// Reads a page of events.
+    pub(crate) async fn feed(&self, query: &str) -> Value {
+        let answer = self.get(&format!("/api/v1/feed?{query}")).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.body
+    }
+
+    /// What a gateway says of this user.
+    pub(crate) fn claims(&self) -> Caller {
+        let user: UserId = self.name.parse().expect("an id");
+        let expires_at = Timestamp::from_micros(Timestamp::now().as_micros() + 600_000_000);
+        Caller { user, role: self.role, name: None, token_id: None, expires_at }
+    }
+
+    /// A question of a gateway in this user's name.
+    pub(crate) fn through_gateway(&self, path: &str) -> RequestBuilder {
+        let claims = serde_json::to_string(&self.claims()).expect("claims are JSON");
+        self.api.gateway(Method::POST, path).header(CALLER_HEADER, claims)
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Value,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> &str {
+        let name: HeaderName = name.parse().expect("a header's name");
+        self.headers.get(name).map_or("", |value| value.to_str().expect("visible ASCII"))
+    }
+
+    /// Checks that it is a whole problem with this status and code.
+    #[track_caller]
+    pub(crate) fn is_problem(&self, status: u16, code: &str) -> &Self {
+        assert_eq!((self.status, self.body["code"].as_str()), (status, Some(code)), "{self:?}");
+        assert_eq!(self.header("content-type"), "application/problem+json", "{self:?}");
+        assert_eq!(self.body["status"], status, "{self:?}");
+        assert_eq!(self.body["request_id"], self.header("x-request-id"), "{self:?}");
+        for text in ["type", "title", "detail", "remedy"] {
+            assert!(self.body[text].as_str().is_some_and(|text| !text.is_empty()), "{text}: {self:?}");
+        }
+        self
+    }
+
+    /// The fields that a problem blames, in order.
+    pub(crate) fn blamed(&self) -> Vec<&str> {
+        let errors = self.body["errors"].as_array().expect("a problem has errors");
+        errors.iter().map(|error| error["field"].as_str().expect("an error names its field")).collect()
+    }
+}
+
+/// Sends a request and reads all of its answer. A body that is no JSON is read as null.
+pub(crate) async fn answer(request: RequestBuilder) -> Answer {
+    let response = request.send().await.expect("the pod answers");
+    let (status, headers) = (response.status().as_u16(), response.headers().clone());
+    let bytes = response.bytes().await.expect("a whole body");
+    Answer { status, headers, body: serde_json::from_slice(&bytes).unwrap_or_default() }
+}
+
+/// A pod that listens.
+pub(crate) struct Listener(Link);
+
+impl Listener {
+    /// The next envelope.
+    pub(crate) async fn hears(&mut self) -> Envelope {
+        match tokio::time::timeout(DEADLINE, self.0.deliveries.next()).await {
+            Ok(Some(Delivery::Envelope(envelope))) => envelope,
+            other => panic!("an envelope was due: {other:?}"),
+        }
+    }
+
+    /// What was delivered but not yet heard.
+    pub(crate) fn heard_already(&mut self) -> Option<Delivery> {
+        self.0.deliveries.try_next()
+    }
+}
