@@ -34,6 +34,12 @@ fn shipped() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../nginx")
 }
 
+/// Debian keeps it where only root looks.
+fn program() -> &'static str {
+    let debian = "/usr/sbin/nginx";
+    if Path::new(debian).exists() { debian } else { "nginx" }
+}
+
 /// The lines that name pods on these ports of 127.0.0.1.
 fn servers(ports: &[u16]) -> String {
     ports.iter().map(|port| format!("server 127.0.0.1:{port} max_fails=1 fail_timeout=2s;\n")).collect()
@@ -58,7 +64,7 @@ impl Nginx {
         scratch.write("limits.conf", &limits);
         scratch.write("listeners.conf", &listeners(scratch.path(), port));
 
-        let mut command = Command::new("nginx");
+        let mut command = Command::new(program());
         command.args(["-e", "stderr", "-g"]).arg(format!("daemon off; pid {}/pid;", scratch.path().display()));
         command.arg("-c").arg(scratch.path().join("nginx.conf"));
         // The master ends its workers when it is asked to end, and leaves them behind when it is killed.

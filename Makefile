@@ -1,0 +1,78 @@
+# The verbs of the project. Each says what it could not do; none skips silently.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+CARGO ?= cargo
+# Whoever is root, as in a container, has no sudo and needs none.
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
+# Each runs a whole fleet and mostly waits for it, so there may be more than cores.
+STORIES_AT_ONCE ?= 4
+
+.PHONY: run test lint fix docs servers bench chaos demo-fleet
+
+## Starts everything in one process, on SQLite, with nothing to install.
+run:
+	$(CARGO) run
+
+## Installs the servers that are missing, runs every test of the workspace, and sums up. An ignored test is a failure: it
+## would look like one that passed.
+test: servers
+	@$(CARGO) build --package carillon
+	export CARILLON_BIN="$${CARILLON_BIN:-$$PWD/target/debug/carillon}"
+	status=0
+	log=target/test.log
+	: > $$log
+	tests() { $(CARGO) test --no-fail-fast "$$@" 2>&1 | tee -a $$log || status=1; }
+	tests --workspace --exclude fleet --features testing
+	tests --package fleet -- --test-threads $(STORIES_AT_ONCE)
+	awk '/^test result:/ { passed += $$4; failed += $$6; ignored += $$8 } \
+	  /^test .* FAILED$$/ { print "FAILED: " $$2 } \
+	  END { printf "\n%d passed, %d failed, %d ignored\n", passed, failed, ignored; exit failed + ignored > 0 }' $$log || status=1
+	exit $$status
+
+## Formatting, clippy, and the licences and advisories of what is built in.
+lint:
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --features testing -- -D warnings
+	if command -v cargo-deny >/dev/null; then $(CARGO) deny --all-features check
+	else echo "NOT CHECKED: licences and advisories; cargo install cargo-deny to check them"; fi
+
+## Mends what a machine can mend.
+fix:
+	$(CARGO) fmt --all
+	$(CARGO) clippy --workspace --all-targets --features testing --fix --allow-dirty --allow-staged
+
+## Writes what is generated from the code.
+docs:
+	$(CARGO) run --quiet --package carillon -- check --docs > docs/configuration.md
+
+## Installs what the tests start for themselves, from Debian's packages, where it is missing.
+servers:
+	@missing=()
+	command -v redis-server >/dev/null || missing+=(redis-server)
+	command -v redis-sentinel >/dev/null || missing+=(redis-sentinel)
+	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=(nginx)
+	compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
+	if [ "$${#missing[@]}" -gt 0 ]; then
+	  $(SUDO) apt-get update
+	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$${missing[@]}"
+	fi
+
+## Measures the program built for release; every figure is also a ratio to a bare loop on the same machine.
+bench:
+	$(CARGO) build --release --package carillon
+	for shape in floor connect fanout roundtrip; do target/release/carillon bench $$shape; done
+
+## Tells the stories over and over, until one fails or all ROUNDS are told: what kills happen to hit differs each time.
+ROUNDS ?= 10
+chaos: servers
+	for round in $$(seq $(ROUNDS)); do
+	  echo "--- round $$round of $(ROUNDS)"
+	  $(CARGO) test --package fleet --test stories -- --test-threads $(STORIES_AT_ONCE)
+	done
+
+## A fleet of two pods of each kind behind nginx, to play with, until ctrl-c.
+demo-fleet: servers
+	$(CARGO) run --package fleet --bin demo-fleet
+
+.ONESHELL:
