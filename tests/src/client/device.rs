@@ -36,6 +36,21 @@ const SOON: Duration = Duration::from_secs(15);
 
 type Socket = WebSocketStream<TcpStream>;
 
+/// Where a client shows its token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Showing {
+    /// In `Authorization`.
+    Header,
+    /// In `?token=`.
+    Query,
+    /// In `Sec-WebSocket-Protocol`, as browsers can.
+    Subprotocol,
+    /// In its first command.
+    Command,
+    /// Nowhere.
+    Nowhere,
+}
+
 /// A device that has not connected yet, and how it will.
 #[derive(Debug, Clone)]
 pub struct Connecting {
@@ -43,11 +58,23 @@ pub struct Connecting {
     name: String,
     path: String,
     since: Option<String>,
+    showing: Showing,
+    headers: Vec<(&'static str, String)>,
+}
+
+/// How a device was not let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The handshake was answered with this status.
+    Status(u16),
+    /// The socket was opened and closed with this code.
+    Close(u16),
 }
 
 impl Connecting {
     pub(super) fn new(user: User, name: &str) -> Self {
-        Self { user, name: name.to_owned(), path: "/api/v1/ws".to_owned(), since: None }
+        let path = "/api/v1/ws".to_owned();
+        Self { user, name: name.to_owned(), path, since: None, showing: Showing::Header, headers: Vec::new() }
     }
 
     /// Goes through another door than `/api/v1/ws`.
@@ -64,6 +91,77 @@ impl Connecting {
         self
     }
 
+    /// Shows its token somewhere else than in `Authorization`.
+    #[must_use]
+    pub fn showing(mut self, showing: Showing) -> Self {
+        self.showing = showing;
+        self
+    }
+
+    /// Sends one more header with the handshake.
+    #[must_use]
+    pub fn header(mut self, name: &'static str, value: &str) -> Self {
+        self.headers.push((name, value.to_owned()));
+        self
+    }
+
+    /// Tries to connect once, and says how it was refused.
+    ///
+    /// # Panics
+    ///
+    /// When it is let in, or nothing happens soon.
+    pub async fn is_refused(&self) -> Refusal {
+        timeout(SOON, self.refusal()).await.expect("a refusal comes soon")
+    }
+
+    async fn refusal(&self) -> Refusal {
+        let mut socket = match self.open(self.since.as_deref()).await {
+            Ok(socket) => socket,
+            Err(Error::Http(answer)) => return Refusal::Status(answer.status().as_u16()),
+            Err(error) => panic!("neither let in nor refused: {error}"),
+        };
+        loop {
+            match socket.next().await {
+                Some(Ok(Message::Close(Some(close)))) => return Refusal::Close(close.code.into()),
+                Some(Ok(Message::Text(text))) => assert!(!text.contains("connection_established"), "let in: {text}"),
+                Some(Ok(_)) => {}
+                ended => panic!("neither let in nor refused: {ended:?}"),
+            }
+        }
+    }
+
+    /// Opens a socket, and shows the token.
+    async fn open(&self, since: Option<&str>) -> Result<Socket, Error> {
+        let Self { user, name, path, showing, headers, .. } = self;
+        let (door, token) = (user.door(), user.token());
+        let separator = if path.contains('?') { '&' } else { '?' };
+        let since = since.map(|cursor| format!("&since={cursor}")).unwrap_or_default();
+        let query = if *showing == Showing::Query { format!("&token={token}") } else { String::new() };
+        let mut request =
+            format!("ws://{door}{path}{separator}device_id={name}{since}{query}").into_client_request()?;
+        let mut insert = |name: &'static str, value: &str| {
+            request.headers_mut().insert(name, value.parse().expect("plain text"));
+        };
+        headers.iter().for_each(|(name, value)| insert(name, value));
+        match showing {
+            Showing::Header => insert("authorization", &format!("Bearer {token}")),
+            Showing::Subprotocol => insert("sec-websocket-protocol", &format!("carillon.v1, bearer.{token}")),
+            Showing::Query | Showing::Command | Showing::Nowhere => {}
+        }
+        let stream = TcpStream::connect(door).await?;
+        stream.set_nodelay(true)?;
+        let (mut socket, answer) = tokio_tungstenite::client_async(request, stream).await?;
+        if *showing == Showing::Subprotocol {
+            let spoken = answer.headers().get("sec-websocket-protocol").map(|value| value.as_bytes());
+            assert_eq!(spoken, Some(b"carillon.v1".as_slice()), "the token must not be echoed");
+        }
+        if *showing == Showing::Command {
+            let auth = json!({ "action": "auth", "data": { "token": token } });
+            socket.send(Message::text(auth.to_string())).await?;
+        }
+        Ok(socket)
+    }
+
     /// Connects, and stays connected until told otherwise.
     ///
     /// # Panics
@@ -78,13 +176,12 @@ impl Connecting {
     /// Begins to connect, without waiting for it.
     #[must_use]
     pub fn start(self) -> Device {
-        let Self { user, name, path, since } = self;
-        let title = format!("{}'s {name}", user.name());
-        let record = Arc::new(Mutex::new(Record::starting_at(since)));
+        let title = format!("{}'s {}", self.user.name(), self.name);
+        let record = Arc::new(Mutex::new(Record::starting_at(self.since.clone())));
         let (wanted, wants) = watch::channel(true);
         let (says, words) = mpsc::unbounded_channel();
         let (link, linked) = watch::channel(false);
-        let line = Line { user, name, path, record: Arc::clone(&record), wants, words, link };
+        let line = Line { how: self, record: Arc::clone(&record), wants, words, link };
         let task = tokio::spawn(line.live());
         Device { title, record, wanted, says, linked, task }
     }
@@ -149,6 +246,17 @@ impl Device {
     pub async fn comes_back(&self) {
         self.wanted.send_replace(true);
         self.is_connected().await;
+    }
+
+    /// Acknowledges everything it showed, and waits until the server has read that.
+    ///
+    /// # Panics
+    ///
+    /// When the server does not answer what is asked after it.
+    pub async fn acknowledges(&self) {
+        let cursor = self.record().cursor.clone();
+        self.sends(&json!({ "action": "ack", "data": { "cursor": cursor } }));
+        self.asks(json!({ "action": "ping" })).await;
     }
 
     /// Sends a frame.
@@ -235,9 +343,7 @@ impl Device {
 
 /// What keeps a device connected.
 struct Line {
-    user: User,
-    name: String,
-    path: String,
+    how: Connecting,
     record: Arc<Mutex<Record>>,
     wants: watch::Receiver<bool>,
     words: mpsc::UnboundedReceiver<String>,
@@ -283,16 +389,9 @@ impl Line {
         }
     }
 
-    async fn connect(&self) -> anyhow::Result<Socket> {
-        let since = self.record().cursor.clone().map(|cursor| format!("&since={cursor}")).unwrap_or_default();
-        let (door, path, name) = (self.user.door(), &self.path, &self.name);
-        let separator = if path.contains('?') { '&' } else { '?' };
-        let mut request = format!("ws://{door}{path}{separator}device_id={name}{since}").into_client_request()?;
-        request.headers_mut().insert("authorization", format!("Bearer {}", self.user.token()).parse()?);
-        let stream = TcpStream::connect(door).await?;
-        stream.set_nodelay(true)?;
-        let (socket, _) = tokio_tungstenite::client_async(request, stream).await?;
-        Ok(socket)
+    async fn connect(&self) -> Result<Socket, Error> {
+        let since = self.record().cursor.clone();
+        self.how.open(since.as_deref()).await
     }
 
     /// Serves one connection to its end.
@@ -364,7 +463,7 @@ impl Line {
 
     /// Loads the snapshot, and says from where to go on.
     async fn start_over(&self) -> String {
-        let snapshot = self.user.asks(Method::GET, "/api/v1/snapshot", &Value::Null).await;
+        let snapshot = self.how.user.asks(Method::GET, "/api/v1/snapshot", &Value::Null).await;
         let cursor = snapshot["cursor"].as_str().expect("a snapshot has a cursor").to_owned();
         self.record().start_over(cursor.clone());
         json!({ "action": "resume", "data": { "since": cursor } }).to_string()

@@ -6,8 +6,10 @@
 
 mod device;
 mod record;
+mod talk;
 mod user;
 
-pub use device::{Connecting, Device};
+pub use device::{Connecting, Device, Refusal, Showing};
 pub use record::{Record, Shown};
+pub use talk::Talk;
 pub use user::{Conversation, Kind, Said, User, token};

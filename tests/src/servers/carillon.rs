@@ -101,6 +101,12 @@ impl Pod {
         self.port
     }
 
+    /// The id of its process, if it runs.
+    #[must_use]
+    pub fn id(&self) -> Option<u32> {
+        self.process.as_ref().map(Process::id)
+    }
+
     /// Starts it, without waiting until it is ready.
     ///
     /// # Panics

@@ -1,0 +1,297 @@
+//! A whole fleet: api, gateway and worker pods behind nginx, on PostgreSQL and Redis.
+//!
+//! Each fleet has its own pods, database and key prefix. Servers are shared among the tests of a process unless the test
+//! breaks them. Between any two parts stands a [`Proxy`], so that every link can be broken alone.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use reqwest::Url;
+
+use crate::client::{User, token};
+use crate::proxy::{Proxy, Weather};
+use crate::servers::carillon::{Environment, Pod, Role, run};
+use crate::servers::nginx::{Limits, Nginx};
+use crate::servers::ports;
+use crate::servers::postgres::Postgres;
+use crate::servers::redis::Redis;
+use crate::servers::scratch::Scratch;
+use crate::servers::shared::Shared;
+
+/// The secret whose tokens the fleet believes.
+const SECRET: &str = "known-to-the-tests-and-to-the-fleet-under-test-only";
+
+/// How long a pod may take to drain.
+pub const GRACE: Duration = Duration::from_secs(60);
+
+static POSTGRES: Shared<Postgres> = Shared::new();
+static REDIS: Shared<Redis> = Shared::new();
+
+/// Which Redis a fleet has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RedisShape {
+    /// The one that tests share. It must not be broken; links to it may be.
+    Shared,
+    /// One server of its own.
+    Standalone,
+    /// Three masters of its own. Pods reach them without a proxy: nodes name their own addresses.
+    Cluster,
+    /// A primary and a replica of its own, watched by a Sentinel. Pods reach them without a proxy.
+    Sentinel,
+}
+
+/// What a fleet is made of.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    /// How many api pods.
+    pub api: usize,
+    /// How many gateway pods.
+    pub gateway: usize,
+    /// How many workers.
+    pub worker: usize,
+    /// Which Redis.
+    pub redis: RedisShape,
+    /// Whether PostgreSQL is its own, to be broken.
+    pub own_postgres: bool,
+    /// Which limits nginx has.
+    pub limits: Limits,
+    /// What every gateway is told beyond what it needs.
+    pub gateway_environment: &'static [(&'static str, &'static str)],
+}
+
+impl Default for Shape {
+    fn default() -> Self {
+        Self {
+            api: 2,
+            gateway: 2,
+            worker: 2,
+            redis: RedisShape::Shared,
+            own_postgres: false,
+            limits: Limits::None,
+            gateway_environment: &[],
+        }
+    }
+}
+
+/// A running fleet. Fields are in the order in which they are ended.
+pub struct Fleet {
+    /// The api pods.
+    pub api: Vec<Pod>,
+    /// The gateway pods.
+    pub gateway: Vec<Pod>,
+    /// The workers.
+    pub worker: Vec<Pod>,
+    /// What stands before them.
+    pub nginx: Nginx,
+    links: BTreeMap<(String, String), Proxy>,
+    /// Their Redis.
+    pub redis: Arc<Redis>,
+    /// Their PostgreSQL.
+    pub postgres: Arc<Postgres>,
+    _scratch: Scratch,
+}
+
+impl Fleet {
+    /// Starts a fleet of two pods of each kind.
+    ///
+    /// # Panics
+    ///
+    /// When a server is not installed, or a pod does not become ready.
+    pub async fn new() -> Self {
+        Self::start(Shape::default()).await
+    }
+
+    /// Starts a fleet and waits until every pod is ready.
+    ///
+    /// # Panics
+    ///
+    /// When a server is not installed, or a pod does not become ready.
+    pub async fn start(shape: Shape) -> Self {
+        let mut fleet = Self::assemble(&shape).await.expect("a fleet can be started");
+        for pod in fleet.pods() {
+            pod.is_ready().await;
+        }
+        fleet
+    }
+
+    async fn assemble(shape: &Shape) -> anyhow::Result<Self> {
+        let postgres = match shape.own_postgres {
+            true => Arc::new(Postgres::start().await?),
+            false => POSTGRES.get(Postgres::start()).await?,
+        };
+        let redis = match shape.redis {
+            RedisShape::Shared => REDIS.get(Redis::standalone()).await?,
+            RedisShape::Standalone => Arc::new(Redis::standalone().await?),
+            RedisShape::Cluster => Arc::new(Redis::cluster().await?),
+            RedisShape::Sentinel => Arc::new(Redis::sentinel().await?),
+        };
+        let database = postgres.database().await?;
+        run("migrate", &environment([("CARILLON_DATABASE_URL", database.as_str())]))?;
+
+        let mut site = Site {
+            database: database.parse()?,
+            redis: redis.url(),
+            redis_has_one_address: matches!(shape.redis, RedisShape::Shared | RedisShape::Standalone),
+            prefix: format!("t{}", uuid::Uuid::now_v7().simple()),
+            links: BTreeMap::new(),
+            scratch: Scratch::new("fleet"),
+        };
+        let (api, internal) = site.api_pods(shape.api).await?;
+        let gateway = site.gateway_pods(shape, &internal).await?;
+        let worker = site.worker_pods(shape.worker).await?;
+        let mut doors = (Vec::new(), Vec::new());
+        for pod in &api {
+            doors.0.push(site.link("nginx", pod.name(), pod.port()).await);
+        }
+        for pod in &gateway {
+            doors.1.push(site.link("nginx", pod.name(), pod.port()).await);
+        }
+        let nginx = Nginx::start(&doors.0, &doors.1, shape.limits).await?;
+        let Site { links, scratch, .. } = site;
+        let mut fleet = Self { api, gateway, worker, nginx, links, redis, postgres, _scratch: scratch };
+        fleet.pods().for_each(Pod::start);
+        Ok(fleet)
+    }
+
+    /// Every pod.
+    pub fn pods(&mut self) -> impl Iterator<Item = &mut Pod> {
+        self.api.iter_mut().chain(&mut self.gateway).chain(&mut self.worker)
+    }
+
+    /// Where users come in: `host:port` of nginx.
+    #[must_use]
+    pub fn door(&self) -> String {
+        format!("127.0.0.1:{}", self.nginx.port())
+    }
+
+    /// A guest called `name`, with a token.
+    #[must_use]
+    pub fn user(&self, name: &str) -> User {
+        self.user_with_role(name, "guest")
+    }
+
+    /// Somebody with a token for a role.
+    #[must_use]
+    pub fn user_with_role(&self, name: &str, role: &str) -> User {
+        User::new(name, token(SECRET, name, role), self.door())
+    }
+
+    /// The same user, coming in at one gateway and not through nginx: for stories about what another pod hears.
+    #[must_use]
+    pub fn at_gateway(&self, user: &User, gateway: usize) -> User {
+        let door = format!("127.0.0.1:{}", self.gateway[gateway].port());
+        User::new(user.name(), user.token().to_owned(), door)
+    }
+
+    /// The link from one part to another, by their names: `gateway-1`, `nginx`, `redis`, `postgres`.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such link.
+    #[must_use]
+    pub fn link(&self, from: &str, to: &str) -> &Proxy {
+        self.links.get(&(from.to_owned(), to.to_owned())).unwrap_or_else(|| panic!("no link from {from} to {to}"))
+    }
+
+    /// Changes the weather on every link to `to`.
+    pub fn weather_towards(&self, to: &str, weather: Weather) {
+        self.links.iter().filter(|((_, target), _)| target == to).for_each(|(_, proxy)| proxy.becomes(weather));
+    }
+}
+
+/// What pods are told, while a fleet is being put together.
+struct Site {
+    database: Url,
+    redis: String,
+    redis_has_one_address: bool,
+    prefix: String,
+    links: BTreeMap<(String, String), Proxy>,
+    scratch: Scratch,
+}
+
+impl Site {
+    /// Puts a proxy between two parts and returns its port.
+    async fn link(&mut self, from: &str, to: &str, port: u16) -> u16 {
+        let proxy = Proxy::before(format!("127.0.0.1:{port}")).await;
+        let port = proxy.port();
+        self.links.insert((from.to_owned(), to.to_owned()), proxy);
+        port
+    }
+
+    /// How `from` reaches Redis.
+    async fn redis(&mut self, from: &str) -> anyhow::Result<[(&'static str, String); 2]> {
+        let mut url = self.redis.clone();
+        if self.redis_has_one_address {
+            let direct: Url = url.parse()?;
+            let port = self.link(from, "redis", direct.port().context("a port")?).await;
+            url = format!("redis://127.0.0.1:{port}");
+        }
+        Ok([("CARILLON_REDIS_URL", url), ("CARILLON_REDIS_PREFIX", self.prefix.clone())])
+    }
+
+    /// How `from` reaches PostgreSQL.
+    async fn database(&mut self, from: &str) -> anyhow::Result<(&'static str, String)> {
+        let mut url = self.database.clone();
+        let port = self.link(from, "postgres", url.port().context("a port")?).await;
+        url.set_port(Some(port)).ok().context("a URL with a host")?;
+        Ok(("CARILLON_DATABASE_URL", url.to_string()))
+    }
+
+    /// The api pods, and the ports of their internal listeners.
+    async fn api_pods(&mut self, count: usize) -> anyhow::Result<(Vec<Pod>, Vec<u16>)> {
+        let (mut pods, mut internal) = (Vec::new(), Vec::new());
+        for number in 1..=count {
+            let name = format!("api-{number}");
+            let port = ports::free();
+            let mut told = environment(EVERY_POD);
+            told.extend(environment(self.redis(&name).await?));
+            told.extend(environment([
+                self.database(&name).await?,
+                ("CARILLON_JWT_SECRET", SECRET.to_owned()),
+                ("CARILLON_INTERNAL_LISTEN", format!("127.0.0.1:{port}")),
+            ]));
+            pods.push(Pod::new(Role::Api, number, told, self.scratch.path()));
+            internal.push(port);
+        }
+        Ok((pods, internal))
+    }
+
+    async fn gateway_pods(&mut self, shape: &Shape, internal: &[u16]) -> anyhow::Result<Vec<Pod>> {
+        let mut pods = Vec::new();
+        for number in 1..=shape.gateway {
+            let name = format!("gateway-{number}");
+            let mut api = Vec::new();
+            for (index, port) in internal.iter().enumerate() {
+                let port = self.link(&name, &format!("api-{}", index + 1), *port).await;
+                api.push(format!("http://127.0.0.1:{port}"));
+            }
+            let mut told = environment(EVERY_POD);
+            told.extend(environment(self.redis(&name).await?));
+            told.extend(environment([("CARILLON_API_URL", api.join(",")), ("CARILLON_JWT_SECRET", SECRET.to_owned())]));
+            told.extend(environment(shape.gateway_environment.iter().copied()));
+            pods.push(Pod::new(Role::Gateway, number, told, self.scratch.path()));
+        }
+        Ok(pods)
+    }
+
+    async fn worker_pods(&mut self, count: usize) -> anyhow::Result<Vec<Pod>> {
+        let mut pods = Vec::new();
+        for number in 1..=count {
+            let name = format!("worker-{number}");
+            let mut told = environment(EVERY_POD);
+            told.extend(environment(self.redis(&name).await?));
+            told.extend(environment([self.database(&name).await?]));
+            pods.push(Pod::new(Role::Worker, number, told, self.scratch.path()));
+        }
+        Ok(pods)
+    }
+}
+
+/// What every pod is told, whatever it is.
+const EVERY_POD: [(&str, &str); 1] = [("CARILLON_DRAIN_WINDOW", "3s")];
+
+fn environment<V: Into<String>>(pairs: impl IntoIterator<Item = (&'static str, V)>) -> Environment {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.into())).collect()
+}

@@ -1,0 +1,26 @@
+//! PostgreSQL is the truth: what it acknowledged outlives its own death.
+
+use fleet::client::{Kind, Talk};
+use fleet::fleet::{Fleet, Shape};
+
+use crate::CAUGHT_UP;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_crashes_and_what_was_acknowledged_is_there_and_nobody_misses_a_word() {
+    let fleet = Fleet::start(Shape { own_postgres: true, ..Shape::default() }).await;
+    let (alice, bob) = (fleet.user("alice"), fleet.user("bob"));
+    let phone = fleet.at_gateway(&bob, 0).device("phone").connect().await;
+    let laptop = fleet.at_gateway(&bob, 1).device("laptop").connect().await;
+    let conversation = alice.starts(Kind::GuestGuest, &[&bob]).await;
+
+    let talk = Talk::begins(&conversation, &[&alice, &bob]);
+    for _ in 0..2 {
+        talk.goes_on_for(30).await;
+        fleet.postgres.restart_immediate().await.expect("postgres comes back");
+    }
+    talk.goes_on_for(30).await;
+    let said = talk.ends().await;
+
+    conversation.is_shown_on(&[&phone, &laptop], &said, CAUGHT_UP).await;
+    assert_eq!((phone.connections(), laptop.connections()), (1, 1), "nobody is disconnected");
+}
