@@ -1,7 +1,6 @@
 //! What an operator may say about api pods and workers.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 use shared::config::Address;
 
@@ -17,15 +16,9 @@ shared::settings! {
 }
 
 shared::settings! {
-    /// How an api pod or a worker uses the database, and what it allows.
+    /// How an api pod or a worker uses the database.
     pub struct ApiSettings("api") {
         /// Connections to PostgreSQL that one pod holds at most. All pods together must stay below its `max_connections`.
         pub database_connections: u32 = "16" in 2..=1_000,
-        /// How long a request waits for one of them before the answer is 503.
-        pub database_wait: Duration = "2s" in Duration::from_millis(100)..=Duration::from_secs(30),
-        /// People in one conversation at most; latency is promised up to 20. A larger audience is a room.
-        pub max_participants: u32 = "250" in 2..=1_000,
-        /// How long entries of feeds are kept. Devices away for longer start from a snapshot; messages are kept.
-        pub retention: Duration = "90d" in Duration::from_secs(3_600)..=Duration::from_secs(3_650 * 86_400),
     }
 }

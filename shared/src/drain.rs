@@ -51,6 +51,19 @@ impl Drain {
         &self.tasks
     }
 
+    /// A part of the process whose end something else must wait for: told to stop when the whole is, with tasks of its own.
+    #[must_use]
+    pub fn part(&self) -> Self {
+        Self { tasks: TaskTracker::new(), ..self.clone() }
+    }
+
+    /// Waits until draining has begun and every task of this part has ended.
+    pub async fn over(&self) {
+        self.draining.cancelled().await;
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
     /// Starts draining. More calls change nothing.
     pub fn begin(&self) {
         self.draining.cancel();
@@ -108,6 +121,22 @@ mod tests {
         drain.tasks().spawn(async move { stopped.cancelled().await });
         drain.begin();
         assert_eq!(drain.to_the_end(Duration::from_secs(10)).await.expect("signals"), Ending::CutOff(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_is_over_when_its_own_tasks_have_ended() {
+        let drain = Drain::default();
+        let part = drain.part();
+        let draining = part.draining().clone();
+        part.tasks().spawn(async move {
+            draining.cancelled().await;
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        });
+        let waiting = part.clone();
+        drain.tasks().spawn(async move { waiting.over().await });
+        drain.begin();
+        assert_eq!(drain.to_the_end(Duration::from_secs(10)).await.expect("signals"), Ending::Finished);
+        assert!(part.tasks().is_empty());
     }
 
     #[tokio::test(start_paused = true)]

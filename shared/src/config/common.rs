@@ -44,6 +44,8 @@ crate::settings! {
 crate::settings! {
     /// What gateways and api pods know of each other.
     pub struct InternalSettings("") {
+        /// Where a gateway asks: the internal listeners of api pods, like `http://api-1:8081,http://api-2:8081`.
+        pub api_url: Vec<Address>,
         /// Gateways show it to api pods. Without one it is derived from `jwt_secret`.
         pub internal_secret: Option<Secret>,
     }

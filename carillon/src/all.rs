@@ -1,0 +1,72 @@
+//! `carillon`: every role in one process, and how to try it.
+
+use std::sync::Arc;
+
+use api::announce::Announcer;
+use api::state::App;
+use api::worker;
+use gateway::upstream::Upstream;
+use gateway::upstream::local::LocalWire;
+use gateway::{Gateway, Parts};
+use shared::access::Verifier;
+use shared::config::LogFormat;
+use tokio_util::sync::CancellationToken;
+
+use crate::banner::banner;
+use crate::broker::Broker;
+use crate::pod::Pod;
+use crate::settings::Settings;
+use crate::{made_up, store};
+
+pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
+    let playground = settings.makes_up_a_secret();
+    if playground {
+        settings.access.jwt_secret = Some(made_up::secret()?);
+    }
+    let pod = Pod::start(settings)?;
+    let verifier = Verifier::new(&pod.settings.access)?;
+    let verifier = if playground { verifier.accepting_bare_users() } else { verifier };
+    let listener = pod.listener()?;
+    let address = listener.local_addr()?;
+    let made = store::bring_up(&pod.settings).await?;
+    tracing::info!(database = %pod.settings.database_url_shown(), version = made.version, "migrated");
+    let store = store::open(&pod.settings)?;
+    let broker = Broker::new(&pod.settings)?;
+
+    // The api: it announces, and its worker beats, until nobody is served any more.
+    let working = CancellationToken::new();
+    let (link, _) = broker.link().await;
+    let announcer = Announcer::start(&link.broker, pod.drain.tasks(), &working);
+    pod.drain.tasks().spawn(worker::heads::run(Arc::clone(&store), Arc::clone(&link.broker), working.clone()));
+    // Gateway and api speak within the process, so a secret of the moment will do where none is set.
+    let secret = pod.settings.internal_secret().unwrap_or_else(made_up::make_up);
+    let app = App::new(Arc::clone(&store), announcer, verifier.clone(), secret.clone());
+
+    // The gateway: it asks the api without a socket between.
+    let serving = pod.drain.part();
+    let (link, history) = broker.link().await;
+    let gateway = Gateway::start(
+        Parts {
+            settings: pod.settings.gateway.clone(),
+            node: pod.node(),
+            verifier,
+            link,
+            history,
+            upstream: Upstream::new(Arc::new(LocalWire(api::internal_router(app.clone()))), secret.reveal()),
+            drain_window: pod.settings.pod.drain_window,
+        },
+        &serving,
+    );
+    let ops = pod.ops(vec![store::readiness(&store), gateway.readiness()]);
+    serving.tasks().spawn(pod.serve(listener, api::router(app).merge(gateway.router()).merge(ops)));
+    pod.drain.tasks().spawn(async move {
+        serving.over().await;
+        working.cancel();
+    });
+
+    tracing::info!(%address, "ready");
+    if pod.settings.log.log_format == LogFormat::Pretty {
+        println!("{}", banner(address, &pod.settings.access));
+    }
+    pod.end().await
+}

@@ -1,0 +1,42 @@
+//! `carillon api`: keeps what is said, then tells the fleet.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use api::announce::Announcer;
+use api::state::App;
+use shared::access::Verifier;
+use tokio_util::sync::CancellationToken;
+
+use crate::broker::Broker;
+use crate::pod::{Pod, bind};
+use crate::settings::Settings;
+use crate::store;
+
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let pod = Pod::start(settings)?;
+    let verifier = Verifier::new(&pod.settings.access)?;
+    let secret = pod.settings.internal_secret().context("internal_secret is neither set nor derived")?;
+    let inside = pod.settings.database.internal_listen;
+    let (listener, internal) = (pod.listener()?, bind(inside, "internal_listen")?);
+    let store = store::open(&pod.settings)?;
+    let (link, _) = Broker::new(&pod.settings)?.link().await;
+
+    let announcing = CancellationToken::new();
+    let announcer = Announcer::start(&link.broker, pod.drain.tasks(), &announcing);
+    let app = App::new(Arc::clone(&store), announcer, verifier, secret);
+    let router = api::router(app.clone()).merge(pod.ops(vec![store::readiness(&store)]));
+    let serving = pod.drain.part();
+    serving.tasks().spawn(pod.serve(listener, router));
+    serving.tasks().spawn(pod.serve(internal, api::internal_router(app)));
+    pod.drain.tasks().spawn(async move {
+        // Only when nobody can commit any more is there nothing left to announce.
+        serving.over().await;
+        announcing.cancel();
+    });
+    tracing::info!(address = %pod.settings.listen(), internal = %inside, "listening");
+    if store::is_fit(&*store, pod.drain.draining()).await {
+        tracing::info!("ready");
+    }
+    pod.end().await
+}

@@ -1,0 +1,25 @@
+//! `carillon worker`: says which feeds grew, and does what need not be done at once.
+
+use std::sync::Arc;
+
+use crate::broker::Broker;
+use crate::pod::Pod;
+use crate::settings::Settings;
+use crate::store;
+
+pub async fn run(settings: Settings) -> anyhow::Result<()> {
+    let pod = Pod::start(settings)?;
+    let listener = pod.listener()?;
+    let store = store::open(&pod.settings)?;
+    let (link, _) = Broker::new(&pod.settings)?.link().await;
+
+    let ops = pod.ops(vec![store::readiness(&store)]);
+    pod.drain.tasks().spawn(pod.serve(listener, ops));
+    tracing::info!(address = %pod.settings.listen(), "listening");
+    if store::is_fit(&*store, pod.drain.draining()).await {
+        let beat = api::worker::heads::run(store, Arc::clone(&link.broker), pod.drain.draining().clone());
+        pod.drain.tasks().spawn(beat);
+        tracing::info!("ready");
+    }
+    pod.end().await
+}
