@@ -177,7 +177,7 @@ create trigger feeds_stay before delete on feeds
     for each row execute function carillon_refuse('a feed is not deleted: its numbers would be given again');
 
 -- What the pods read, under the rights of whoever asks. Times are microseconds since 1970, as in SQLite.
-create function carillon_micros(timestamptz) returns bigint language sql immutable parallel safe
+create function carillon_micros(timestamptz) returns bigint language sql stable parallel safe
     return (extract(epoch from $1) * 1000000)::bigint;
 
 create view message_rows with (security_invoker = true) as

@@ -73,6 +73,7 @@ declare
     place conversations;
     first messages;
     at    timestamptz;
+    takes_part boolean;
 begin
     select * into place from conversations c where c.id = p_conversation for no key update;
     if not found then
@@ -94,12 +95,12 @@ begin
     end if;
 
     -- All rows at once and in order, the sender's among them: whoever changes several takes them in the same order.
-    perform from conversation_participants p
-    where p.conversation_id = p_conversation and p.left_at is null order by p.user_id for no key update;
-    if not exists (
-        select from conversation_participants p
-        where p.conversation_id = p_conversation and p.user_id = p_caller and p.left_at is null
-    ) then
+    select bool_or(held.user_id = p_caller) into takes_part
+    from (
+        select p.user_id from conversation_participants p
+        where p.conversation_id = p_conversation and p.left_at is null order by p.user_id for no key update
+    ) held;
+    if takes_part is not true then
         if p_sees_all then
             raise exception 'not a participant' using errcode = 'CA002';
         end if;

@@ -28,7 +28,7 @@ pub(super) struct StandingRow {
     pub(super) user_floor: i64,
     pub(super) role_floor: i64,
     pub(super) all_floor: i64,
-    /// Whether `stored_…` is there at all.
+    /// What the device acknowledged, or else the user; nothing for a person never seen.
     pub(super) stored_epoch: Option<i64>,
     pub(super) stored_role: Option<String>,
     pub(super) stored_user_seq: Option<i64>,

@@ -104,6 +104,20 @@ impl Postgres {
         self.start_again().await
     }
 
+    /// Starts the server again as a standby that follows nobody, until `select pg_promote()` makes it a primary on a timeline of
+    /// its own.
+    ///
+    /// # Errors
+    ///
+    /// When it does not run, or does not come back.
+    pub async fn restart_as_standby(&self) -> Result<()> {
+        let mut process = self.take()?;
+        process.signal(Signal::Quit);
+        process.ends(PATIENCE).await;
+        std::fs::write(self.scratch.path().join("data/standby.signal"), "")?;
+        self.start_again().await
+    }
+
     /// Kills all its processes at once, as when the machine fails. [`Self::start_again`] brings it back.
     ///
     /// # Errors

@@ -29,6 +29,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 /// How long a request waits for a connection of the pool.
 const ACQUIRE: Duration = Duration::from_secs(3);
 
+/// After so much rest a connection is asked whether its server is still there.
+const RESTED: Duration = Duration::from_millis(500);
+
 /// How long opening a connection for one purpose may take.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -45,11 +48,17 @@ impl PostgresStore {
         let pool = PgPoolOptions::new()
             .max_connections(connections)
             .acquire_timeout(ACQUIRE)
-            // A dead connection shows when it is used, and the request is repeatable; asking first costs a round trip each.
+            // Asking whether it still lives costs a round trip; under load the last request has just told.
             .test_before_acquire(false)
-            .after_connect(|connection, _| {
-                Box::pin(async move { today(connection).await.map(drop).or_else(unmigrated) })
+            .before_acquire(|connection, seen| {
+                Box::pin(async move {
+                    if seen.idle_for > RESTED {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
+                })
             })
+            .after_connect(|connection, _| Box::pin(greet(connection)))
             .connect_lazy_with(options.clone());
         Self { pool, options }
     }
@@ -73,8 +82,11 @@ fn as_pod(options: PgConnectOptions) -> PgConnectOptions {
         ("lock_timeout", "2s"),
         ("statement_timeout", "10s"),
         ("idle_in_transaction_session_timeout", "5s"),
-        // A commit that was answered must be on disk, whatever the server's configuration says for others.
-        ("synchronous_commit", "on"),
+        // Every question finds its few rows by an index. Planning it anew would cost more than answering it, and a plan made
+        // while the tables were small would read them whole when they have grown.
+        ("plan_cache_mode", "force_generic_plan"),
+        ("enable_seqscan", "off"),
+        ("jit", "off"),
     ])
 }
 
@@ -83,10 +95,19 @@ async fn today(connection: &mut PgConnection) -> Result<i64, sqlx::Error> {
     sqlx::query_scalar("select carillon_epoch()").fetch_one(connection).await
 }
 
-/// Lets a connection to a database without schema be: [`Health::check`] says what is wrong with it.
-fn unmigrated(error: sqlx::Error) -> Result<(), sqlx::Error> {
-    let code = error.as_database_error().and_then(|refused| refused.code());
-    if code.as_deref() == Some("42883") { Ok(()) } else { Err(error) }
+/// Looks at the server behind a new connection of the pool. One to a database without schema is let be: [`Health::check`] says
+/// what is wrong with it.
+async fn greet(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    // Until the next check finds it, a server that is told to answer before it flushes must not lose what we acknowledge.
+    sqlx::query(
+        "select set_config('synchronous_commit', 'on', false) where current_setting('synchronous_commit') = 'off'",
+    )
+    .execute(&mut *connection)
+    .await?;
+    match today(connection).await {
+        Err(sqlx::Error::Database(refused)) if refused.code().as_deref() == Some("42883") => Ok(()),
+        looked => looked.map(drop),
+    }
 }
 
 /// Connects for one purpose, outside the pool.
@@ -103,13 +124,14 @@ impl Health for PostgresStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         let mut connection = self.pool.acquire().await?;
-        let settings: Vec<(String, String)> = sqlx::query_as(
-            "select name, reset_val from pg_settings
-             where name in ('fsync', 'synchronous_commit', 'full_page_writes') and setting = 'off' order by name",
+        // What the server is configured to, not what this session has made of it.
+        let off: Option<String> = sqlx::query_scalar(
+            "select name from pg_settings
+             where name in ('fsync', 'synchronous_commit', 'full_page_writes') and reset_val = 'off' order by name limit 1",
         )
-        .fetch_all(&mut *connection)
+        .fetch_optional(&mut *connection)
         .await?;
-        if let Some((name, _)) = settings.first() {
+        if let Some(name) = off {
             return Err(StoreError::Unfit(format!(
                 "{name} is off, and a committed message could be lost; \
                  run `alter system set {name} = on` and reload or restart the server"

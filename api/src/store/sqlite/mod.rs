@@ -63,6 +63,10 @@ impl SqliteStore {
 
 /// Brings the file to this build's schema.
 pub(super) async fn migrate(path: &Path) -> Result<MigrationSummary, StoreError> {
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| StoreError::Unfit(format!("its folder {} cannot be made: {error}", folder.display())))?;
+    }
     let pool = SqlitePoolOptions::new().max_connections(1).connect_with(options(path)).await?;
     MIGRATIONS.run(&pool).await.map_err(schema::migration_failed)?;
     let made: Vec<(String, String)> = sqlx::query_as(
