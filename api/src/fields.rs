@@ -22,6 +22,9 @@ use crate::error::{FieldError, Problem};
 /// Bytes of the largest body that callers may send.
 pub const BODY: usize = 64 * 1024;
 
+/// Wrong fields that one problem names at most.
+const NAMED: usize = 50;
+
 /// The fields of a JSON object or of a query, and what is wrong with them so far.
 pub struct Fields {
     given: Map<String, Value>,
@@ -122,7 +125,7 @@ impl Fields {
     ///
     /// # Errors
     ///
-    /// Names every field that was wrong, and every one that nobody asked for.
+    /// Names every field that was wrong, and every one that nobody asked for: up to 50 of them.
     pub fn finish<T>(mut self, made: impl FnOnce() -> Option<T>) -> Result<T, Problem> {
         for field in std::mem::take(&mut self.given).into_iter().map(|(field, _)| field) {
             self.wrong(&field, "is not known here");
@@ -132,6 +135,7 @@ impl Fields {
             (true, false) => Err(Problem::fields(ErrorCode::Unsupported, self.unsupported)),
             (false, _) => {
                 self.wrong.append(&mut self.unsupported);
+                self.wrong.truncate(NAMED);
                 Err(Problem::fields(ErrorCode::BadRequest, self.wrong))
             }
         }
