@@ -27,7 +27,8 @@ pub fn routes() -> OpenApiRouter<App> {
 /// Guests may start `guest_staff`, `guest_guest`, `direct` and `group`. A pair of people has one `direct` conversation:
 /// starting it again answers the first.
 #[utoipa::path(
-    post, path = "/api/v1/messages/conversations", tag = "conversations", params(Creating), request_body = NewConversation,
+    post, operation_id = "start_conversation",
+    path = "/api/v1/messages/conversations", tag = "conversations", params(Creating), request_body = NewConversation,
     responses(
         (status = 201, description = "Started.", body = Conversation),
         (status = 200, description = "It was there already: the first one.", body = Conversation),
@@ -49,7 +50,8 @@ async fn start(
 ///
 /// The last active first.
 #[utoipa::path(
-    get, path = "/api/v1/messages/conversations", tag = "conversations",
+    get, operation_id = "list_conversations",
+    path = "/api/v1/messages/conversations", tag = "conversations",
     params(
         ("type" = Option<crate::model::ConversationType>, Query, description = "Only of this kind."),
         ("status" = Option<crate::model::ConversationStatus>, Query, description = "Only in this state."),
@@ -77,7 +79,8 @@ async fn list(
 ///
 /// Open to its participants and to staff.
 #[utoipa::path(
-    get, path = "/api/v1/messages/conversations/{id}", tag = "conversations",
+    get, operation_id = "show_conversation",
+    path = "/api/v1/messages/conversations/{id}", tag = "conversations",
     params(("id" = uuid::Uuid, Path, description = "The conversation.")),
     responses((status = 200, description = "The conversation.", body = Conversation), Problems),
 )]

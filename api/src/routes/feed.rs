@@ -47,7 +47,8 @@ pub struct FeedPage {
 /// Without `after` it starts where the caller's devices have acknowledged. 410 means that the cursor cannot be continued:
 /// load the snapshot, and go on from its cursor.
 #[utoipa::path(
-    get, path = "/api/v1/feed", tag = "feed",
+    get, operation_id = "read_feed",
+    path = "/api/v1/feed", tag = "feed",
     params(
         ("after" = Option<String>, Query, description = "The cursor of an event, a page or a snapshot; or `now`."),
         ("limit" = Option<u32>, Query, description = "At most so many: 1 to 100, 50 if not said."),

@@ -26,7 +26,8 @@ pub fn routes() -> OpenApiRouter<App> {
 ///
 /// Once this answers 201, every participant will see the message, on every device, once and in order.
 #[utoipa::path(
-    post, path = "/api/v1/messages/messages", tag = "messages", params(Creating), request_body = NewMessage,
+    post, operation_id = "send_message",
+    path = "/api/v1/messages/messages", tag = "messages", params(Creating), request_body = NewMessage,
     responses(
         (status = 201, description = "Sent.", body = Message),
         (status = 200, description = "It was sent already: the first one.", body = Message),
@@ -49,7 +50,8 @@ async fn send(
 /// Oldest first, whichever part is asked for; the newest if none is. `next` leads away from where the page began: to
 /// older ones, or with `after_seq` to newer ones.
 #[utoipa::path(
-    get, path = "/api/v1/messages/conversations/{id}/messages", tag = "messages",
+    get, operation_id = "list_messages",
+    path = "/api/v1/messages/conversations/{id}/messages", tag = "messages",
     params(
         ("id" = uuid::Uuid, Path, description = "The conversation."),
         ("before_seq" = Option<u64>, Query, description = "The newest before this message number."),

@@ -21,7 +21,8 @@ pub fn routes() -> OpenApiRouter<App> {
 ///
 /// All of it from one moment; `cursor` is that moment. Hand it to `resume` over a socket, or to the feed as `after`.
 #[utoipa::path(
-    get, path = "/api/v1/snapshot", tag = "feed",
+    get, operation_id = "load_snapshot",
+    path = "/api/v1/snapshot", tag = "feed",
     responses((status = 200, description = "The moment.", body = Snapshot), Problems),
 )]
 async fn show(

@@ -21,7 +21,7 @@ use crate::store::{Store, StoreError, Turn};
 
 /// Time between two beats.
 pub const BEAT: Duration = Duration::from_millis(250);
-/// How long one read of the outbox may take before the turn is given up.
+/// How long the store may take to give the turn, or to read the outbox, before it is tried anew.
 const READ: Duration = Duration::from_secs(2);
 
 /// Says the beat whenever it is this worker's turn, until `stop`.
@@ -34,14 +34,15 @@ pub async fn run(store: Arc<dyn Store>, broker: Arc<dyn Broker>, stop: Cancellat
     let has_turn = metrics::gauge!("carillon_heads_turn");
     let beating = async {
         loop {
-            match store.take_turn().await {
-                Ok(Some(turn)) => {
+            match timeout(READ, store.take_turn()).await {
+                Ok(Ok(Some(turn))) => {
                     tracing::info!("this worker says the heads beat");
                     let error = beat(turn, &mut speaker, &has_turn).await;
                     tracing::warn!(%error, "lost the turn at the heads beat");
                 }
-                Ok(None) => {}
-                Err(error) => tracing::debug!(%error, "no turn at the heads beat"),
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => tracing::debug!(%error, "no turn at the heads beat"),
+                Err(late) => tracing::debug!(%late, "no turn at the heads beat"),
             }
             sleep(BEAT + BEAT.mul_f64(jitter())).await;
         }

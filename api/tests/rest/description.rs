@@ -20,10 +20,11 @@ async fn openapi_describes_every_route_with_its_problems() {
     let description = document(&api, "/openapi.json").await;
     assert_eq!(description["openapi"], "3.1.0");
     assert_eq!(description["security"], json!([{ "bearer": [] }]));
-    let mut operations = BTreeSet::new();
+    let (mut operations, mut names) = (BTreeSet::new(), BTreeSet::new());
     for (path, methods) in description["paths"].as_object().expect("paths") {
         for (method, operation) in methods.as_object().expect("methods") {
             operations.insert(format!("{method} {path}"));
+            assert!(names.insert(operation["operationId"].as_str()), "{method} {path} has another's name");
             for status in ["400", "401", "403", "404", "409", "413", "429", "500", "503"] {
                 let content = &operation["responses"][status]["content"];
                 let schema = &content["application/problem+json"]["schema"]["$ref"];
