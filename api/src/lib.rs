@@ -10,6 +10,7 @@ pub mod drafts;
 pub mod error;
 pub mod fields;
 pub mod fresh;
+pub mod health;
 pub mod internal;
 pub mod model;
 pub mod openapi;

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use shared::access::Verifier;
 use shared::config::Secret;
-use shared::ops::Readiness;
 use shared::upstream::Heads;
 
 use crate::announce::Announcer;
@@ -17,10 +16,6 @@ use crate::store::Store;
 
 /// How long the recent heads count: gateways poll them every 500 ms.
 const HEADS: Duration = Duration::from_millis(250);
-/// How long a look at the database's health counts.
-const HEALTH: Duration = Duration::from_secs(1);
-/// How long the database may take to say how it is.
-const CHECK: Duration = Duration::from_secs(2);
 
 /// One api pod. Clones are the same pod.
 #[derive(Clone)]
@@ -37,7 +32,6 @@ pub struct Inner {
     /// What a gateway must know to be answered.
     pub internal_secret: Secret,
     recent: Fresh<Result<Arc<Heads>, Problem>>,
-    health: Fresh<Vec<String>>,
 }
 
 impl App {
@@ -46,8 +40,8 @@ impl App {
     #[must_use]
     pub fn new(store: Arc<dyn Store>, announcer: Announcer, verifier: Verifier, internal_secret: Secret) -> Self {
         let publisher = Publisher::new(Arc::clone(&store), announcer);
-        let (recent, health) = (Fresh::for_each(HEADS), Fresh::for_each(HEALTH));
-        Self(Arc::new(Inner { store, publisher, verifier, internal_secret, recent, health }))
+        let recent = Fresh::for_each(HEADS);
+        Self(Arc::new(Inner { store, publisher, verifier, internal_secret, recent }))
     }
 
     /// The heads of the feeds that grew lately, at most 250 ms old.
@@ -57,25 +51,6 @@ impl App {
     /// When the store could not say.
     pub async fn recent_heads(&self) -> Result<Arc<Heads>, Problem> {
         self.recent.get(async { Ok(Arc::new(self.store.recent_heads().await?)) }).await
-    }
-
-    /// Says what keeps the pod from its work, as of a second ago at most: a database that does not answer, has another
-    /// schema, or does not commit durably. Redis has no say in it.
-    #[must_use]
-    pub fn readiness(&self) -> Readiness {
-        let app = self.clone();
-        Arc::new(move || {
-            let app = app.clone();
-            Box::pin(async move { app.health.get(app.troubles()).await })
-        })
-    }
-
-    async fn troubles(&self) -> Vec<String> {
-        match tokio::time::timeout(CHECK, self.store.check()).await {
-            Ok(Ok(())) => Vec::new(),
-            Ok(Err(error)) => vec![error.to_string()],
-            Err(_) => vec!["the database did not answer in time".to_owned()],
-        }
     }
 }
 

@@ -12,8 +12,8 @@ use crate::store::Store;
 /// Time between two looks.
 const EVERY: Duration = Duration::from_secs(5);
 
-/// Says what the api's metrics mean. Once per process, after metrics were started.
-pub fn describe() {
+/// Says what the api's metrics mean.
+fn describe() {
     describe_counter!("carillon_http_requests_total", Unit::Count, "Requests, by route template, method and status.");
     describe_histogram!(
         "carillon_http_request_duration_seconds",
@@ -34,8 +34,10 @@ pub fn describe() {
     describe_gauge!("carillon_database_up", Unit::Count, "1 if the database answered when last asked.");
 }
 
-/// Keeps `carillon_outbox_age_seconds` and `carillon_database_up` current until `stop`.
+/// Keeps `carillon_outbox_age_seconds` and `carillon_database_up` current until `stop`, and says what the api's metrics mean.
+/// Once per process, after metrics were started.
 pub async fn run(store: Arc<dyn Store>, stop: CancellationToken) {
+    describe();
     let (age, up) = (metrics::gauge!("carillon_outbox_age_seconds"), metrics::gauge!("carillon_database_up"));
     let mut ticks = interval(EVERY);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

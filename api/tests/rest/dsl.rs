@@ -37,7 +37,6 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 pub(crate) struct Api {
     pub(crate) url: String,
     pub(crate) internal_url: String,
-    pub(crate) app: App,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) client: Client,
     place: MemoryBroker,
@@ -68,8 +67,8 @@ impl Api {
         let verifier = Verifier::new(&settings).expect("a secret is enough");
         let app = App::new(Arc::clone(&store), announcer, verifier, Secret::new(SECRET));
         let url = serve(api::router(app.clone()), &stop).await;
-        let internal_url = serve(api::internal_router(app.clone()), &stop).await;
-        Self { url, internal_url, database_url, app, store, client: Client::new(), place, path, stop }
+        let internal_url = serve(api::internal_router(app), &stop).await;
+        Self { url, internal_url, database_url, store, client: Client::new(), place, path, stop }
     }
 
     pub(crate) fn user(&self, name: &str) -> User<'_> {

@@ -1,5 +1,6 @@
 //! Bad input: the named error, nothing lost, nobody else disturbed.
 
+use api::health::readiness;
 use reqwest::Method;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE};
 use serde_json::json;
@@ -186,9 +187,9 @@ async fn an_answer_names_the_request_and_its_trace() {
 #[tokio::test]
 async fn a_pod_without_its_schema_is_unready_and_says_come_back_later() {
     let api = Api::without_schema().await;
-    let reasons = api.app.readiness()().await;
+    let reasons = readiness(&api.store)().await;
     assert_eq!(reasons.len(), 1, "{reasons:?}");
     let refused = api.user("alice").get("/api/v1/snapshot").await;
     assert_eq!(refused.is_problem(503, "unavailable").header("retry-after"), "1");
-    assert!(Api::start().await.app.readiness()().await.is_empty());
+    assert!(readiness(&Api::start().await.store)().await.is_empty());
 }
