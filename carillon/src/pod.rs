@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::{Role, Settings};
 
-/// How long a draining pod still takes new connections, unready all the while: proxies need a moment to notice.
+/// How long a draining pod still takes new connections, unready all the while: proxies need a moment to notice. At most a
+/// quarter of the drain window.
 const NOTICE: Duration = Duration::from_secs(2);
 
 /// A process that has started to tell of itself and can be told to stop.
@@ -56,8 +57,8 @@ impl Pod {
     /// Serves requests until a moment after the pod begins to drain, and lets those under way finish.
     pub fn serve(&self, listener: TcpListener, router: Router) -> impl Future<Output = ()> + use<> {
         let (drain, stop) = (self.drain.clone(), CancellationToken::new());
-        // No proxy stands before a process of its own.
-        let notice = if self.settings.role == Role::All { Duration::ZERO } else { NOTICE };
+        let behind_a_proxy = matches!(self.settings.role, Role::Api | Role::Gateway);
+        let notice = if behind_a_proxy { NOTICE.min(self.settings.pod.drain_window / 4) } else { Duration::ZERO };
         async move {
             let going_away = async {
                 drain.draining().cancelled().await;
