@@ -90,6 +90,7 @@ pub struct Fleet {
     pub redis: Arc<Redis>,
     /// Their PostgreSQL.
     pub postgres: Arc<Postgres>,
+    database: Url,
     _scratch: Scratch,
 }
 
@@ -128,7 +129,7 @@ impl Fleet {
             RedisShape::Sentinel => Arc::new(Redis::sentinel().await?),
         };
         let database = postgres.database().await?;
-        run("migrate", &environment([("CARILLON_DATABASE_URL", database.as_str())]))?;
+        run(&["migrate"], &environment([("CARILLON_DATABASE_URL", database.as_str())]))?;
 
         let mut site = Site {
             database: database.parse()?,
@@ -149,8 +150,8 @@ impl Fleet {
             doors.1.push(site.link("nginx", pod.name(), pod.port()).await);
         }
         let nginx = Nginx::start(&doors.0, &doors.1, shape.limits).await?;
-        let Site { links, scratch, .. } = site;
-        let mut fleet = Self { api, gateway, worker, nginx, links, redis, postgres, _scratch: scratch };
+        let Site { database, links, scratch, .. } = site;
+        let mut fleet = Self { api, gateway, worker, nginx, links, redis, postgres, database, _scratch: scratch };
         fleet.pods().for_each(Pod::start);
         Ok(fleet)
     }
@@ -198,6 +199,25 @@ impl Fleet {
     /// Changes the weather on every link to `to`.
     pub fn weather_towards(&self, to: &str, weather: Weather) {
         self.links.iter().filter(|((_, target), _)| target == to).for_each(|(_, proxy)| proxy.becomes(weather));
+    }
+
+    /// Changes the weather on every link there is.
+    pub fn weather_everywhere(&self, weather: Weather) {
+        self.links.values().for_each(|proxy| proxy.becomes(weather));
+    }
+
+    /// Resets every connection between any two parts; new ones are welcome.
+    pub fn cut_everywhere(&self) {
+        self.links.values().for_each(Proxy::cut);
+    }
+
+    /// Runs a tool of the program on the fleet's database, and returns what it printed.
+    ///
+    /// # Errors
+    ///
+    /// When it fails, with everything it said.
+    pub fn runs(&self, arguments: &[&str]) -> anyhow::Result<String> {
+        run(arguments, &environment([("CARILLON_DATABASE_URL", self.database.as_str())]))
     }
 }
 

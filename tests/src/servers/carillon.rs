@@ -113,7 +113,7 @@ impl Pod {
     ///
     /// When the program cannot be started.
     pub fn start(&mut self) {
-        let mut command = command(self.role.command(), &self.environment);
+        let mut command = command(&[self.role.command()], &self.environment);
         let process = Process::start(&self.name, &mut command, &self.log).expect("the program can be started");
         self.process = Some(process);
     }
@@ -176,10 +176,10 @@ impl Pod {
     }
 }
 
-/// The program with a sub-command and nothing of the test's own environment that could change what it does.
-fn command(subcommand: &str, environment: &Environment) -> Command {
+/// The program with its arguments and nothing of the test's own environment that could change what it does.
+fn command(arguments: &[&str], environment: &Environment) -> Command {
     let mut command = Command::new(program());
-    command.arg(subcommand).env_clear();
+    command.args(arguments).env_clear();
     for kept in ["PATH", "HOME", "TMPDIR", "RUST_LOG", "RUST_BACKTRACE"] {
         command.envs(std::env::var_os(kept).map(|value| (kept, value)));
     }
@@ -192,9 +192,9 @@ fn command(subcommand: &str, environment: &Environment) -> Command {
 /// # Errors
 ///
 /// When it fails, with everything it said.
-pub fn run(subcommand: &str, environment: &Environment) -> anyhow::Result<String> {
-    let output = command(subcommand, environment).output()?;
+pub fn run(arguments: &[&str], environment: &Environment) -> anyhow::Result<String> {
+    let output = command(arguments, environment).output()?;
     let (said, complained) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    anyhow::ensure!(output.status.success(), "carillon {subcommand}: {}\n{said}{complained}", output.status);
+    anyhow::ensure!(output.status.success(), "carillon {}: {}\n{said}{complained}", arguments.join(" "), output.status);
     Ok(said.into_owned())
 }

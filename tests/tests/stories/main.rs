@@ -3,6 +3,7 @@
 
 mod delivery;
 mod doors;
+mod links;
 mod pods;
 mod postgres;
 mod redis;

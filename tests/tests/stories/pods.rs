@@ -1,7 +1,11 @@
 //! Pods die, and pods are replaced, while people talk.
 
 use fleet::client::{Device, Kind, Talk};
-use fleet::fleet::{Fleet, GRACE};
+use fleet::eventually::until;
+use fleet::fleet::{Fleet, GRACE, RedisShape, Shape};
+use fleet::proxy::Weather;
+use fleet::servers::carillon::Pod;
+use fleet::servers::process::Signal;
 use rand::RngExt as _;
 
 use crate::CAUGHT_UP;
@@ -84,4 +88,74 @@ async fn every_pod_is_replaced_one_after_the_other_and_nobody_misses_a_word() {
     conversation.is_shown_on(&devices, &said, CAUGHT_UP).await;
     let advised = |device: &&&Device| device.record().frames.iter().any(|frame| frame["type"] == "reconnect");
     assert_eq!(devices.iter().filter(advised).count(), devices.len(), "everybody was told when to come back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_gateway_freezes_and_its_devices_go_elsewhere_and_nobody_misses_a_word() {
+    let mut fleet = Fleet::new().await;
+    let (alice, bob, carol) = (fleet.user("alice"), fleet.user("bob"), fleet.user("carol"));
+    let devices = devices(&fleet).await;
+    let devices: Vec<_> = devices.iter().collect();
+    let conversation = alice.starts(Kind::Group, &[&bob, &carol]).await;
+
+    let talk = Talk::begins(&conversation, &[&alice, &bob, &carol]);
+    talk.goes_on_for(20).await;
+    fleet.gateway[0].signal(Signal::Stop);
+    let moved = || devices.iter().filter(|device| device.connections() > 1).count() >= 3;
+    until(CAUGHT_UP, "half of the devices go elsewhere", moved).await;
+    talk.goes_on_for(20).await;
+    fleet.gateway[0].signal(Signal::Cont);
+    talk.goes_on_for(20).await;
+    let said = talk.ends().await;
+
+    conversation.is_shown_on(&devices, &said, CAUGHT_UP).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_working_worker_freezes_and_the_other_beats_in_its_place() {
+    let mut fleet = Fleet::new().await;
+    let (alice, bob) = (fleet.user("alice"), fleet.user("bob"));
+    let phone = bob.device("phone").connect().await;
+    let conversation = alice.starts(Kind::GuestGuest, &[&bob]).await;
+    // Without publishes of the apis, and without apis to poll, only beats tell what is new.
+    for api in ["api-1", "api-2"] {
+        fleet.link(api, "redis").becomes(Weather::Gone);
+    }
+
+    let mut said = Vec::new();
+    for frozen in [0, 1] {
+        fleet.worker[frozen].signal(Signal::Stop);
+        for number in 1..=3 {
+            said.push(alice.says(&conversation, &format!("worker {frozen} is frozen, {number}")).await);
+            conversation.is_shown_on(&[&phone], &said, CAUGHT_UP).await;
+        }
+        fleet.worker[frozen].signal(Signal::Cont);
+    }
+    fleet.worker[0].kill();
+    said.push(alice.says(&conversation, "one worker is dead").await);
+    conversation.is_shown_on(&[&phone], &said, CAUGHT_UP).await;
+    assert_eq!(phone.connections(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_loses_power_at_once_and_what_was_acknowledged_is_there() {
+    let shape = Shape { redis: RedisShape::Standalone, own_postgres: true, ..Shape::default() };
+    let mut fleet = Fleet::start(shape).await;
+    let (alice, bob, carol) = (fleet.user("alice"), fleet.user("bob"), fleet.user("carol"));
+    let devices = devices(&fleet).await;
+    let devices: Vec<_> = devices.iter().collect();
+    let conversation = alice.starts(Kind::Group, &[&bob, &carol]).await;
+
+    let talk = Talk::begins(&conversation, &[&alice, &bob, &carol]);
+    talk.goes_on_for(50).await;
+    fleet.postgres.kill_all().await.expect("postgres ran");
+    fleet.redis.kill();
+    fleet.pods().for_each(Pod::kill);
+    fleet.postgres.start_again().await.expect("postgres comes back");
+    fleet.redis.restart_empty().await.expect("redis comes back");
+    fleet.pods().for_each(Pod::start);
+    talk.goes_on_for(50).await;
+    let said = talk.ends().await;
+
+    conversation.is_shown_on(&devices, &said, CAUGHT_UP).await;
 }

@@ -1,6 +1,7 @@
 //! PostgreSQL is the truth: what it acknowledged outlives its own death.
 
 use fleet::client::{Kind, Talk};
+use fleet::eventually::until;
 use fleet::fleet::{Fleet, Shape};
 
 use crate::CAUGHT_UP;
@@ -23,4 +24,25 @@ async fn postgres_crashes_and_what_was_acknowledged_is_there_and_nobody_misses_a
 
     conversation.is_shown_on(&[&phone, &laptop], &said, CAUGHT_UP).await;
     assert_eq!((phone.connections(), laptop.connections()), (1, 1), "nobody is disconnected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_epoch_makes_every_device_start_over_and_go_on() {
+    let fleet = Fleet::new().await;
+    let (alice, bob) = (fleet.user("alice"), fleet.user("bob"));
+    let phone = fleet.at_gateway(&bob, 0).device("phone").connect().await;
+    let away = fleet.at_gateway(&bob, 1).device("laptop").connect().await;
+    let conversation = alice.starts(Kind::GuestGuest, &[&bob]).await;
+    let mut said = vec![alice.says(&conversation, "before").await];
+    conversation.is_shown_on(&[&phone, &away], &said, CAUGHT_UP).await;
+
+    away.goes_away().await;
+    fleet.runs(&["migrate", "--new-epoch"]).expect("the epoch can be renewed");
+    until(CAUGHT_UP, "the phone is told to start over", || phone.record().resyncs == 1).await;
+    away.comes_back().await;
+    until(CAUGHT_UP, "the laptop is told to start over", || away.record().resyncs == 1).await;
+    said.push(alice.says(&conversation, "after").await);
+
+    conversation.is_shown_on(&[&phone, &away], &said, CAUGHT_UP).await;
+    assert_eq!((phone.connections(), away.connections()), (1, 2), "the socket stays open");
 }

@@ -54,8 +54,9 @@ async fn redis_is_gone_for_twenty_seconds_and_words_are_acknowledged_and_deliver
     while gone.elapsed() < Duration::from_secs(20) {
         said.push(alice.says(&conversation, &format!("{} s without redis", gone.elapsed().as_secs())).await);
         // Shown while redis is still gone: each word waits for the one before it.
-        conversation.is_shown_on(&[&phone, &laptop], &said, Duration::from_secs(10)).await;
+        conversation.is_shown_on(&[&phone, &laptop], &said, Duration::from_secs(5)).await;
     }
+    assert!(said.len() > 8, "{} words in twenty seconds", said.len());
     fleet.weather_towards("redis", Weather::Fine);
     let talk = Talk::begins(&conversation, &[&alice, &bob]);
     talk.goes_on_for(50).await;
@@ -108,6 +109,46 @@ async fn a_replica_takes_over_and_nobody_misses_a_word() {
     talk.goes_on_for(20).await;
     fleet.redis.fail_over().await.expect("the sentinel fails over");
     talk.goes_on_for(50).await;
+    let said = talk.ends().await;
+
+    conversation.is_shown_on(&[&phone, &laptop], &said, CAUGHT_UP).await;
+    assert_eq!((phone.connections(), laptop.connections()), (1, 1), "nobody is disconnected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_freezes_and_nobody_misses_a_word() {
+    let fleet = fleet_on(RedisShape::Standalone).await;
+    let (alice, bob) = (fleet.user("alice"), fleet.user("bob"));
+    let [phone, laptop] = devices(&fleet).await;
+    let conversation = alice.starts(Kind::GuestGuest, &[&bob]).await;
+    let mut said = vec![alice.says(&conversation, "before").await];
+
+    fleet.redis.pause();
+    for number in 1..=5 {
+        said.push(alice.says(&conversation, &format!("into the frozen {number}")).await);
+        conversation.is_shown_on(&[&phone, &laptop], &said, CAUGHT_UP).await;
+    }
+    fleet.redis.resume();
+    let talk = Talk::begins(&conversation, &[&alice, &bob]);
+    talk.goes_on_for(30).await;
+    said.extend(talk.ends().await);
+
+    conversation.is_shown_on(&[&phone, &laptop], &said, CAUGHT_UP).await;
+    assert_eq!((phone.connections(), laptop.connections()), (1, 1), "nobody is disconnected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_drops_its_subscribers_and_nobody_misses_a_word() {
+    let fleet = fleet_on(RedisShape::Standalone).await;
+    let (alice, bob) = (fleet.user("alice"), fleet.user("bob"));
+    let [phone, laptop] = devices(&fleet).await;
+    let conversation = alice.starts(Kind::GuestGuest, &[&bob]).await;
+
+    let talk = Talk::begins(&conversation, &[&alice, &bob]);
+    for _ in 0..5 {
+        talk.goes_on_for(10).await;
+        fleet.redis.kill_subscribers().await.expect("redis answers");
+    }
     let said = talk.ends().await;
 
     conversation.is_shown_on(&[&phone, &laptop], &said, CAUGHT_UP).await;
