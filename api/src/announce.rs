@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{Counter, Gauge};
-use shared::broker::Broker;
+use shared::broker::{Broker, LinkState};
 use shared::channel::Channel;
 use shared::envelope::Envelope;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,14 +30,20 @@ const DEADLINE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub struct Announcer {
     lanes: Arc<[mpsc::Sender<Envelope>]>,
+    link: watch::Receiver<LinkState>,
     waiting: Gauge,
     dropped: Counter,
 }
 
 impl Announcer {
-    /// Starts announcing through `broker`. Once `stop` is cancelled, the lanes publish what waits and end.
+    /// Starts announcing through `broker`, whose state is `link`. Once `stop` is cancelled, the lanes publish what waits and end.
     #[must_use]
-    pub fn start(broker: &Arc<dyn Broker>, tasks: &TaskTracker, stop: &CancellationToken) -> Self {
+    pub fn start(
+        broker: &Arc<dyn Broker>,
+        link: watch::Receiver<LinkState>,
+        tasks: &TaskTracker,
+        stop: &CancellationToken,
+    ) -> Self {
         let waiting = metrics::gauge!("carillon_announce_waiting");
         let lane = |_| {
             let (sender, envelopes) = mpsc::channel(WAITING);
@@ -47,7 +53,13 @@ impl Announcer {
         };
         let lanes = (0..LANES).map(lane).collect();
         let dropped = metrics::counter!("carillon_announce_dropped_total", "reason" => "queue_full");
-        Self { lanes, waiting, dropped }
+        Self { lanes, link, waiting, dropped }
+    }
+
+    /// Whether the broker is reached at present.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        *self.link.borrow() == LinkState::Up
     }
 
     /// Hands over envelopes. Never waits; what does not fit is dropped.
@@ -155,7 +167,8 @@ mod tests {
         let slow = Arc::new(Slow { permits: Semaphore::new(permits), heard: Mutex::default() });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let broker: Arc<dyn Broker> = Arc::clone(&slow) as _;
-        (Announcer::start(&broker, &tasks, &stop), slow, tasks, stop)
+        let (_, link) = watch::channel(LinkState::Up);
+        (Announcer::start(&broker, link, &tasks, &stop), slow, tasks, stop)
     }
 
     async fn drain(tasks: TaskTracker, stop: CancellationToken) {

@@ -19,7 +19,8 @@ use shared::access::Caller;
 use shared::ids::{ConversationId, RoomName};
 use shared::protocol::ErrorCode;
 use shared::upstream::{
-    Acknowledgement, Arrival, CALLER_HEADER, DifferencesAfter, Heads, HeadsOf, Question, SECRET_HEADER, Verdict,
+    Acknowledgement, Arrival, CALLER_HEADER, DifferencesAfter, Heads, HeadsOf, Question, RecentHeads, SECRET_HEADER,
+    Verdict,
 };
 use subtle::ConstantTimeEq;
 
@@ -65,8 +66,9 @@ async fn only_the_fleet(State(app): State<App>, request: Request, next: Next) ->
     next.run(request).await
 }
 
-async fn recent_heads(State(app): State<App>) -> Result<Json<Heads>, Problem> {
-    Ok(Json(app.recent_heads().await?.as_ref().clone()))
+async fn recent_heads(State(app): State<App>) -> Result<Json<RecentHeads>, Problem> {
+    let heads = app.recent_heads().await?.as_ref().clone();
+    Ok(Json(RecentHeads { heads, announcing: app.publisher.is_heard() }))
 }
 
 async fn heads_of(State(app): State<App>, Asked(HeadsOf { channels }): Asked<HeadsOf>) -> Result<Json<Heads>, Problem> {

@@ -25,6 +25,12 @@ impl Publisher {
         Self { store, announcer }
     }
 
+    /// Whether what is kept gets through to the gateways at once; the heads beat brings it otherwise.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        self.announcer.is_heard()
+    }
+
     /// Makes `draft` a message: keeps it if `caller` may post it, and tells the fleet.
     ///
     /// The store decides, the broker only carries. Once this returns, the message exists and every participant can

@@ -36,7 +36,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     // The api: it announces, and its worker beats, until nobody is served any more.
     let working = CancellationToken::new();
     let (link, _) = broker.link().await;
-    let announcer = Announcer::start(&link.broker, pod.drain.tasks(), &working);
+    let announcer = Announcer::start(&link.broker, link.state.clone(), pod.drain.tasks(), &working);
     pod.drain.tasks().spawn(worker::heads::run(Arc::clone(&store), Arc::clone(&link.broker), working.clone()));
     // Gateway and api speak within the process, so a secret of the moment will do where none is set.
     let secret = pod.settings.internal_secret().unwrap_or_else(made_up::make_up);

@@ -23,7 +23,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let (link, _) = Broker::new(&pod.settings)?.link().await;
 
     let announcing = CancellationToken::new();
-    let announcer = Announcer::start(&link.broker, pod.drain.tasks(), &announcing);
+    let announcer = Announcer::start(&link.broker, link.state.clone(), pod.drain.tasks(), &announcing);
     let app = App::new(Arc::clone(&store), announcer, verifier, secret);
     let router = api::router(app.clone()).merge(pod.ops(vec![store::readiness(&store)]));
     let serving = pod.drain.part();

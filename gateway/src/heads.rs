@@ -4,11 +4,11 @@
 //! list, so that delivery goes on without the broker. What a head shows to be missing goes into [`Behind`].
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use shared::beat::Beat;
-use shared::upstream::Heads;
+use shared::upstream::{Heads, RecentHeads};
 use tokio_util::sync::CancellationToken;
 
 use crate::behind::Behind;
@@ -33,13 +33,21 @@ pub struct HeadsWatch {
     behind: Arc<Behind>,
     beat_at: AtomicU64,
     told_at: AtomicU64,
+    /// Whether the api reached the broker when it was last polled.
+    others_announce: AtomicBool,
 }
 
 impl HeadsWatch {
     /// A watch that nothing has told anything yet.
     #[must_use]
     pub fn new(hub: Arc<Hub>, behind: Arc<Behind>) -> Self {
-        Self { hub, behind, beat_at: AtomicU64::new(0), told_at: AtomicU64::new(0) }
+        Self {
+            hub,
+            behind,
+            beat_at: AtomicU64::new(0),
+            told_at: AtomicU64::new(0),
+            others_announce: AtomicBool::new(false),
+        }
     }
 
     /// Takes a beat from the broker.
@@ -64,7 +72,10 @@ impl HeadsWatch {
         loop {
             if self.since_beat() > BEAT_MISSING {
                 match upstream.recent_heads().await {
-                    Ok(heads) => self.tell(heads, Duration::ZERO),
+                    Ok(RecentHeads { heads, announcing }) => {
+                        self.others_announce.store(announcing, Ordering::Relaxed);
+                        self.tell(heads, Duration::ZERO);
+                    }
                     Err(error) => tracing::debug!(%error, "heads not polled"),
                 }
             }
@@ -84,6 +95,12 @@ impl HeadsWatch {
     #[must_use]
     pub fn age(&self) -> Duration {
         since(&self.told_at)
+    }
+
+    /// Whether api pods reach the broker while no beat comes here.
+    #[must_use]
+    pub fn is_cut_off(&self) -> bool {
+        self.since_beat() > BEAT_MISSING && self.others_announce.load(Ordering::Relaxed)
     }
 
     fn since_beat(&self) -> Duration {

@@ -39,11 +39,12 @@ use std::time::Duration;
 
 use axum::Router;
 use shared::access::Verifier;
-use shared::broker::Link;
+use shared::broker::{Link, LinkState};
 use shared::channel::Channel;
 use shared::drain::Drain;
 use shared::history::History;
 use shared::ops::Readiness;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -51,6 +52,9 @@ use crate::config::GatewaySettings;
 use crate::heads::{HeadsWatch, UNHEARD};
 use crate::pod::Pod;
 use crate::upstream::Upstream;
+
+/// How long the link to the broker may be down before new clients are sent elsewhere.
+const CUT_OFF: Duration = Duration::from_secs(30);
 
 /// What a gateway is made of.
 pub struct Parts {
@@ -74,6 +78,7 @@ pub struct Parts {
 pub struct Gateway {
     doors: doors::Doors,
     heads: Arc<HeadsWatch>,
+    link: watch::Receiver<LinkState>,
 }
 
 impl Gateway {
@@ -126,7 +131,7 @@ impl Gateway {
         });
         tasks.spawn(acks.run(upstream, stop.clone()));
         tasks.spawn(departure::see_off(Arc::clone(&pod), sessions.clone(), drain.clone(), drain_window, stop));
-        Self { doors: doors::Doors { pod, sessions }, heads }
+        Self { doors: doors::Doors { pod, sessions }, heads, link: link.state }
     }
 
     /// The paths at which sockets are opened; serve them with [`accept::serve`].
@@ -134,14 +139,20 @@ impl Gateway {
         doors::router(self.doors.clone())
     }
 
-    /// Ready is who can deliver one way or the other: heads were told within five seconds.
+    /// Ready is who can deliver one way or the other, and is not the one that is cut off while the others hear each other:
+    /// that one keeps its connections and polls, but new ones are better off elsewhere.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        let heads = Arc::clone(&self.heads);
+        let (heads, link) = (Arc::clone(&self.heads), self.link.clone());
         Arc::new(move || {
-            let age = heads.age();
-            let reason = (age > UNHEARD).then(|| "no heads beat and no answer of an api for five seconds".to_owned());
-            Box::pin(std::future::ready(reason.into_iter().collect()))
+            let mut reasons = Vec::new();
+            if heads.age() > UNHEARD {
+                reasons.push("no heads beat and no answer of an api for five seconds".to_owned());
+            }
+            if link.borrow().is_down_for(CUT_OFF) && heads.is_cut_off() {
+                reasons.push("the link to the broker is down, while api pods reach it".to_owned());
+            }
+            Box::pin(std::future::ready(reasons))
         })
     }
 }

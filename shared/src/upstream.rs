@@ -20,13 +20,23 @@ pub const CALLER_HEADER: &str = "x-carillon-caller";
 /// The header with the trace id of what is asked.
 pub const TRACE_HEADER: &str = "x-carillon-trace";
 
-/// The answer to `GET` and `POST /internal/v1/heads`.
+/// Feeds and how far they are: the answer to `POST /internal/v1/heads`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Heads {
     /// The life of the numbering.
     pub epoch: Epoch,
     /// Each feed and its highest number. A feed without entries has head 0.
     pub heads: Vec<(Channel, Seq)>,
+}
+
+/// The answer to `GET /internal/v1/heads`: what grew lately, and whether announcements of it get through.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RecentHeads {
+    /// Which feeds grew.
+    #[serde(flatten)]
+    pub heads: Heads,
+    /// Whether the asked pod reaches the broker. A gateway that does not, while api pods do, is the one that is cut off.
+    pub announcing: bool,
 }
 
 /// The question of `POST /internal/v1/heads`: at most 1,000 channels.

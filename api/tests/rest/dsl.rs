@@ -61,8 +61,8 @@ impl Api {
         let store = api::store::open(&database_url, 4).expect("nothing is connected yet");
 
         let (place, stop) = (MemoryBroker::default(), CancellationToken::new());
-        let broker: Arc<dyn Broker> = place.link().broker;
-        let announcer = Announcer::start(&broker, &TaskTracker::new(), &stop);
+        let link = place.link();
+        let announcer = Announcer::start(&link.broker, link.state, &TaskTracker::new(), &stop);
         let settings = AccessSettings { jwt_secret: Some(Secret::new(JWT_SECRET)), ..AccessSettings::default() };
         let verifier = Verifier::new(&settings).expect("a secret is enough");
         let app = App::new(Arc::clone(&store), announcer, verifier, Secret::new(SECRET));

@@ -21,8 +21,8 @@ use shared::channel::Channel;
 use shared::ids::TraceId;
 use shared::protocol::ErrorCode;
 use shared::upstream::{
-    Acknowledgement, CALLER_HEADER, Differences, DifferencesAfter, Heads, HeadsOf, Question, SECRET_HEADER,
-    TRACE_HEADER, Verdict,
+    Acknowledgement, CALLER_HEADER, Differences, DifferencesAfter, Heads, HeadsOf, Question, RecentHeads,
+    SECRET_HEADER, TRACE_HEADER, Verdict,
 };
 
 /// Longest that an answer may take.
@@ -78,8 +78,8 @@ impl Upstream {
         Self { wire, secret: secret.into() }
     }
 
-    /// The heads of all feeds that grew lately.
-    pub async fn recent_heads(&self) -> Result<Heads, UpstreamError> {
+    /// The heads of all feeds that grew lately, and whether they are announced.
+    pub async fn recent_heads(&self) -> Result<RecentHeads, UpstreamError> {
         self.ask(Method::GET, "heads", Bytes::new()).await
     }
 

@@ -103,8 +103,9 @@ impl Village {
         let losses = Losses::default();
         let place = MemoryBroker::default();
         let history = Arc::new(MemoryHistory::new(place.clone()));
-        let api_broker: Arc<dyn Broker> = Arc::new(LossyBroker { inner: place.link().broker, losses: losses.clone() });
-        let announcer = Announcer::start(&api_broker, drain.tasks(), drain.stopped());
+        let api_link = place.link();
+        let api_broker: Arc<dyn Broker> = Arc::new(LossyBroker { inner: api_link.broker, losses: losses.clone() });
+        let announcer = Announcer::start(&api_broker, api_link.state, drain.tasks(), drain.stopped());
         drain.tasks().spawn(api::worker::heads::run(Arc::clone(&store), api_broker, drain.stopped().clone()));
         let app = App::new(store, announcer, verifier.clone(), Secret::new("shared by pods"));
 
