@@ -321,28 +321,29 @@ impl Pod {
     /// Waits until every channel is heard in one piece. Another gap may come, and then all is said again, once the queue is
     /// empty.
     async fn hears_again(&mut self, speaker: &Self, channels: &[Channel]) {
-        for attempt in 0.. {
-            let text = format!("again {attempt}");
-            timeout(DEADLINE, persist(async || speaker.link.broker.publish(&all(channels, &text)).await))
-                .await
-                .expect("publishing works again");
-            let mut missing: BTreeSet<_> = channels.iter().cloned().collect();
-            while !missing.is_empty() {
-                match self.next().await {
-                    Delivery::Envelope(envelope) if envelope.body() == text.as_bytes() => {
-                        missing.remove(&envelope.channel);
-                    }
-                    Delivery::Envelope(_) => {}
-                    Delivery::Gap(_) => {
-                        while self.link.deliveries.try_next().is_some() {}
-                        break;
-                    }
+        let heard = async {
+            let mut attempts = 0..;
+            while !self.hears_all_of(&format!("again {:?}", attempts.next()), speaker, channels).await {}
+        };
+        timeout(2 * DEADLINE, heard).await.expect("everything is heard again in time");
+    }
+
+    async fn hears_all_of(&mut self, text: &str, speaker: &Self, channels: &[Channel]) -> bool {
+        persist(async || speaker.link.broker.publish(&all(channels, text)).await).await;
+        let mut missing: BTreeSet<_> = channels.iter().cloned().collect();
+        while !missing.is_empty() {
+            match self.next().await {
+                Delivery::Envelope(envelope) if envelope.body() == text.as_bytes() => {
+                    missing.remove(&envelope.channel);
+                }
+                Delivery::Envelope(_) => {}
+                Delivery::Gap(_) => {
+                    while self.link.deliveries.try_next().is_some() {}
+                    return false;
                 }
             }
-            if missing.is_empty() {
-                return;
-            }
         }
+        true
     }
 }
 

@@ -1,0 +1,208 @@
+//! What only Redis can suffer: absence, frost, amnesia, and another primary.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fleet::servers::redis::Redis;
+use shared::broker::redis::{RedisSettings, open};
+use shared::broker::{BrokerError, Delivery, Gap, Link, LinkState};
+use shared::channel::Channel;
+use shared::envelope::{Content, Envelope};
+use shared::event::LiveBody;
+use shared::history::{History, Retention};
+use shared::ids::{RoomName, Seq, TraceId};
+use shared::time::Timestamp;
+use tokio::time::timeout;
+
+const DEADLINE: Duration = Duration::from_secs(30);
+const KEEP: Retention = Retention { entries: 10, age: Duration::from_secs(600) };
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pod_that_starts_before_redis_hears_once_redis_is_there() {
+    let redis = Redis::standalone().await.expect("a redis");
+    redis.kill();
+    let (mut link, _) = connect(&redis).await;
+    assert_ne!(*link.state.borrow(), LinkState::Up);
+    assert!(matches!(link.broker.subscribe(&[lobby()]).await, Err(BrokerError::Unavailable(_))));
+    assert!(matches!(link.broker.publish(&[hello()]).await, Err(BrokerError::Unavailable(_))));
+
+    redis.restart_empty().await.expect("a restart");
+    assert_eq!(next(&mut link).await, Delivery::Gap(Gap::Everything));
+    until_heard(&mut link).await;
+    until_up(&mut link).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_wanted_while_the_link_is_down_is_heard_when_it_is_back() {
+    let redis = Redis::standalone().await.expect("a redis");
+    let (mut link, _) = connect(&redis).await;
+    redis.kill();
+    until_down(&mut link).await;
+    assert!(link.broker.subscribe(&[lobby()]).await.is_err());
+    redis.restart_empty().await.expect("a restart");
+    assert_eq!(next(&mut link).await, Delivery::Gap(Gap::Everything));
+    until_heard(&mut link).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_left_while_the_link_is_down_stays_silent() {
+    let redis = Redis::standalone().await.expect("a redis");
+    let (mut link, _) = connect(&redis).await;
+    let left: Channel = "room:left".parse().expect("a channel");
+    link.broker.subscribe(&[lobby(), left.clone()]).await.expect("a subscription");
+    redis.kill();
+    until_down(&mut link).await;
+    link.broker.unsubscribe(std::slice::from_ref(&left)).await.expect("an unsubscription");
+    redis.restart_empty().await.expect("a restart");
+    assert_eq!(next(&mut link).await, Delivery::Gap(Gap::Everything));
+    let both = [Envelope { channel: left, ..hello() }, hello()];
+    timeout(DEADLINE, async { while link.broker.publish(&both).await.is_err() {} }).await.expect("a publish");
+    assert_eq!(next(&mut link).await, Delivery::Envelope(hello()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frozen_redis_delays_nobody_beyond_the_deadline_and_is_noticed() {
+    let redis = Redis::standalone().await.expect("a redis");
+    let (mut link, history) = connect(&redis).await;
+    link.broker.subscribe(&[lobby()]).await.expect("a subscription");
+    redis.pause();
+    let begun = Instant::now();
+    let other: Channel = "room:other".parse().expect("a channel");
+    let room: RoomName = "lobby".parse().expect("a room");
+    let (hello, other) = ([hello()], [other]);
+    let (published, subscribed, read) =
+        tokio::join!(link.broker.publish(&hello), link.broker.subscribe(&other), history.read(&room, None));
+    assert!(published.is_err() && subscribed.is_err() && read.is_err());
+    assert!(begun.elapsed() < Duration::from_secs(6), "{:?}", begun.elapsed());
+    until_down(&mut link).await;
+
+    redis.resume();
+    until_heard(&mut link).await;
+    timeout(DEADLINE, link.state.wait_for(|state| *state == LinkState::Up))
+        .await
+        .expect("up in time")
+        .expect("a state");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn more_than_may_wait_is_refused_at_once() {
+    let redis = Redis::standalone().await.expect("a redis");
+    let (link, _) = connect(&redis).await;
+    redis.pause();
+    let large = Envelope { content: content(Bytes::from(vec![b'x'; 1024 * 1024])), ..hello() };
+    let publishes = (0..32).map(async |_| link.broker.publish(std::slice::from_ref(&large)).await);
+    let answers = futures_util::future::join_all(publishes).await;
+    let refused = answers.iter().filter(|answer| matches!(answer, Err(BrokerError::Overloaded))).count();
+    assert!((16..32).contains(&refused), "{refused} refused");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_subscription_that_redis_forgot_is_found_although_every_connection_is_well() {
+    let redis = Redis::cluster().await.expect("a cluster");
+    let (mut link, _) = connect(&redis).await;
+    // The probe of a node goes through the first bucket that lives there: b000 is one of them.
+    let channel = (0..).map(|n| format!("room:r{n}").parse().expect("a channel"));
+    let channel = channel.into_iter().find(|channel: &Channel| channel.bucket().index() == 0).expect("buckets fill");
+    link.broker.subscribe(std::slice::from_ref(&channel)).await.expect("a subscription");
+    let slot = redis.cli(0, &["CLUSTER", "KEYSLOT", "b000"]).await.expect("a slot").parse().expect("a number");
+    // Once around: in the end the owner is the same, but it has no subscribers any more.
+    for _ in 0..redis.nodes() {
+        redis.move_slot(slot).await.expect("a move");
+    }
+    match next(&mut link).await {
+        Delivery::Gap(Gap::Everything) => {}
+        Delivery::Gap(Gap::Buckets(buckets)) => assert!(buckets.contains(&channel.bucket())),
+        Delivery::Envelope(envelope) => panic!("nobody said {envelope:?}"),
+    }
+    until_said(&mut link, &Envelope { channel, ..hello() }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_room_that_redis_forgot_begins_another_epoch() {
+    let redis = Redis::standalone().await.expect("a redis");
+    let (_link, history) = connect(&redis).await;
+    let before = publish(&*history).await.expect("a position");
+    redis.flush().await.expect("a flush");
+    let after = publish(&*history).await.expect("a position");
+    assert_eq!(after.offset, Seq(1));
+    assert_ne!(after.epoch, before.epoch);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_took_over_gives_no_number_twice_in_one_epoch() {
+    let redis = Redis::sentinel().await.expect("a redis with a sentinel");
+    let (_link, history) = connect(&redis).await;
+    let room: RoomName = "lobby".parse().expect("a room");
+    let before = publish(&*history).await.expect("a position");
+    redis.fail_over().await.expect("a failover");
+    let after = timeout(DEADLINE, async {
+        loop {
+            if let Ok(position) = publish(&*history).await {
+                break position;
+            }
+        }
+    });
+    let after = after.await.expect("a position in time");
+    assert_ne!(after.epoch, before.epoch);
+    let recovered = history.read(&room, Some(&before)).await.expect("a reading");
+    assert_eq!((recovered.complete, recovered.top), (false, Some(after)));
+}
+
+async fn connect(redis: &Redis) -> (Link, std::sync::Arc<dyn History>) {
+    open(&RedisSettings::new(&redis.url(), "test").expect("settings")).await
+}
+
+async fn next(link: &mut Link) -> Delivery {
+    timeout(DEADLINE, link.deliveries.next()).await.expect("a delivery in time").expect("the broker is there")
+}
+
+async fn until_down(link: &mut Link) {
+    let down = link.state.wait_for(|state| matches!(state, LinkState::Down { .. }));
+    timeout(DEADLINE, down).await.expect("down in time").expect("a state");
+}
+
+async fn until_up(link: &mut Link) {
+    let up = link.state.wait_for(|state| *state == LinkState::Up);
+    timeout(DEADLINE, up).await.expect("up in time").expect("a state");
+}
+
+async fn until_heard(link: &mut Link) {
+    until_said(link, &hello()).await;
+}
+
+/// Says it until it is heard. Gaps that come meanwhile are what a link coming back has to tell.
+async fn until_said(link: &mut Link, envelope: &Envelope) {
+    let heard = async {
+        loop {
+            let _ = link.broker.publish(std::slice::from_ref(envelope)).await;
+            while let Ok(delivery) = timeout(Duration::from_millis(200), link.deliveries.next()).await {
+                if delivery == Some(Delivery::Envelope(envelope.clone())) {
+                    return;
+                }
+            }
+        }
+    };
+    timeout(DEADLINE, heard).await.expect("it is heard in time");
+}
+
+async fn publish(history: &dyn History) -> Result<shared::event::RoomPosition, BrokerError> {
+    let room: RoomName = "lobby".parse().expect("a room");
+    history.publish(&room, KEEP, TraceId(1), LiveBody::from_trusted(Bytes::from_static(b"{\"a\":1"))).await
+}
+
+fn lobby() -> Channel {
+    "room:lobby".parse().expect("a channel")
+}
+
+fn hello() -> Envelope {
+    Envelope {
+        channel: lobby(),
+        committed_at: Timestamp::from_micros(0),
+        trace: TraceId(1),
+        content: content(Bytes::from_static(b"hello")),
+    }
+}
+
+fn content(body: Bytes) -> Content {
+    Content::Live { body: LiveBody::from_trusted(body), position: None }
+}
