@@ -179,11 +179,10 @@ impl Fleet {
         User::new(name, token(SECRET, name, role), self.door())
     }
 
-    /// The same user, coming in at one gateway and not through nginx: for stories about what another pod hears.
+    /// The same user, whose sockets go to one gateway and not through nginx: for stories about what another pod hears.
     #[must_use]
     pub fn at_gateway(&self, user: &User, gateway: usize) -> User {
-        let door = format!("127.0.0.1:{}", self.gateway[gateway].port());
-        User::new(user.name(), user.token().to_owned(), door)
+        user.with_sockets_at(format!("127.0.0.1:{}", self.gateway[gateway].port()))
     }
 
     /// The link from one part to another, by their names: `gateway-1`, `nginx`, `redis`, `postgres`.

@@ -133,7 +133,7 @@ impl Connecting {
     /// Opens a socket, and shows the token.
     async fn open(&self, since: Option<&str>) -> Result<Socket, Error> {
         let Self { user, name, path, showing, headers, .. } = self;
-        let (door, token) = (user.door(), user.token());
+        let (door, token) = (user.socket_door(), user.token());
         let separator = if path.contains('?') { '&' } else { '?' };
         let since = since.map(|cursor| format!("&since={cursor}")).unwrap_or_default();
         let query = if *showing == Showing::Query { format!("&token={token}") } else { String::new() };
@@ -217,6 +217,12 @@ impl Device {
     /// When a holder has panicked.
     pub fn record(&self) -> MutexGuard<'_, Record> {
         self.record.lock().expect("nobody panics while holding it")
+    }
+
+    /// Whether it is connected.
+    #[must_use]
+    pub fn is_linked(&self) -> bool {
+        *self.linked.borrow()
     }
 
     /// Waits until it is connected.
@@ -464,9 +470,8 @@ impl Line {
     /// Loads the snapshot, and says from where to go on.
     async fn start_over(&self) -> String {
         let snapshot = self.how.user.asks(Method::GET, "/api/v1/snapshot", &Value::Null).await;
-        let cursor = snapshot["cursor"].as_str().expect("a snapshot has a cursor").to_owned();
-        self.record().start_over(cursor.clone());
-        json!({ "action": "resume", "data": { "since": cursor } }).to_string()
+        let cursor = snapshot["cursor"].as_str().expect("a snapshot has a cursor");
+        self.record().start_over(cursor).to_string()
     }
 }
 

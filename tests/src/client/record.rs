@@ -5,7 +5,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// One message, as a device showed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,8 +25,10 @@ pub struct Record {
     positions: HashMap<String, u64>,
     /// The messages of each conversation, in the order in which they were shown.
     messages: HashMap<String, Vec<Shown>>,
-    /// Conversations whose next message may have any number, because a snapshot was loaded.
+    /// Whether the next message of a conversation may have any number, because a snapshot was loaded.
     restarted: bool,
+    /// The `ref` of the `resume` that ends a start over. Until its answer, what comes belongs to the old position.
+    starting_over: Option<String>,
     /// What to hand back as `since`.
     pub cursor: Option<String>,
     /// Every frame, as it came.
@@ -70,16 +72,26 @@ impl Record {
         match frame["type"].as_str() {
             Some("connection_established") => {
                 self.connections += 1;
+                self.starting_over = None;
                 let start = frame["data"]["cursor"].as_str();
                 self.cursor = self.cursor.take().or_else(|| start.map(str::to_owned));
                 return Next::GoOn;
             }
             Some("resync_required") if frame.get("room").is_none() => {
                 self.resyncs += 1;
+                self.starting_over = Some(format!("start-over-{}", self.resyncs));
                 return Next::StartOver;
             }
-            Some("new_message") => self.show(frame),
             _ => {}
+        }
+        if self.starting_over.is_some() {
+            if frame["ref"].as_str() == self.starting_over.as_deref() {
+                self.starting_over = None;
+            }
+            return Next::GoOn;
+        }
+        if frame["type"] == "new_message" {
+            self.show(frame);
         }
         if let Some(seq) = frame["seq"].as_u64() {
             self.advance(frame, seq);
@@ -130,11 +142,13 @@ impl Record {
         messages.push(shown);
     }
 
-    /// Forgets where it stood, and goes on from the snapshot's cursor.
-    pub fn start_over(&mut self, cursor: String) {
+    /// Forgets where it stood, and returns the `resume` that goes on from the snapshot's cursor.
+    #[must_use]
+    pub fn start_over(&mut self, cursor: &str) -> Value {
         self.positions.clear();
         self.restarted = true;
-        self.cursor = Some(cursor);
+        self.cursor = Some(cursor.to_owned());
+        json!({ "action": "resume", "ref": self.starting_over, "data": { "since": cursor } })
     }
 
     /// The messages of a conversation, in the order in which they were shown.
@@ -146,8 +160,6 @@ impl Record {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn message(seq: u64, prev: u64) -> Value {

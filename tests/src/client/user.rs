@@ -42,8 +42,10 @@ impl Kind {
 pub struct User {
     name: String,
     token: String,
-    /// `host:port` of nginx.
+    /// `host:port` for requests.
     door: String,
+    /// `host:port` for sockets.
+    socket_door: String,
     http: reqwest::Client,
 }
 
@@ -88,7 +90,13 @@ impl User {
     #[must_use]
     pub fn new(name: &str, token: String, door: String) -> Self {
         let http = reqwest::Client::builder().timeout(ATTEMPT).build().expect("a plain client");
-        Self { name: name.to_owned(), token, door, http }
+        Self { name: name.to_owned(), token, socket_door: door.clone(), door, http }
+    }
+
+    /// The same user, whose sockets go to `door` (`host:port`).
+    #[must_use]
+    pub fn with_sockets_at(&self, door: String) -> Self {
+        Self { socket_door: door, ..self.clone() }
     }
 
     /// Their id.
@@ -103,10 +111,10 @@ impl User {
         &self.token
     }
 
-    /// Where they come in: `host:port`.
+    /// Where their sockets go: `host:port`.
     #[must_use]
-    pub fn door(&self) -> &str {
-        &self.door
+    pub fn socket_door(&self) -> &str {
+        &self.socket_door
     }
 
     /// A device of theirs that has not connected yet.
