@@ -23,6 +23,8 @@ use tower::ServiceExt as _;
 const BACKLOG: i32 = 8_192;
 /// How long a request's headers may take.
 const HEADERS: Duration = Duration::from_secs(10);
+/// How long data may stay unacknowledged by a peer's kernel.
+const VANISHED: Duration = Duration::from_secs(60);
 /// The smallest buffer that hyper knows: headers must fit into it.
 const HEADER_BYTES: usize = 16 * 1024;
 /// How long to rest when the system has no descriptor for another connection.
@@ -69,6 +71,8 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
 async fn serve_one(stream: TcpStream, router: Router, stop: CancellationToken) {
     // Frames are joined by us; the kernel must not wait for more.
     let _ = stream.set_nodelay(true);
+    // A peer that vanished without a word is given up by the kernel too, where nothing of ours waits for it.
+    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(VANISHED));
     let answer = service_fn(move |request: Request<Incoming>| {
         let router = router.clone();
         async move {

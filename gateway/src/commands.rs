@@ -28,6 +28,7 @@ use crate::policy::{Namespace, Ruling, Who};
 use crate::room::JoinError;
 use crate::session::{Ended, Session, Start};
 use crate::transport::Transport;
+use crate::welcome::{attach, place_in_feeds};
 
 /// How often a history is read again for one join before the client is asked to try later.
 const JOIN_ATTEMPTS: usize = 5;
@@ -52,8 +53,20 @@ pub enum Then {
     Continue(Start),
     /// A newer token counts.
     Renew(Box<Caller>),
-    /// The session ends.
-    End(CloseCode),
+    /// The user has another role and follows other feeds.
+    Become(Box<Arrived>),
+}
+
+/// A connection that is attached, heard and placed in its feeds.
+pub struct Arrived {
+    /// The connection, with the role it has now.
+    pub connection: Arc<Connection>,
+    /// Who it is.
+    pub caller: Caller,
+    /// Its feeds, heard.
+    pub feeds: Held,
+    /// Where delivery starts.
+    pub start: Start,
 }
 
 impl Done {
@@ -208,7 +221,7 @@ pub const fn token_error(error: &TokenError) -> (ErrorCode, &'static str) {
     }
 }
 
-/// A newer token over the open socket. It must be the same user's; another role follows other feeds, so its client comes anew.
+/// A newer token over the open socket. It must be the same user's.
 async fn renew(pod: Arc<Pod>, connection: Arc<Connection>, token: String, reference: Option<String>) -> Done {
     let reference = reference.as_deref();
     match pod.verifier.verify(&token).await {
@@ -219,15 +232,27 @@ async fn renew(pod: Arc<Pod>, connection: Arc<Connection>, token: String, refere
         Ok(caller) if caller.user != connection.user => {
             Done::fail(reference, ErrorCode::Forbidden, "the token is another user's")
         }
-        Ok(caller) if caller.role != connection.role => Done {
-            answer: answer::own_event("resync_required", &json!({ "reason": "owner" })),
-            then: Then::End(CloseCode::Draining),
-        },
+        Ok(caller) if caller.role != connection.role => change_role(&pod, &connection, caller, reference).await,
         Ok(caller) => Done {
             answer: answer::ack(reference, &json!({ "expires_at": caller.expires_at })),
             then: Then::Renew(Box::new(caller)),
         },
     }
+}
+
+/// Another role follows other feeds: the connection arrives a second time, without leaving.
+async fn change_role(pod: &Arc<Pod>, before: &Connection, caller: Caller, reference: Option<&str>) -> Done {
+    let arrival = Arrival { caller: caller.clone(), device_id: None, since: Some("now".to_owned()) };
+    let (connection, feeds) = attach(pod, &caller, before.door).await;
+    let verdict = pod.questions.ask(Question::Arrive(arrival)).await;
+    let placed = verdict.as_ref().and_then(|verdict| place_in_feeds(pod, &connection, verdict));
+    let Some((start, ..)) = placed else {
+        pod.hub.detach(&connection);
+        return Done::fail(reference, ErrorCode::Unavailable, "no api pod answered in time");
+    };
+    pod.wheel.add(&connection);
+    let answer = answer::ack(reference, &json!({ "expires_at": caller.expires_at }));
+    Done { answer, then: Then::Become(Box::new(Arrived { connection, caller, feeds, start })) }
 }
 
 async fn resume(pod: Arc<Pod>, arrival: Arrival, reference: Option<String>) -> Done {

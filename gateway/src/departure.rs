@@ -18,6 +18,8 @@ use crate::pod::Pod;
 
 /// The part of the window in which clients leave; the rest is for their last frames.
 const SPREAD: f64 = 0.8;
+/// Time between two clients where the window allows more: a few are gone at once, and a developer's Ctrl-C is quick.
+const APART: Duration = Duration::from_millis(20);
 
 /// Waits for the order to drain, sees every client off, and then ends the gateway's tasks by `stop`.
 pub async fn see_off(pod: Arc<Pod>, sessions: TaskTracker, drain: Drain, window: Duration, stop: CancellationToken) {
@@ -38,6 +40,7 @@ pub async fn see_off(pod: Arc<Pod>, sessions: TaskTracker, drain: Drain, window:
 /// Tells every client when to come back, and closes each when its time has come.
 async fn dismiss(pod: &Pod, window: Duration) {
     let connections = pod.wheel.connections();
+    let window = window.min(APART * connections.len() as u32);
     let count = connections.len().max(1);
     tracing::info!(connections = connections.len(), ?window, "telling every client when to come back");
     let started = tokio::time::Instant::now();

@@ -1,4 +1,4 @@
-//! The three doors: the handshake of RFC 6455 section 4, and what a client brings with it.
+//! The doors: the handshake of RFC 6455 section 4, the event stream, and what a client brings with it.
 //!
 //! What can be refused before the upgrade is refused with a status; who it is is found out behind it, where a browser can be
 //! told by a close code.
@@ -20,8 +20,10 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::TaskTracker;
 
+use crate::commands::token_error;
 use crate::connection::{Client, DeviceType, Door};
 use crate::pod::Pod;
+use crate::transport::sse::EventStream;
 use crate::transport::websocket::WebSocket;
 use crate::welcome::{Visit, receive};
 
@@ -47,6 +49,7 @@ pub fn router(doors: Doors) -> Router {
         .route("/api/v1/ws", get(main_door))
         .route("/ws/connect", get(main_door))
         .route("/ws/notifications/{user_id}", get(notifications_door))
+        .route("/api/v1/events", get(stream_door))
         .with_state(doors)
 }
 
@@ -62,6 +65,43 @@ async fn notifications_door(
     request: Request,
 ) -> Response {
     open(doors, Door::Notifications, Some(user_id), params, request)
+}
+
+/// The door for those who only listen: an event stream instead of a socket, refused by status and not by close code.
+async fn stream_door(State(doors): State<Doors>, Query(mut params): Query<Params>, request: Request) -> Response {
+    let Doors { pod, sessions } = doors;
+    if !pod.is_open() {
+        return unavailable();
+    }
+    if !is_allowed_origin(request.headers(), &pod.settings.allowed_origins) {
+        return problem(ErrorCode::Forbidden, "this origin may not open streams");
+    }
+    if let Some(cursor) = request.headers().get("last-event-id").and_then(|id| id.to_str().ok()) {
+        params.insert("since".to_owned(), cursor.to_owned());
+    }
+    let mut visit = match visit(Door::Main, params.get("user_id").cloned(), params, request.headers()) {
+        Ok(visit) => visit,
+        Err(detail) => return problem(ErrorCode::BadRequest, &detail),
+    };
+    let caller = match &visit.token {
+        Some(token) => pod.verifier.verify(token).await,
+        None => return problem(ErrorCode::Unauthorized, "a token is missing"),
+    };
+    match caller {
+        Ok(caller) if visit.user_id.as_ref().is_none_or(|user| *user == caller.user) => {}
+        Ok(_) => return problem(ErrorCode::Forbidden, "user_id is not the token's"),
+        Err(error) => {
+            let (code, detail) = token_error(&error);
+            return problem(code, detail);
+        }
+    }
+    visit.place = pod.take_place();
+    if visit.place.is_none() {
+        return unavailable();
+    }
+    let (stream, body) = EventStream::new();
+    sessions.clone().spawn(async move { receive(pod, visit, stream, &sessions).await });
+    ([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], body).into_response()
 }
 
 fn open(doors: Doors, door: Door, user_id: Option<String>, params: Params, mut request: Request) -> Response {

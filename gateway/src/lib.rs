@@ -34,7 +34,7 @@ mod welcome;
 pub mod wheel;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use axum::Router;
@@ -132,6 +132,12 @@ impl Gateway {
         tasks.spawn(acks.run(upstream, stop.clone()));
         tasks.spawn(departure::see_off(Arc::clone(&pod), sessions.clone(), drain.clone(), drain_window, stop));
         Self { doors: doors::Doors { pod, sessions }, heads, link: link.state }
+    }
+
+    /// How many sockets and streams are open.
+    #[must_use]
+    pub fn open_sockets(&self) -> usize {
+        self.doors.pod.open.load(Ordering::Relaxed)
     }
 
     /// The paths at which sockets are opened; serve them with [`accept::serve`].

@@ -22,7 +22,7 @@ use shared::time::Timestamp;
 use shared::upstream::{Acknowledgement, Differences, Page, ResyncReason};
 
 use crate::clock;
-use crate::commands::{Done, Then};
+use crate::commands::{Arrived, Done, Then};
 use crate::connection::{Connection, Door};
 use crate::frame::{EntryFrame, Frame, WholeFrame};
 use crate::hub::entry_frame;
@@ -66,8 +66,8 @@ pub struct Session<T> {
     page: Work<Result<Differences, UpstreamError>>,
     /// How long to wait before the next page: a moment, if the last one brought nothing.
     page_wait: Duration,
-    /// Heard as long as the session lives.
-    _feeds: Held,
+    /// The connection's feeds, heard as long as this is held.
+    feeds: Held,
     transport: T,
 }
 
@@ -125,7 +125,7 @@ impl<T: Transport> Session<T> {
             work: None,
             page: None,
             page_wait: Duration::ZERO,
-            _feeds: feeds,
+            feeds,
             transport,
         }
     }
@@ -139,7 +139,10 @@ impl<T: Transport> Session<T> {
             let end = match poll_fn(|cx| self.poll_turn(cx)).await {
                 Turn::Orders(orders) => self.obey(&orders),
                 Turn::Incoming(incoming) => self.hear(incoming),
-                Turn::Done(done) => self.finish(done),
+                Turn::Done(done) => {
+                    self.finish(done);
+                    None
+                }
                 Turn::Page(page) => self.take_page(page),
                 Turn::CatchUp => self.catch_up(),
                 Turn::Gone => Some(Ended::ByClient),
@@ -250,8 +253,9 @@ impl<T: Transport> Session<T> {
         self.position.set(feed, seq);
         self.told.set(feed, seq);
         let channel = self.connection.channel(feed);
-        let tail = DurableBody::tail(frame.entry.unread, &channel, seq, prev, &self.cursor());
-        self.transport.load_parts(frame.entry.body.as_bytes(), tail.as_bytes());
+        let cursor = self.cursor();
+        let tail = DurableBody::tail(frame.entry.unread, &channel, seq, prev, &cursor);
+        self.transport.load_entry(frame.entry.body.as_bytes(), tail.as_bytes(), &cursor);
         true
     }
 
@@ -347,10 +351,7 @@ impl<T: Transport> Session<T> {
         self.connection.queue.push_own(Frame::Whole(WholeFrame::answer(text)));
     }
 
-    fn finish(&mut self, done: Done) -> Option<Ended> {
-        if !done.answer.is_empty() {
-            self.say(&done.answer);
-        }
+    fn finish(&mut self, done: Done) {
         match done.then {
             Then::Nothing => {}
             Then::Joined(room, held) => {
@@ -362,9 +363,35 @@ impl<T: Transport> Session<T> {
                 self.connection.expires_at.store(caller.expires_at.as_micros(), Ordering::Relaxed);
                 self.caller = caller;
             }
-            Then::End(code) => return Some(Ended::ByUs(code)),
+            Then::Become(arrived) => self.become_anew(*arrived),
         }
-        None
+        if !done.answer.is_empty() {
+            self.say(&done.answer);
+        }
+    }
+
+    /// Goes on as somebody with another role, who follows other feeds. The rooms are joined again by the client, whose new
+    /// role may not be welcome in them.
+    fn become_anew(&mut self, arrived: Arrived) {
+        for room in self.leave_rooms() {
+            let told = json!({ "reason": ResyncReason::Owner, "room": room });
+            arrived
+                .connection
+                .queue
+                .push_own(Frame::Whole(WholeFrame::answer(&answer::own_event("resync_required", &told))));
+        }
+        self.pod.hub.detach(&self.connection);
+        self.connection = arrived.connection;
+        *self.caller = arrived.caller;
+        self.feeds = arrived.feeds;
+        self.epoch = arrived.start.epoch;
+        self.resync(ResyncReason::Owner, Some(arrived.start.positions));
+    }
+
+    fn leave_rooms(&mut self) -> Vec<RoomName> {
+        let rooms: Vec<_> = self.rooms.keys().cloned().collect();
+        rooms.iter().for_each(|room| self.forget_room(room));
+        rooms
     }
 
     fn rewind(&mut self, start: &Start) {
@@ -474,9 +501,7 @@ impl<T: Transport> Session<T> {
     }
 
     fn leave(&mut self) {
-        for room in self.rooms.keys().cloned().collect::<Vec<_>>() {
-            self.forget_room(&room);
-        }
+        self.leave_rooms();
         self.pod.hub.detach(&self.connection);
     }
 }

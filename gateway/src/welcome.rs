@@ -132,17 +132,18 @@ fn bare_guest(user: &UserId) -> Caller {
 }
 
 /// Registers a connection and hears its channels.
-async fn attach(pod: &Pod, caller: &Caller, door: Door) -> (Arc<Connection>, Held) {
+pub async fn attach(pod: &Pod, caller: &Caller, door: Door) -> (Arc<Connection>, Held) {
     let connection = Arc::new(Connection::new(caller, door, pod.settings.send_queue_bytes.0));
     pod.hub.attach(&connection);
     let feeds = pod.interest.acquire(connection.channels().to_vec()).await;
     (connection, feeds)
 }
 
-type Placed = (Start, bool, Option<ResyncReason>);
+/// Where delivery starts, whether that continues what the device had, and why not.
+pub type Placed = (Start, bool, Option<ResyncReason>);
 
 /// Where delivery starts; `None` when the user may not connect.
-fn place_in_feeds(pod: &Pod, connection: &Connection, verdict: &Verdict) -> Option<Placed> {
+pub fn place_in_feeds(pod: &Pod, connection: &Connection, verdict: &Verdict) -> Option<Placed> {
     let (epoch, positions, heads, resumed, resync) = match *verdict {
         Verdict::Arrived { epoch, start, heads, resumed } => (epoch, start, heads, resumed, None),
         Verdict::Resync { epoch, heads, reason } => (epoch, heads, heads, false, Some(reason)),

@@ -391,3 +391,65 @@ async fn a_draining_pod_tells_each_client_when_to_come_back_and_delivers_until_t
     }
     assert!(village.dial(&format!("/api/v1/ws?token={}", bob.token), &[]).await.is_err());
 }
+
+#[tokio::test]
+async fn a_token_with_another_role_swaps_the_feeds_over_the_open_socket() {
+    let village = Village::new().await;
+    let (alice, bob) = (village.person("alice"), village.person("bob"));
+    let conversation = alice.starts_with(&[&bob]).await;
+    let mut phone = bob.connects("&since=now").await;
+    phone.says(&json!({"action": "subscribe", "room": "tour_1"})).await;
+    phone.hears("ack").await;
+    let promoted = village.token("bob", Role::Staff, 60);
+    phone.says(&json!({"action": "auth", "data": {"token": promoted}, "ref": "a"})).await;
+    assert_eq!(phone.hears("resync_required").await["data"]["room"], "tour_1");
+    assert_eq!(phone.hears("resync_required").await["data"]["reason"], "owner");
+    assert_eq!(phone.hears("ack").await["ref"], "a");
+    alice.says(&conversation, "to the promoted").await;
+    assert_eq!(phone.shows(1).await, ["to the promoted"]);
+}
+
+#[tokio::test]
+async fn a_client_that_takes_nothing_for_too_long_is_told_to_come_back() {
+    let settings = GatewaySettings {
+        stall_timeout: Duration::from_millis(500),
+        heartbeat_interval: Duration::from_secs(2),
+        ..GatewaySettings::default()
+    };
+    let village = Village::with(settings).await;
+    let (alice, bob) = (village.person("alice"), village.person("bob"));
+    let conversation = alice.starts_with(&[&bob]).await;
+    let stalled = bob.connects("&since=now").await;
+    let text = "x".repeat(16_000);
+    // More than the kernel's buffers hold: the gateway's writes come to a stand.
+    for _ in 0..600 {
+        alice.says(&conversation, &text).await;
+    }
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while village.open_sockets() > 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    })
+    .await
+    .expect("given up in time");
+    drop(stalled);
+}
+
+#[tokio::test]
+async fn an_event_stream_shows_messages_and_continues_by_its_last_id() {
+    let village = Village::new().await;
+    let (alice, bob) = (village.person("alice"), village.person("bob"));
+    let conversation = alice.starts_with(&[&bob]).await;
+    let mut stream = bob.listens("now").await;
+    assert!(stream.next().await.1.contains("connection_established"));
+    alice.says(&conversation, "one").await;
+    let (id, data) = stream.next().await;
+    assert!(data.contains("\"one\""), "{data}");
+    drop(stream);
+    alice.says(&conversation, "two").await;
+    let mut again = bob.listens(&id.expect("a cursor")).await;
+    assert!(again.next().await.1.contains("\"resumed\":true"));
+    assert!(again.next().await.1.contains("\"two\""));
+    let refused = bob.asks_stream("forged").await;
+    assert_eq!(refused.status(), 401);
+}

@@ -4,12 +4,13 @@
 //! after closing nothing does. Both directions are polled by the connection's one task, so that an idle connection costs one
 //! small state and no second task.
 
-pub mod memory;
+pub mod sse;
 pub mod websocket;
 
 use std::io;
 use std::task::{Context, Poll};
 
+use shared::cursor::Cursor;
 use shared::protocol::CloseCode;
 
 use crate::frame::WholeFrame;
@@ -19,8 +20,8 @@ pub trait Transport: Send + Unpin + 'static {
     /// Takes a whole frame to be written.
     fn load(&mut self, frame: &WholeFrame);
 
-    /// Takes a frame whose payload is `body` and then `tail`.
-    fn load_parts(&mut self, body: &[u8], tail: &[u8]);
+    /// Takes an entry: the frame whose payload is `body` and then `tail`, after which the client stands at `cursor`.
+    fn load_entry(&mut self, body: &[u8], tail: &[u8], cursor: &Cursor);
 
     /// Takes a ping to be written.
     fn load_ping(&mut self);

@@ -10,6 +10,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use bytes::{Buf, Bytes};
 use futures_util::{Sink, Stream};
+use shared::cursor::Cursor;
 use shared::protocol::CloseCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -130,7 +131,7 @@ impl Transport for WebSocket {
         }
     }
 
-    fn load_parts(&mut self, body: &[u8], tail: &[u8]) {
+    fn load_entry(&mut self, body: &[u8], tail: &[u8], _: &Cursor) {
         let joined = self.pending.joined();
         joined.reserve(LONGEST_HEADER + body.len() + tail.len());
         put_text_header(joined, body.len() + tail.len());

@@ -37,6 +37,7 @@ pub struct Village {
     pub losses: Losses,
     access: AccessSettings,
     client: reqwest::Client,
+    gateway: Gateway,
     _folder: Folder,
 }
 
@@ -124,7 +125,7 @@ impl Village {
         let address = listener.local_addr().expect("an address");
         let router = api::router(app).merge(gateway.router());
         tokio::spawn(accept::serve(listener, router, drain.draining().clone()));
-        Self { address, drain, losses, access, client: reqwest::Client::new(), _folder: folder }
+        Self { address, drain, losses, access, client: reqwest::Client::new(), gateway, _folder: folder }
     }
 
     /// A village with the settings of a new installation.
@@ -141,6 +142,11 @@ impl Village {
     /// Somebody, with a token for an hour.
     pub fn person(&self, user: &str) -> Person<'_> {
         Person { village: self, user: user.to_owned(), token: self.token(user, Role::Guest, 3_600) }
+    }
+
+    /// Sockets and streams that are open.
+    pub fn open_sockets(&self) -> usize {
+        self.gateway.open_sockets()
     }
 
     /// Opens a socket at `path`; the headers are the client's own.
@@ -196,12 +202,52 @@ impl Person<'_> {
         answer.json().await.expect("JSON")
     }
 
+    /// Opens an event stream that continues after `since`.
+    pub async fn listens(&self, since: &str) -> EventStream {
+        let url = format!("http://{}/api/v1/events?since={since}", self.village.address);
+        let answer = self.village.client.get(url).bearer_auth(&self.token).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        EventStream { answer, read: String::new() }
+    }
+
+    /// Asks for an event stream with any token.
+    pub async fn asks_stream(&self, token: &str) -> reqwest::Response {
+        let url = format!("http://{}/api/v1/events", self.village.address);
+        self.village.client.get(url).bearer_auth(token).send().await.expect("an answer")
+    }
+
     /// Asks REST for something.
     pub async fn gets(&self, path: &str) -> Value {
         let url = format!("http://{}{path}", self.village.address);
         let answer = self.village.client.get(url).bearer_auth(&self.token).send().await.expect("an answer");
         assert_eq!(answer.status(), 200);
         answer.json().await.expect("JSON")
+    }
+}
+
+/// A client's end of an event stream.
+pub struct EventStream {
+    answer: reqwest::Response,
+    read: String,
+}
+
+impl EventStream {
+    /// The next event: its id, if it has one, and its data. Comments are passed over.
+    pub async fn next(&mut self) -> (Option<String>, String) {
+        loop {
+            while let Some((event, rest)) = self.read.split_once("\n\n") {
+                let (event, rest) = (event.to_owned(), rest.to_owned());
+                self.read = rest;
+                let field = |name: &str| event.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
+                if let Some(data) = field("data: ") {
+                    return (field("id: "), data);
+                }
+            }
+            let chunk = tokio::time::timeout(PATIENCE, self.answer.chunk()).await.expect("an event in time");
+            let chunk = chunk.expect("a good stream").expect("an open stream");
+            self.read.push_str(std::str::from_utf8(&chunk).expect("UTF-8"));
+        }
     }
 }
 
