@@ -109,10 +109,11 @@ impl Problem {
     #[must_use]
     pub fn write(self, request_id: &str) -> Response {
         let Self { code, status, detail, errors, cause } = self;
-        match (status, cause) {
-            (StatusCode::SERVICE_UNAVAILABLE, cause) => tracing::warn!(cause = chain(cause.as_deref()), "{detail}"),
-            (status, cause) if status.is_server_error() => tracing::error!(cause = chain(cause.as_deref()), "{detail}"),
-            _ => {}
+        let cause = chain(cause.as_deref().map(|cause| cause as &dyn Error));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            tracing::warn!(request_id, cause, "{detail}");
+        } else if status.is_server_error() {
+            tracing::error!(request_id, cause, "{detail}");
         }
         let document = ProblemDocument {
             kind: format!("/docs#{code}"),
@@ -147,9 +148,9 @@ impl IntoResponse for Problem {
 }
 
 /// An error and what caused it, in one line.
-fn chain(error: Option<&(dyn Error + Send + Sync)>) -> String {
+pub(crate) fn chain(error: Option<&dyn Error>) -> String {
     let mut texts = Vec::new();
-    let mut next = error.map(|error| error as &dyn Error);
+    let mut next = error;
     while let Some(error) = next {
         texts.push(error.to_string());
         next = error.source();

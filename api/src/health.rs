@@ -6,6 +6,7 @@ use std::time::Duration;
 use shared::ops::Readiness;
 use tokio::time::timeout;
 
+use crate::error::chain;
 use crate::fresh::Fresh;
 use crate::store::Store;
 
@@ -31,7 +32,7 @@ pub fn readiness(store: &Arc<dyn Store>) -> Readiness {
 async fn troubles(store: &dyn Store) -> Vec<String> {
     match timeout(ANSWER, store.check()).await {
         Ok(Ok(())) => Vec::new(),
-        Ok(Err(error)) => vec![error.to_string()],
+        Ok(Err(error)) => vec![chain(Some(&error))],
         Err(_) => vec!["the database did not answer in time".to_owned()],
     }
 }

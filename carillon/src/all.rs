@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use api::announce::Announcer;
+use api::health::readiness;
 use api::state::App;
-use api::worker;
+use api::{stats, worker};
 use gateway::upstream::Upstream;
 use gateway::upstream::local::LocalWire;
 use gateway::{Gateway, Parts};
@@ -38,6 +39,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let (link, _) = broker.link().await;
     let announcer = Announcer::start(&link.broker, link.state.clone(), pod.drain.tasks(), &working);
     pod.drain.tasks().spawn(worker::heads::run(Arc::clone(&store), Arc::clone(&link.broker), working.clone()));
+    pod.drain.tasks().spawn(stats::run(Arc::clone(&store), working.clone()));
     // Gateway and api speak within the process, so a secret of the moment will do where none is set.
     let secret = pod.settings.internal_secret().unwrap_or_else(made_up::make_up);
     let app = App::new(Arc::clone(&store), announcer, verifier.clone(), secret.clone());
@@ -57,7 +59,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         },
         &serving,
     );
-    let ops = pod.ops(vec![store::readiness(&store), gateway.readiness()]);
+    let ops = pod.ops(vec![readiness(&store), gateway.readiness()]);
     serving.tasks().spawn(pod.serve(listener, api::router(app).merge(gateway.router()).merge(ops)));
     pod.drain.tasks().spawn(async move {
         serving.over().await;

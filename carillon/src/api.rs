@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use api::announce::Announcer;
+use api::health::readiness;
 use api::state::App;
+use api::stats;
 use shared::access::Verifier;
 use tokio_util::sync::CancellationToken;
 
@@ -24,8 +26,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
 
     let announcing = CancellationToken::new();
     let announcer = Announcer::start(&link.broker, link.state.clone(), pod.drain.tasks(), &announcing);
+    pod.drain.tasks().spawn(stats::run(Arc::clone(&store), announcing.clone()));
     let app = App::new(Arc::clone(&store), announcer, verifier, secret);
-    let router = api::router(app.clone()).merge(pod.ops(vec![store::readiness(&store)]));
+    let router = api::router(app.clone()).merge(pod.ops(vec![readiness(&store)]));
     let serving = pod.drain.part();
     serving.tasks().spawn(pod.serve(listener, router));
     serving.tasks().spawn(pod.serve(internal, api::internal_router(app)));

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use api::store::{self, Store, StoreError};
-use shared::ops::Readiness;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::Cli;
@@ -55,15 +54,6 @@ pub async fn is_fit(store: &dyn Store, stop: &CancellationToken) -> bool {
         }
     };
     stop.run_until_cancelled(waiting).await.is_some()
-}
-
-/// Whether the database can be used, as a readiness check.
-pub fn readiness(store: &Arc<dyn Store>) -> Readiness {
-    let store = Arc::clone(store);
-    Arc::new(move || {
-        let store = Arc::clone(&store);
-        Box::pin(async move { store.check().await.err().map(|error| reason(&error)).into_iter().collect() })
-    })
 }
 
 /// What is wrong, with its cause, for an operator.

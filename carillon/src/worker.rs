@@ -2,6 +2,9 @@
 
 use std::sync::Arc;
 
+use api::health::readiness;
+use api::{stats, worker};
+
 use crate::broker::Broker;
 use crate::pod::Pod;
 use crate::settings::Settings;
@@ -13,12 +16,13 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let store = store::open(&pod.settings)?;
     let (link, _) = Broker::new(&pod.settings)?.link().await;
 
-    let ops = pod.ops(vec![store::readiness(&store)]);
+    let ops = pod.ops(vec![readiness(&store)]);
     pod.drain.tasks().spawn(pod.serve(listener, ops));
     tracing::info!(address = %pod.settings.listen(), "listening");
     if store::is_fit(&*store, pod.drain.draining()).await {
-        let beat = api::worker::heads::run(store, Arc::clone(&link.broker), pod.drain.draining().clone());
+        let beat = worker::heads::run(Arc::clone(&store), Arc::clone(&link.broker), pod.drain.draining().clone());
         pod.drain.tasks().spawn(beat);
+        pod.drain.tasks().spawn(stats::run(store, pod.drain.draining().clone()));
         tracing::info!("ready");
     }
     pod.end().await
