@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::error::Problem;
 use crate::openapi;
 use crate::request::surround;
-use crate::routes::{conversations, docs, feed, messages, snapshot};
+use crate::routes::{conversations, docs, feed, messages, pages, snapshot};
 use crate::state::App;
 
 /// Everything below `/api/v1` with its description.
@@ -27,6 +27,7 @@ pub fn router(app: App) -> Router {
     let (routes, description) = api().split_for_parts();
     routes
         .merge(docs::routes(&openapi::finish(description)))
+        .merge(pages::routes())
         .fallback(no_route)
         .method_not_allowed_fallback(no_method)
         .layer(from_fn(surround))

@@ -114,6 +114,7 @@ impl Hub {
     }
 
     fn deliver_entry(&self, channel: &Channel, frame: Arc<EntryFrame>) {
+        tracing::debug!(%channel, seq = %frame.entry.seq, trace = %frame.trace, "entry heard");
         let mut shard = self.shard(channel);
         let Some(local) = shard.feeds.get_mut(channel) else { return };
         match local.order.hear(frame) {

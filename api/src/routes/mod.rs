@@ -4,6 +4,7 @@ pub mod conversations;
 pub mod docs;
 pub mod feed;
 pub mod messages;
+pub mod pages;
 pub mod snapshot;
 
 use axum::Json;

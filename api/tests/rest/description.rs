@@ -83,15 +83,17 @@ async fn asyncapi_says_every_command_frame_error_and_close_and_no_other() {
 }
 
 #[tokio::test]
-async fn the_page_loads_nothing_from_elsewhere() {
+async fn the_pages_load_nothing_from_elsewhere() {
     let api = Api::start().await;
-    let response = api.request(Method::GET, "/docs").send().await.expect("the page");
-    assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
-    let policy = response.headers()["content-security-policy"].to_str().expect("a policy").to_owned();
-    assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
-    let page = response.text().await.expect("text");
-    for outside in ["http://", "https://", "src=", "@import", " url("] {
-        assert!(!page.contains(outside), "{outside}");
+    for path in ["/", "/docs"] {
+        let response = api.request(Method::GET, path).send().await.expect("the page");
+        assert_eq!(response.headers()["content-type"], "text/html; charset=utf-8");
+        let policy = response.headers()["content-security-policy"].to_str().expect("a policy").to_owned();
+        assert!(policy.starts_with("default-src 'none'; script-src 'sha256-"), "{policy}");
+        let page = response.text().await.expect("text");
+        for outside in ["http://", "https://", "src=", "@import", " url("] {
+            assert!(!page.contains(outside), "{path}: {outside}");
+        }
     }
 }
 
