@@ -34,7 +34,7 @@ test: servers
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --features testing -- -D warnings
-	if command -v cargo-deny >/dev/null; then $(CARGO) deny --all-features check
+	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --all-features check
 	else echo "NOT CHECKED: licences and advisories; cargo install cargo-deny to check them"; fi
 
 ## Mends what a machine can mend.
