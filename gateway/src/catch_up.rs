@@ -5,34 +5,43 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use shared::cursor::{Feed, Positions};
+use shared::envelope::Envelope;
+use shared::history::History;
+use shared::history::windows::place_of;
 use shared::ids::{Epoch, UserId};
-use shared::upstream::{Differences, DifferencesAfter};
+use shared::upstream::{Differences, DifferencesAfter, Page, Reach};
 use tokio::sync::Semaphore;
 
 use crate::connection::Connection;
+use crate::hub::Hub;
 use crate::metrics::METRICS;
 use crate::upstream::{Upstream, UpstreamError};
 
 /// Reads under way at once in a pod.
 const AT_ONCE: usize = 64;
+/// How long a window may take to be read, before the api is asked instead.
+const WINDOW: Duration = Duration::from_millis(500);
 /// Bytes of bodies in a page.
 const PAGE_BYTES: usize = 64 * 1024;
 
 /// Reads pages for connections.
 pub struct Pages {
     upstream: Upstream,
+    hub: Arc<Hub>,
+    history: Arc<dyn History>,
     permits: Semaphore,
     users: Mutex<HashMap<UserId, Arc<Semaphore>>>,
 }
 
 impl Pages {
-    /// Pages read from `upstream`.
+    /// Pages read from `upstream`, or from a window of `history` as far as it goes.
     #[must_use]
-    pub fn new(upstream: Upstream) -> Self {
-        Self { upstream, permits: Semaphore::new(AT_ONCE), users: Mutex::default() }
+    pub fn new(upstream: Upstream, hub: Arc<Hub>, history: Arc<dyn History>) -> Self {
+        Self { upstream, hub, history, permits: Semaphore::new(AT_ONCE), users: Mutex::default() }
     }
 
     /// The next page after `told` of the feeds in which `connection` is not live.
@@ -45,6 +54,9 @@ impl Pages {
         let live = connection.queue.live();
         let after = Feed::ALL.into_iter().filter(|feed| !live.has(*feed));
         let after = after.map(|feed| (connection.channel(feed), told.get(feed))).collect();
+        if let Some(page) = self.read_window(connection, epoch, &told).await {
+            return Ok(Differences::Page(page));
+        }
         let turn = self.turn_of(&connection.user);
         let answer = {
             let _of_user = turn.acquire().await;
@@ -54,6 +66,21 @@ impl Pages {
         self.give_back(&connection.user, turn);
         METRICS.catch_up_pages.increment(1);
         answer
+    }
+
+    /// The next page from the window of the user's feed, if that is all that is missing. Who returns within minutes is served
+    /// without the database; where the feed ends is what the hub knows, never what a window says.
+    async fn read_window(&self, connection: &Connection, epoch: Epoch, told: &Positions) -> Option<Page> {
+        let head = |feed| self.hub.head(&connection.channel(feed));
+        let others_are_done = [Feed::Role, Feed::All].into_iter().all(|feed| head(feed) == Some(told.get(feed)));
+        let missing = head(Feed::User).filter(|head| others_are_done && *head > told.user)?;
+        let channel = connection.channel(Feed::User);
+        let window = tokio::time::timeout(WINDOW, self.history.window(&channel, epoch, told.user)).await;
+        let mut entries = window.ok()?.ok()?;
+        entries.truncate(fitting(&entries));
+        let position = entries.last().and_then(place_of).map(|(_, seq)| seq)?;
+        METRICS.window_pages.increment(1);
+        Some(Page { epoch, feeds: vec![Reach { channel, position, head: missing }], entries })
     }
 
     fn give_back(&self, user: &UserId, turn: Arc<Semaphore>) {
@@ -68,4 +95,14 @@ impl Pages {
         let mut users = self.users.lock();
         Arc::clone(users.entry(user.clone()).or_insert_with(|| Arc::new(Semaphore::new(1))))
     }
+}
+
+/// How many entries a page takes: at least one.
+fn fitting(entries: &[Envelope]) -> usize {
+    let mut bytes = 0;
+    let over = entries.iter().position(|envelope| {
+        bytes += envelope.body().len();
+        bytes > PAGE_BYTES
+    });
+    over.map_or(entries.len(), |over| over.max(1))
 }

@@ -104,7 +104,7 @@ impl Gateway {
             history: Arc::clone(&history),
             upstream: upstream.clone(),
             questions,
-            pages: catch_up::Pages::new(upstream.clone()),
+            pages: catch_up::Pages::new(upstream.clone(), Arc::clone(&hub), Arc::clone(&history)),
             acks: Arc::clone(&acks),
             open: AtomicUsize::new(0),
             draining: AtomicBool::new(false),

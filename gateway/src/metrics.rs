@@ -26,6 +26,8 @@ pub struct Metrics {
     pub overflows: Counter,
     /// Pages fetched for connections that catch up.
     pub catch_up_pages: Counter,
+    /// Pages that a window had, so that the api was not asked.
+    pub window_pages: Counter,
     /// Entries that a repair brought.
     pub repaired: Counter,
     /// Envelopes that did not decode or had no place.
@@ -45,6 +47,7 @@ impl Metrics {
             latency: histogram!("carillon_gateway_delivery_seconds"),
             overflows: counter!("carillon_gateway_overflows_total"),
             catch_up_pages: counter!("carillon_gateway_catch_up_pages_total"),
+            window_pages: counter!("carillon_gateway_window_pages_total"),
             repaired: counter!("carillon_gateway_repaired_entries_total"),
             strange: counter!("carillon_gateway_strange_envelopes_total"),
             heads_age: gauge!("carillon_gateway_heads_age_seconds"),

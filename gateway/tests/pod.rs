@@ -92,6 +92,35 @@ async fn a_device_that_was_away_gets_what_it_missed_and_nothing_twice() {
 }
 
 #[tokio::test]
+async fn a_device_that_returns_while_another_stays_gets_what_it_missed_from_the_window() {
+    let village = Village::new().await;
+    let (alice, bob) = (village.person("alice"), village.person("bob"));
+    let conversation = alice.starts_with(&[&bob]).await;
+    let (mut laptop, mut phone) = (bob.connects("&since=now").await, bob.connects("&since=now").await);
+    alice.says(&conversation, "0").await;
+    let cursor = phone.hears("new_message").await["cursor"].as_str().expect("a cursor").to_owned();
+    drop(phone);
+    let all: Vec<_> = (0..90).map(|number| number.to_string()).collect();
+    for number in 1..90 {
+        alice.says(&conversation, &number.to_string()).await;
+    }
+    // 89 missed: more than a window holds. Then fewer.
+    let mut phone = bob.connects(&format!("&since={cursor}")).await;
+    assert_eq!(phone.shows(89).await, all[1..]);
+    let cursor = {
+        alice.says(&conversation, "90").await;
+        phone.hears("new_message").await["cursor"].as_str().expect("a cursor").to_owned()
+    };
+    drop(phone);
+    for number in 91..100 {
+        alice.says(&conversation, &number.to_string()).await;
+    }
+    let mut phone = bob.connects(&format!("&since={cursor}")).await;
+    assert_eq!(phone.shows(9).await, (91..100).map(|number| number.to_string()).collect::<Vec<_>>());
+    assert_eq!(laptop.shows(100).await.len(), 100);
+}
+
+#[tokio::test]
 async fn without_a_cursor_a_device_starts_where_it_acknowledged() {
     let village = Village::new().await;
     let (alice, bob) = (village.person("alice"), village.person("bob"));

@@ -279,11 +279,11 @@ async fn gap_then_heard_again<S: Stage>(breaking: impl AsyncFn(&S, &Channel)) {
 }
 
 impl Pod {
-    async fn hear(&self, channels: &[Channel]) {
+    pub(crate) async fn hear(&self, channels: &[Channel]) {
         self.link.broker.subscribe(channels).await.expect("a subscription");
     }
 
-    async fn say(&self, envelopes: &[Envelope]) {
+    pub(crate) async fn say(&self, envelopes: &[Envelope]) {
         self.link.broker.publish(envelopes).await.expect("a publish");
     }
 

@@ -13,6 +13,8 @@ use tokio::sync::watch;
 use super::{Broker, BrokerError, Delivering, Delivery, Link, LinkState, deliveries};
 use crate::channel::Channel;
 use crate::envelope::Envelope;
+use crate::history::windows::Windows;
+use crate::ids::{Epoch, Seq};
 
 /// Deliveries that may wait for one pump.
 const QUEUE: usize = 65_536;
@@ -21,6 +23,7 @@ const QUEUE: usize = 65_536;
 #[derive(Clone, Default)]
 pub struct MemoryBroker {
     pods: Arc<Mutex<Vec<Arc<Pod>>>>,
+    windows: Arc<Mutex<Windows>>,
 }
 
 struct Pod {
@@ -51,13 +54,22 @@ impl MemoryBroker {
     /// Hands `envelopes` to every pod that hears their channels.
     pub(crate) fn announce(&self, envelopes: &[Envelope]) {
         let pods = self.pods.lock().expect("no holder panics");
+        let mut windows = self.windows.lock().expect("no holder panics");
         for envelope in envelopes {
+            let mut is_heard = false;
             for pod in pods.iter() {
                 if pod.hears.lock().expect("no holder panics").contains(&envelope.channel) {
                     pod.delivering.offer(Delivery::Envelope(envelope.clone()));
+                    is_heard = true;
                 }
             }
+            windows.keep(envelope, is_heard);
         }
+    }
+
+    /// The entries of a user's feed that follow `after` without a hole.
+    pub(crate) fn window(&self, feed: &Channel, epoch: Epoch, after: Seq) -> Vec<Envelope> {
+        self.windows.lock().expect("no holder panics").read(feed, epoch, after)
     }
 }
 

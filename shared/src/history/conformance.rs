@@ -12,9 +12,10 @@ use tokio::time::{sleep, timeout};
 use super::{Retention, position};
 use crate::broker::conformance::{Pod, Stage, promises_of};
 use crate::channel::Channel;
-use crate::envelope::Envelope;
-use crate::event::{LiveBody, RoomPosition};
+use crate::envelope::{Content, Entry, Envelope};
+use crate::event::{DurableBody, LiveBody, RoomPosition, Topic};
 use crate::ids::{Epoch, RoomName, Seq, TraceId};
+use crate::time::Timestamp;
 
 const KEEP: Retention = Retention { entries: 10, age: Duration::from_secs(600) };
 
@@ -38,6 +39,11 @@ macro_rules! history_conformance {
                 a_room_that_nobody_used_for_its_age_is_forgotten,
                 a_forgotten_room_begins_another_epoch,
                 rooms_are_numbered_each_for_itself,
+                a_window_continues_a_position_without_a_hole,
+                a_window_that_does_not_reach_back_answers_nothing,
+                a_feed_that_nobody_hears_has_no_window,
+                late_and_repeated_numbers_are_harmless_to_a_window,
+                another_epoch_has_another_window,
             ]);
         })+
     };
@@ -210,6 +216,83 @@ pub async fn rooms_are_numbered_each_for_itself<S: Stage>() {
             let position = pod.publish_in(&name.parse().expect("a room"), KEEP, "a").await;
             assert_eq!(position.offset, Seq(number));
         }
+    }
+}
+
+/// A window continues a position without a hole, with what was announced.
+pub async fn a_window_continues_a_position_without_a_hole<S: Stage>() {
+    let stage = S::set().await;
+    let (speaker, listener) = (stage.pod().await, stage.pod().await);
+    listener.hear(&[feed()]).await;
+    speaker.say(&(1..=20).map(|seq| entry(1, seq)).collect::<Vec<_>>()).await;
+    let window = listener.history.window(&feed(), Epoch(1), Seq(15)).await.expect("a window");
+    assert_eq!(window, (16..=20).map(|seq| entry(1, seq)).collect::<Vec<_>>());
+    assert_eq!(listener.history.window(&feed(), Epoch(1), Seq(20)).await.expect("a window"), []);
+}
+
+/// A window that does not reach back to the position, or has a hole behind it, answers nothing beyond the hole.
+pub async fn a_window_that_does_not_reach_back_answers_nothing<S: Stage>() {
+    let stage = S::set().await;
+    let (speaker, listener) = (stage.pod().await, stage.pod().await);
+    listener.hear(&[feed()]).await;
+    speaker.say(&(1..=100).map(|seq| entry(1, seq)).collect::<Vec<_>>()).await;
+    assert_eq!(listener.history.window(&feed(), Epoch(1), Seq(10)).await.expect("a window"), []);
+    assert_eq!(listener.history.window(&feed(), Epoch(1), Seq(36)).await.expect("a window").len(), 64);
+    speaker.say(&[entry(1, 102)]).await;
+    assert_eq!(listener.history.window(&feed(), Epoch(1), Seq(99)).await.expect("a window"), [entry(1, 100)]);
+}
+
+/// A feed that nobody hears has no window; one that was heard keeps its window for those who come back.
+pub async fn a_feed_that_nobody_hears_has_no_window<S: Stage>() {
+    let stage = S::set().await;
+    let (speaker, listener) = (stage.pod().await, stage.pod().await);
+    speaker.say(&[entry(1, 1)]).await;
+    assert_eq!(listener.history.window(&feed(), Epoch(1), Seq(0)).await.expect("no window"), []);
+    listener.hear(&[feed()]).await;
+    speaker.say(&[entry(1, 2)]).await;
+    listener.link.broker.unsubscribe(&[feed()]).await.expect("left");
+    speaker.say(&[entry(1, 3)]).await;
+    assert_eq!(listener.history.window(&feed(), Epoch(1), Seq(1)).await.expect("a window"), [entry(1, 2), entry(1, 3)]);
+}
+
+/// Numbers that come late or twice leave a window as if they had come in order and once.
+pub async fn late_and_repeated_numbers_are_harmless_to_a_window<S: Stage>() {
+    let stage = S::set().await;
+    let (speaker, listener) = (stage.pod().await, stage.pod().await);
+    listener.hear(&[feed()]).await;
+    for seq in [3, 1, 2, 1, 3] {
+        speaker.say(&[entry(1, seq)]).await;
+    }
+    let window = listener.history.window(&feed(), Epoch(1), Seq(0)).await.expect("a window");
+    assert_eq!(window, [entry(1, 1), entry(1, 2), entry(1, 3)]);
+}
+
+/// Another epoch has another window: numbers that were given a second time are never mixed with the first.
+pub async fn another_epoch_has_another_window<S: Stage>() {
+    let stage = S::set().await;
+    let (speaker, listener) = (stage.pod().await, stage.pod().await);
+    listener.hear(&[feed()]).await;
+    speaker.say(&[entry(1, 1), entry(2, 1), entry(2, 2)]).await;
+    assert_eq!(listener.history.window(&feed(), Epoch(1), Seq(0)).await.expect("a window"), [entry(1, 1)]);
+    assert_eq!(listener.history.window(&feed(), Epoch(2), Seq(1)).await.expect("a window"), [entry(2, 2)]);
+}
+
+fn feed() -> Channel {
+    Channel::User("alice".parse().expect("a user"))
+}
+
+fn entry(epoch: u64, seq: u64) -> Envelope {
+    Envelope {
+        channel: feed(),
+        committed_at: Timestamp::from_micros(seq as i64),
+        trace: TraceId(7),
+        content: Content::Entry(Entry {
+            epoch: Epoch(epoch),
+            seq: Seq(seq),
+            topic: Topic::Messaging,
+            unread: None,
+            body: DurableBody::from_trusted(Bytes::from(format!("{{\"n\":{seq}"))),
+        }),
     }
 }
 

@@ -1,4 +1,4 @@
-//! The memory of rooms of a single process.
+//! The memory of rooms of a single process. Windows are kept where envelopes are announced, at the broker.
 //!
 //! Numbering, keeping and publishing happen under one lock, so that positions are heard in order and are readable once heard.
 
@@ -74,6 +74,10 @@ impl History for MemoryHistory {
         *forgotten_at = now + keep.age;
         self.place.announce(&[envelope]);
         Ok(position)
+    }
+
+    async fn window(&self, feed: &Channel, epoch: Epoch, after: Seq) -> Result<Vec<Envelope>, BrokerError> {
+        Ok(self.place.window(feed, epoch, after))
     }
 
     async fn read(&self, room: &RoomName, since: Option<&RoomPosition>) -> Result<Recovered, BrokerError> {

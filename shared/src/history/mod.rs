@@ -7,15 +7,17 @@
 pub mod conformance;
 pub mod memory;
 pub mod redis;
+pub mod windows;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use crate::broker::BrokerError;
+use crate::channel::Channel;
 use crate::envelope::{Content, Envelope};
 use crate::event::{LiveBody, RoomPosition};
-use crate::ids::{RoomName, TraceId};
+use crate::ids::{Epoch, RoomName, Seq, TraceId};
 
 /// How much of a room is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,7 +28,7 @@ pub struct Retention {
     pub age: Duration,
 }
 
-/// The memory of rooms.
+/// The memory of rooms, and of the last entries of feeds.
 #[async_trait]
 pub trait History: Send + Sync {
     /// Publishes `body` in `room` like [`Broker::publish`](crate::broker::Broker::publish), keeps it, and answers its position.
@@ -40,6 +42,11 @@ pub trait History: Send + Sync {
         trace: TraceId,
         body: LiveBody,
     ) -> Result<RoomPosition, BrokerError>;
+
+    /// Reads the entries of a user's feed that follow `after` without a hole, as they were announced; none where the window does
+    /// not reach back so far. What was announced to somebody listening within the last five minutes is there, up to 64
+    /// entries. A window never tells where the feed ends.
+    async fn window(&self, feed: &Channel, epoch: Epoch, after: Seq) -> Result<Vec<Envelope>, BrokerError>;
 
     /// Reads what was published after `since`, contiguous up to the top. Where that is not remembered, or belongs to
     /// another life of the room, it answers what is kept and says that it is not complete.

@@ -8,13 +8,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use fred::types::scripts::Script;
 
-use super::{History, Recovered, Retention};
+use super::{History, Recovered, Retention, windows};
 use crate::broker::BrokerError;
 use crate::broker::redis::{Call, Commands, Names};
 use crate::channel::Channel;
 use crate::envelope::{Content, Envelope};
 use crate::event::{LiveBody, RoomPosition};
-use crate::ids::{Epoch, RoomName, TraceId};
+use crate::ids::{Epoch, RoomName, Seq, TraceId};
 use crate::time::Timestamp;
 
 /// Rooms that Redis remembers.
@@ -23,13 +23,15 @@ pub(crate) struct RedisHistory {
     names: Names,
     publish: Script,
     read: Script,
+    window: Script,
 }
 
 impl RedisHistory {
     pub(crate) fn new(commands: Arc<Commands>, names: Names) -> Self {
         let publish = Script::from_lua(include_str!("publish.lua"));
         let read = Script::from_lua(include_str!("read.lua"));
-        Self { commands, names, publish, read }
+        let window = Script::from_lua(include_str!("window.lua"));
+        Self { commands, names, publish, read, window }
     }
 
     /// The kept envelopes from number `first` on.
@@ -37,7 +39,12 @@ impl RedisHistory {
         let mut call = Call::default();
         call.key(self.names.history(room));
         call.text(format!("{first}-0"));
-        let envelopes: Vec<Bytes> = self.commands.run(&self.read, call).await?.convert().map_err(garbled)?;
+        self.envelopes(&self.read, call).await
+    }
+
+    /// The envelopes that `script` answers.
+    async fn envelopes(&self, script: &Script, call: Call) -> Result<Vec<Envelope>, BrokerError> {
+        let envelopes: Vec<Bytes> = self.commands.run(script, call).await?.convert().map_err(garbled)?;
         envelopes.iter().map(Envelope::decode).collect::<Result<_, _>>().map_err(garbled)
     }
 }
@@ -66,6 +73,13 @@ impl History for RedisHistory {
         call.bytes(body_bytes);
         let position: String = self.commands.run(&self.publish, call).await?.convert().map_err(garbled)?;
         position.parse().map_err(garbled)
+    }
+
+    async fn window(&self, feed: &Channel, epoch: Epoch, after: Seq) -> Result<Vec<Envelope>, BrokerError> {
+        let mut call = Call::default();
+        call.key(self.names.window(feed, epoch));
+        call.text(after.to_string());
+        Ok(windows::continuing(self.envelopes(&self.window, call).await?, after))
     }
 
     async fn read(&self, room: &RoomName, since: Option<&RoomPosition>) -> Result<Recovered, BrokerError> {

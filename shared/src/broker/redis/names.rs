@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::channel::{Bucket, Channel};
-use crate::ids::{PodId, RoomName};
+use crate::ids::{Epoch, PodId, RoomName};
 
 /// Makes the names of one fleet.
 #[derive(Clone)]
@@ -29,6 +29,11 @@ impl Names {
         format!("{}:{{{}}}:history:{room}", self.prefix, channel.bucket())
     }
 
+    /// The window of a user's feed, beside its channel.
+    pub(crate) fn window(&self, feed: &Channel, epoch: Epoch) -> String {
+        format!("{}:{{{}}}:window:{epoch}:{feed}", self.prefix, feed.bucket())
+    }
+
     /// Where `pod` hears itself through whichever node has `bucket`.
     pub(crate) fn probe(&self, bucket: Bucket, pod: PodId) -> String {
         format!("{}:{{{bucket}}}:pod:{pod}", self.prefix)
@@ -50,7 +55,9 @@ mod tests {
         let room: RoomName = "tour_456".parse().expect("a room");
         let channel = Channel::Room(room.clone());
         let slot = Names::slot(channel.bucket());
-        for name in [names.channel(&channel), names.history(&room), names.probe(channel.bucket(), PodId::new())] {
+        let window = names.window(&channel, Epoch(1));
+        for name in [names.channel(&channel), names.history(&room), names.probe(channel.bucket(), PodId::new()), window]
+        {
             assert_eq!(fred::util::redis_keyslot(name.as_bytes()), slot, "{name}");
         }
         assert!(names.channel(&channel).starts_with(&format!("carillon:{{{}}}:room:", channel.bucket())));

@@ -16,6 +16,7 @@ use super::names::Names;
 use crate::broker::BrokerError;
 use crate::channel::Bucket;
 use crate::envelope::Envelope;
+use crate::history::windows;
 
 /// Envelopes in one call. Redis does nothing else while a call runs.
 const BATCH: usize = 64;
@@ -52,7 +53,7 @@ impl Publisher {
     async fn in_order(&self, group: Vec<(String, &Envelope)>) -> Result<(), BrokerError> {
         let mut left = group.len();
         for batch in group.chunks(BATCH) {
-            if let Err(error) = self.commands.run(&self.script, call(batch)).await {
+            if let Err(error) = self.commands.run(&self.script, call(&self.names, batch)).await {
                 self.metrics.unpublished.increment(left as u64);
                 return Err(error);
             }
@@ -63,10 +64,12 @@ impl Publisher {
     }
 }
 
-/// The script's arguments: a head and the place of a body for each channel, and behind them the bodies.
-fn call(batch: &[(String, &Envelope)]) -> Call {
+/// The script's arguments: a head, the place of a body and a number for each channel, and behind them the bodies.
+fn call(names: &Names, batch: &[(String, &Envelope)]) -> Call {
     let mut call = Call::default();
     let mut bodies: Vec<&Bytes> = Vec::new();
+    call.text(windows::ENTRIES.to_string());
+    call.text(windows::AGE.as_millis().to_string());
     for (name, envelope) in batch {
         let body = envelope.body();
         // Recipients of one message share its bytes, so that comparing addresses finds them.
@@ -75,9 +78,13 @@ fn call(batch: &[(String, &Envelope)]) -> Call {
             bodies.push(body);
             bodies.len() - 1
         });
+        let kept = windows::place_of(envelope);
         call.key(name.clone());
+        // A script must be told every key it touches; what no window keeps names its channel twice.
+        call.key(kept.map_or_else(|| name.clone(), |(epoch, _)| names.window(&envelope.channel, epoch)));
         call.text(envelope.head());
-        call.text((2 * batch.len() + 1 + place).to_string());
+        call.text((3 + 3 * batch.len() + place).to_string());
+        call.text(kept.map_or(0, |(_, seq)| seq.0).to_string());
     }
     bodies.into_iter().for_each(|body| call.bytes(body.clone()));
     call
@@ -103,10 +110,10 @@ mod tests {
             })
             .collect();
         let batch: Vec<_> = envelopes.iter().map(|envelope| ("all".to_owned(), envelope)).collect();
-        let call = call(&batch);
+        let call = call(&Names::new("carillon"), &batch);
         let arguments: Vec<_> = call.arguments.iter().map(|value| value.as_str().expect("text").into_owned()).collect();
-        assert_eq!(arguments.len(), 3 * 2 + 2);
-        assert_eq!([&arguments[1], &arguments[3], &arguments[5]], ["7", "8", "7"]);
-        assert_eq!([&arguments[6], &arguments[7]], [&"x".repeat(100), &"y".repeat(100)]);
+        assert_eq!(arguments.len(), 2 + 3 * 3 + 2);
+        assert_eq!([&arguments[3], &arguments[6], &arguments[9]], ["12", "13", "12"]);
+        assert_eq!([&arguments[11], &arguments[12]], [&"x".repeat(100), &"y".repeat(100)]);
     }
 }
