@@ -11,6 +11,7 @@ use anyhow::Context as _;
 use reqwest::Url;
 
 use crate::client::{User, token};
+use crate::place::Place;
 use crate::proxy::{Proxy, Weather};
 use crate::servers::carillon::{Environment, Pod, Role, run};
 use crate::servers::nginx::{Limits, Nginx};
@@ -21,7 +22,7 @@ use crate::servers::scratch::Scratch;
 use crate::servers::shared::Shared;
 
 /// The secret whose tokens the fleet believes.
-const SECRET: &str = "known-to-the-tests-and-to-the-fleet-under-test-only";
+pub(crate) const SECRET: &str = "known-to-the-tests-and-to-the-fleet-under-test-only";
 
 /// How long a pod may take to drain.
 pub const GRACE: Duration = Duration::from_secs(60);
@@ -167,24 +168,6 @@ impl Fleet {
         format!("127.0.0.1:{}", self.nginx.port())
     }
 
-    /// A guest called `name`, with a token.
-    #[must_use]
-    pub fn user(&self, name: &str) -> User {
-        self.user_with_role(name, "guest")
-    }
-
-    /// Somebody with a token for a role.
-    #[must_use]
-    pub fn user_with_role(&self, name: &str, role: &str) -> User {
-        User::new(name, token(SECRET, name, role), self.door())
-    }
-
-    /// The same user, whose sockets go to one gateway and not through nginx: for stories about what another pod hears.
-    #[must_use]
-    pub fn at_gateway(&self, user: &User, gateway: usize) -> User {
-        user.with_sockets_at(format!("127.0.0.1:{}", self.gateway[gateway].port()))
-    }
-
     /// The link from one part to another, by their names: `gateway-1`, `nginx`, `redis`, `postgres`.
     ///
     /// # Panics
@@ -217,6 +200,17 @@ impl Fleet {
     /// When it fails, with everything it said.
     pub fn runs(&self, arguments: &[&str]) -> anyhow::Result<String> {
         run(arguments, &environment([("CARILLON_DATABASE_URL", self.database.as_str())]))
+    }
+}
+
+impl Place for Fleet {
+    fn user_with_role(&self, name: &str, role: &str) -> User {
+        User::new(name, token(SECRET, name, role), self.door())
+    }
+
+    /// Not through nginx, which would choose.
+    fn at_gateway(&self, user: &User, gateway: usize) -> User {
+        user.with_sockets_at(format!("127.0.0.1:{}", self.gateway[gateway].port()))
     }
 }
 

@@ -1,6 +1,7 @@
 //! A fleet to play with: two pods of each kind behind nginx, on PostgreSQL and Redis, until ctrl-c.
 
 use fleet::fleet::Fleet;
+use fleet::place::Place as _;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {

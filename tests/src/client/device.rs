@@ -3,6 +3,7 @@
 //! Behaves as the contract asks of clients. It connects with its cursor, comes back when a connection ends for any reason but
 //! a refusal, asks after a silent server, acknowledges what it showed, and loads the snapshot when it is told to start over.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
-use super::record::{Next, Record};
+use super::record::{Next, Record, Shown};
 use super::user::{Conversation, Said, User};
 use crate::eventually::{eventually, until};
 
@@ -470,8 +471,16 @@ impl Line {
     /// Loads the snapshot, and says from where to go on.
     async fn start_over(&self) -> String {
         let snapshot = self.how.user.asks(Method::GET, "/api/v1/snapshot", &Value::Null).await;
+        let mut messages = HashMap::new();
+        for conversation in snapshot["conversations"].as_array().expect("a snapshot has conversations") {
+            let id = conversation["id"].as_str().expect("a conversation has an id");
+            // What came after the snapshot comes after its cursor, as events.
+            let last = conversation["last_message"]["seq"].as_u64().unwrap_or(0);
+            let kept = self.how.user.reads_all_of(id).await.into_iter().filter(|message| message.seq <= last);
+            messages.insert(id.to_owned(), kept.map(|Said { id, seq, text }| Shown { id, seq, text }).collect());
+        }
         let cursor = snapshot["cursor"].as_str().expect("a snapshot has a cursor");
-        self.record().start_over(cursor).to_string()
+        self.record().start_over(cursor, messages).to_string()
     }
 }
 

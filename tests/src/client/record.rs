@@ -25,8 +25,6 @@ pub struct Record {
     positions: HashMap<String, u64>,
     /// The messages of each conversation, in the order in which they were shown.
     messages: HashMap<String, Vec<Shown>>,
-    /// Whether the next message of a conversation may have any number, because a snapshot was loaded.
-    restarted: bool,
     /// The `ref` of the `resume` that ends a start over. Until its answer, what comes belongs to the old position.
     starting_over: Option<String>,
     /// What to hand back as `since`.
@@ -129,24 +127,23 @@ impl Record {
         let text = |field: &str| data[field].as_str().unwrap_or_default().to_owned();
         let shown =
             Shown { id: text("message_id"), seq: data["seq"].as_u64().unwrap_or_default(), text: text("message_text") };
-        let restarted = self.restarted;
         let messages = self.messages.entry(text("conversation_id")).or_default();
         if messages.iter().any(|before| before.id == shown.id) {
             self.wrongs.push(format!("shown twice: {frame}"));
         } else if let Some(last) = messages.last()
             && last.seq + 1 != shown.seq
-            && !(restarted && shown.seq > last.seq)
         {
             self.wrongs.push(format!("message {} shown after {}: {frame}", shown.seq, last.seq));
         }
         messages.push(shown);
     }
 
-    /// Forgets where it stood, and returns the `resume` that goes on from the snapshot's cursor.
+    /// Forgets where it stood and what it showed, shows these messages of each conversation instead, and returns the `resume`
+    /// that goes on from the snapshot's cursor.
     #[must_use]
-    pub fn start_over(&mut self, cursor: &str) -> Value {
+    pub fn start_over(&mut self, cursor: &str, messages: HashMap<String, Vec<Shown>>) -> Value {
         self.positions.clear();
-        self.restarted = true;
+        self.messages = messages;
         self.cursor = Some(cursor.to_owned());
         json!({ "action": "resume", "ref": self.starting_over, "data": { "since": cursor } })
     }

@@ -111,6 +111,12 @@ impl User {
         &self.token
     }
 
+    /// Where their requests go: `host:port`.
+    #[must_use]
+    pub fn door(&self) -> &str {
+        &self.door
+    }
+
     /// Where their sockets go: `host:port`.
     #[must_use]
     pub fn socket_door(&self) -> &str {
@@ -185,10 +191,14 @@ impl User {
 
     /// Reads a whole conversation, oldest first.
     pub async fn reads(&self, conversation: &Conversation) -> Vec<Said> {
+        self.reads_all_of(&conversation.id).await
+    }
+
+    /// Reads the whole conversation with this id, oldest first.
+    pub(super) async fn reads_all_of(&self, id: &str) -> Vec<Said> {
         let mut messages: Vec<Said> = Vec::new();
         loop {
             let after = messages.last().map_or(0, |message| message.seq);
-            let id = &conversation.id;
             let path = format!("/api/v1/messages/conversations/{id}/messages?after_seq={after}&limit=100");
             let page = self.asks(Method::GET, &path, &Value::Null).await;
             let items = page["items"].as_array().expect("a list has items");

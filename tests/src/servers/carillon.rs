@@ -52,14 +52,18 @@ pub enum Role {
     Gateway,
     /// Beats the heads, and does what need not be done at once.
     Worker,
+    /// All of it, in one process.
+    All,
 }
 
 impl Role {
-    const fn command(self) -> &'static str {
+    /// What the program is told to be that.
+    const fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Api => "api",
-            Self::Gateway => "gateway",
-            Self::Worker => "worker",
+            Self::Api => &["api"],
+            Self::Gateway => &["gateway"],
+            Self::Worker => &["worker"],
+            Self::All => &[],
         }
     }
 }
@@ -82,7 +86,7 @@ impl Pod {
     /// A pod that is not started yet. It will listen on a free port of 127.0.0.1 and log into `folder`.
     #[must_use]
     pub fn new(role: Role, number: usize, mut environment: Environment, folder: &Path) -> Self {
-        let name = format!("{}-{number}", role.command());
+        let name = format!("{}-{number}", role.arguments().first().unwrap_or(&"all"));
         let port = ports::free();
         environment.push(("CARILLON_LISTEN".to_owned(), format!("127.0.0.1:{port}")));
         let log = folder.join(format!("{name}.log"));
@@ -113,7 +117,7 @@ impl Pod {
     ///
     /// When the program cannot be started.
     pub fn start(&mut self) {
-        let mut command = command(&[self.role.command()], &self.environment);
+        let mut command = command(self.role.arguments(), &self.environment);
         let process = Process::start(&self.name, &mut command, &self.log).expect("the program can be started");
         self.process = Some(process);
     }

@@ -2,17 +2,23 @@
 
 use fleet::client::{Kind, Talk, User};
 use fleet::eventually::eventually;
-use fleet::fleet::Fleet;
+use fleet::place::Place;
 use futures_util::future::join_all;
 
 use crate::CAUGHT_UP;
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_one_pod_keeps_a_socket_on_another_pod_hears() {
-    let fleet = Fleet::new().await;
-    let (alice, bob) = (fleet.user("alice"), fleet.user("bob"));
-    let near = fleet.at_gateway(&bob, 0).device("phone").connect().await;
-    let far = fleet.at_gateway(&bob, 1).device("laptop").connect().await;
+told_everywhere! {
+    what_one_pod_keeps_a_socket_on_another_pod_hears,
+    each_device_of_a_user_gets_what_it_missed_itself,
+    what_fifty_people_say_at_once_has_one_order_for_all,
+    a_device_that_was_away_longer_than_any_window_gets_everything_it_missed,
+    a_device_that_lost_its_cursor_starts_after_what_it_acknowledged,
+}
+
+async fn what_one_pod_keeps_a_socket_on_another_pod_hears(place: &impl Place) {
+    let (alice, bob) = (place.user("alice"), place.user("bob"));
+    let near = place.at_gateway(&bob, 0).device("phone").connect().await;
+    let far = place.at_gateway(&bob, 1).device("laptop").connect().await;
     let own = alice.device("phone").connect().await;
 
     let conversation = alice.starts(Kind::GuestGuest, &[&bob]).await;
@@ -25,10 +31,8 @@ async fn what_one_pod_keeps_a_socket_on_another_pod_hears() {
     conversation.is_shown_on(&[&near, &far, &own], &[hello, answer], CAUGHT_UP).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn each_device_of_a_user_gets_what_it_missed_itself() {
-    let fleet = Fleet::new().await;
-    let (alice, bob) = (fleet.user("alice"), fleet.user("bob"));
+async fn each_device_of_a_user_gets_what_it_missed_itself(place: &impl Place) {
+    let (alice, bob) = (place.user("alice"), place.user("bob"));
     let (phone, laptop) = (bob.device("phone").connect().await, bob.device("laptop").connect().await);
     let conversation = alice.starts(Kind::GuestGuest, &[&bob]).await;
 
@@ -48,14 +52,12 @@ async fn each_device_of_a_user_gets_what_it_missed_itself() {
     conversation.is_shown_on(&[&phone, &laptop], &said, CAUGHT_UP).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_fifty_people_say_at_once_has_one_order_for_all() {
-    let fleet = Fleet::new().await;
-    let people: Vec<User> = (1..=50).map(|number| fleet.user(&format!("person-{number}"))).collect();
+async fn what_fifty_people_say_at_once_has_one_order_for_all(place: &impl Place) {
+    let people: Vec<User> = (1..=50).map(|number| place.user(&format!("person-{number}"))).collect();
     let others: Vec<&User> = people[1..].iter().collect();
     let mut devices = Vec::new();
     for (number, person) in people.iter().take(4).enumerate() {
-        devices.push(fleet.at_gateway(person, number % 2).device("phone").connect().await);
+        devices.push(place.at_gateway(person, number % 2).device("phone").connect().await);
     }
     let conversation = people[0].starts(Kind::Group, &others).await;
 
@@ -69,10 +71,8 @@ async fn what_fifty_people_say_at_once_has_one_order_for_all() {
     conversation.is_shown_on(&devices, &said, CAUGHT_UP).await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_was_away_longer_than_any_window_gets_everything_it_missed() {
-    let fleet = Fleet::new().await;
-    let (alice, bob) = (fleet.user("alice"), fleet.user("bob"));
+async fn a_device_that_was_away_longer_than_any_window_gets_everything_it_missed(place: &impl Place) {
+    let (alice, bob) = (place.user("alice"), place.user("bob"));
     let phone = bob.device("phone").connect().await;
     let conversation = alice.starts(Kind::GuestGuest, &[&bob]).await;
     let first = alice.says(&conversation, "see you").await;
@@ -90,10 +90,8 @@ async fn a_device_that_was_away_longer_than_any_window_gets_everything_it_missed
     assert_eq!(phone.record().resyncs, 0, "a cursor recovers completely");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_device_that_lost_its_cursor_starts_after_what_it_acknowledged() {
-    let fleet = Fleet::new().await;
-    let (alice, bob) = (fleet.user("alice"), fleet.user("bob"));
+async fn a_device_that_lost_its_cursor_starts_after_what_it_acknowledged(place: &impl Place) {
+    let (alice, bob) = (place.user("alice"), place.user("bob"));
     let phone = bob.device("phone").connect().await;
     let conversation = alice.starts(Kind::GuestGuest, &[&bob]).await;
     alice.says(&conversation, "shown and acknowledged").await;

@@ -1,18 +1,18 @@
 //! Who comes in through nginx, by which door, and who does not.
 
 use fleet::client::{Kind, Refusal, Showing, User};
-use fleet::fleet::{Fleet, Shape};
+use fleet::place::Place;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
-async fn small_fleet() -> Fleet {
-    Fleet::start(Shape { api: 1, worker: 1, ..Shape::default() }).await
+told_everywhere! {
+    every_door_and_every_way_to_show_a_token_lets_in,
+    who_has_no_good_token_or_names_another_is_not_let_in,
+    what_is_said_over_the_socket_is_a_message_for_everybody_and_bad_frames_hurt_nobody,
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn every_door_and_every_way_to_show_a_token_lets_in() {
-    let fleet = small_fleet().await;
-    let alice = fleet.user("alice");
+async fn every_door_and_every_way_to_show_a_token_lets_in(place: &impl Place) {
+    let alice = place.user("alice");
     for path in
         ["/api/v1/ws", "/ws/connect?user_id=alice&device_type=mobile&app_version=1.2", "/ws/notifications/alice"]
     {
@@ -28,11 +28,10 @@ async fn every_door_and_every_way_to_show_a_token_lets_in() {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_has_no_good_token_or_names_another_is_not_let_in() {
-    let fleet = small_fleet().await;
-    let alice = fleet.user("alice");
-    let stranger = User::new("alice", fleet::client::token("another secret", "alice", "admin"), fleet.door());
+async fn who_has_no_good_token_or_names_another_is_not_let_in(place: &impl Place) {
+    let alice = place.user("alice");
+    let stranger =
+        User::new("alice", fleet::client::token("another secret", "alice", "admin"), alice.door().to_owned());
     let forged = stranger.device("phone");
     assert_eq!(forged.is_refused().await, Refusal::Close(4401));
     assert_eq!(forged.clone().showing(Showing::Query).is_refused().await, Refusal::Close(4401));
@@ -43,19 +42,17 @@ async fn who_has_no_good_token_or_names_another_is_not_let_in() {
     }
     let elsewhere = alice.device("phone").header("origin", "https://evil.example");
     assert_eq!(elsewhere.is_refused().await, Refusal::Status(403));
-    let here = alice.device("phone").header("origin", &format!("http://{}", fleet.door()));
+    let here = alice.device("phone").header("origin", &format!("http://{}", alice.door()));
     here.connect().await;
     let answer = stranger.request(Method::GET, "/api/v1/messages/conversations").send().await.expect("an answer");
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_said_over_the_socket_is_a_message_for_everybody_and_bad_frames_hurt_nobody() {
-    let fleet = small_fleet().await;
-    let (alice, bob) = (fleet.user("alice"), fleet.user("bob"));
+async fn what_is_said_over_the_socket_is_a_message_for_everybody_and_bad_frames_hurt_nobody(place: &impl Place) {
+    let (alice, bob) = (place.user("alice"), place.user("bob"));
     let conversation = alice.starts(Kind::GuestGuest, &[&bob]).await;
-    let hers = fleet.at_gateway(&alice, 0).device("phone").connect().await;
-    let his = fleet.at_gateway(&bob, 1).device("phone").connect().await;
+    let hers = place.at_gateway(&alice, 0).device("phone").connect().await;
+    let his = place.at_gateway(&bob, 1).device("phone").connect().await;
 
     let message = json!({ "action": "message", "data": {
         "conversation_id": conversation.id, "message_text": "over the socket", "client_message_id": "key-1",
@@ -74,7 +71,7 @@ async fn what_is_said_over_the_socket_is_a_message_for_everybody_and_bad_frames_
         assert_eq!((&error["type"], &error["data"]["code"]), (&json!("error"), &json!(code)), "{error}");
         assert!(error["data"]["remedy"].is_string(), "{error}");
     }
-    let stranger = fleet.user("carol").device("phone").connect().await;
+    let stranger = place.user("carol").device("phone").connect().await;
     let refused = stranger
         .asks(json!({ "action": "message", "data": { "conversation_id": conversation.id, "message_text": "me too" } }))
         .await;

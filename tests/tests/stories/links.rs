@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fleet::client::{Device, Kind, Talk, User};
 use fleet::fleet::{Fleet, Shape};
+use fleet::place::Place as _;
 use fleet::proxy::{Way, Weather};
 
 use crate::CAUGHT_UP;

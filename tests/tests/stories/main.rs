@@ -1,6 +1,25 @@
 //! Stories of a fleet under real conditions. Each ends with the same sentence: what was acknowledged, and nothing else, is
 //! kept without holes, and every device showed it once and in order.
 
+/// Tells each story twice: in a fleet behind nginx, and in the single program.
+macro_rules! told_everywhere {
+    ($($story:ident),* $(,)?) => {
+        mod in_a_fleet {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $story() {
+                super::$story(&fleet::fleet::Fleet::new().await).await;
+            })*
+        }
+
+        mod in_one_process {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $story() {
+                super::$story(&fleet::single::Single::start().await).await;
+            })*
+        }
+    };
+}
+
 mod delivery;
 mod doors;
 mod links;

@@ -3,6 +3,7 @@
 use fleet::client::{Device, Kind, Talk};
 use fleet::eventually::until;
 use fleet::fleet::{Fleet, GRACE, RedisShape, Shape};
+use fleet::place::Place as _;
 use fleet::proxy::Weather;
 use fleet::servers::carillon::Pod;
 use fleet::servers::process::Signal;

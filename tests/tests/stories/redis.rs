@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use fleet::client::{Device, Kind, Talk};
 use fleet::fleet::{Fleet, RedisShape, Shape};
+use fleet::place::Place as _;
 use fleet::proxy::Weather;
 
 use crate::CAUGHT_UP;

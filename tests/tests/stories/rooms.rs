@@ -1,8 +1,13 @@
 //! Rooms: live, for whoever joined, wherever they are connected.
 
 use fleet::client::Device;
-use fleet::fleet::Fleet;
+use fleet::place::Place;
 use serde_json::{Value, json};
+
+told_everywhere! {
+    what_is_said_in_a_room_reaches_who_joined_it_at_any_pod_and_nobody_else,
+    who_comes_back_to_a_room_gets_what_was_said_meanwhile_from_its_history,
+}
 
 /// A device that is in a room, from a position on.
 async fn joins(device: &Device, room: &str, since: Option<&Value>) -> Value {
@@ -18,13 +23,11 @@ fn texts(device: &Device, room: &str) -> Vec<String> {
     said.map(|frame| frame["data"]["text"].as_str().unwrap_or_default().to_owned()).collect()
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_said_in_a_room_reaches_who_joined_it_at_any_pod_and_nobody_else() {
-    let fleet = Fleet::new().await;
-    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| fleet.user(name));
-    let hers = fleet.at_gateway(&alice, 0).device("phone").connect().await;
-    let his = fleet.at_gateway(&bob, 1).device("phone").connect().await;
-    let outside = fleet.at_gateway(&carol, 1).device("phone").connect().await;
+async fn what_is_said_in_a_room_reaches_who_joined_it_at_any_pod_and_nobody_else(place: &impl Place) {
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| place.user(name));
+    let hers = place.at_gateway(&alice, 0).device("phone").connect().await;
+    let his = place.at_gateway(&bob, 1).device("phone").connect().await;
+    let outside = place.at_gateway(&carol, 1).device("phone").connect().await;
     joins(&hers, "tour_456", None).await;
     joins(&his, "tour_456", None).await;
 
@@ -51,19 +54,17 @@ async fn what_is_said_in_a_room_reaches_who_joined_it_at_any_pod_and_nobody_else
     assert_eq!(denied["type"], "error", "{denied}");
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn who_comes_back_to_a_room_gets_what_was_said_meanwhile_from_its_history() {
-    let fleet = Fleet::new().await;
-    let [alice, bob] = ["alice", "bob"].map(|name| fleet.user(name));
-    let hers = fleet.at_gateway(&alice, 0).device("phone").connect().await;
-    let his = fleet.at_gateway(&bob, 1).device("phone").connect().await;
+async fn who_comes_back_to_a_room_gets_what_was_said_meanwhile_from_its_history(place: &impl Place) {
+    let [alice, bob] = ["alice", "bob"].map(|name| place.user(name));
+    let hers = place.at_gateway(&alice, 0).device("phone").connect().await;
+    let his = place.at_gateway(&bob, 1).device("phone").connect().await;
     let position = joins(&his, "tour_9", None).await["data"]["position"].clone();
     drop(his);
     for number in 1..=30 {
         hers.asks(json!({ "action": "message", "room": "tour_9", "data": { "text": format!("stop {number}") } })).await;
     }
 
-    let back = fleet.at_gateway(&bob, 0).device("tablet").connect().await;
+    let back = place.at_gateway(&bob, 0).device("tablet").connect().await;
     joins(&back, "tour_9", Some(&position)).await;
 
     back.hears("the last stop", |frame| frame["data"]["text"] == "stop 30").await;
