@@ -177,11 +177,6 @@ impl From<StoreError> for Problem {
 
 impl From<TokenError> for Problem {
     fn from(error: TokenError) -> Self {
-        let code = match error {
-            TokenError::Invalid => ErrorCode::Unauthorized,
-            TokenError::Expired => ErrorCode::TokenExpired,
-            TokenError::Unavailable => ErrorCode::Unavailable,
-        };
-        Self::new(code, error.to_string())
+        Self::new(error.code(), error.to_string())
     }
 }

@@ -20,7 +20,6 @@ use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::TaskTracker;
 
-use crate::commands::token_error;
 use crate::connection::{Client, DeviceType, Door};
 use crate::pod::Pod;
 use crate::transport::sse::EventStream;
@@ -90,10 +89,7 @@ async fn stream_door(State(doors): State<Doors>, Query(mut params): Query<Params
     match caller {
         Ok(caller) if visit.user_id.as_ref().is_none_or(|user| *user == caller.user) => {}
         Ok(_) => return problem(ErrorCode::Forbidden, "user_id is not the token's"),
-        Err(error) => {
-            let (code, detail) = token_error(&error);
-            return problem(code, detail);
-        }
+        Err(error) => return problem(error.code(), &error.to_string()),
     }
     visit.place = pod.take_place();
     if visit.place.is_none() {

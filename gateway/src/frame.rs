@@ -29,8 +29,6 @@ pub struct WholeFrame {
     header: u8,
     /// When what it says was published; `None` for answers.
     pub committed_at: Option<Timestamp>,
-    /// Whether it answers a command: answers are never dropped for a slow reader.
-    pub is_answer: bool,
 }
 
 /// An entry as the hub shares it.
@@ -58,38 +56,29 @@ impl Frame {
             Self::Entry(frame) => frame.entry.body.as_bytes().len() + TAIL,
         }
     }
-
-    /// Whether it may be dropped for a slow reader, because catching up brings it again.
-    #[must_use]
-    pub const fn is_event(&self) -> bool {
-        match self {
-            Self::Whole(frame) => !frame.is_answer,
-            Self::Entry(_) => true,
-        }
-    }
 }
 
 impl WholeFrame {
     /// Encodes a live event for all its recipients.
     #[must_use]
     pub fn live(body: &LiveBody, position: Option<&RoomPosition>, committed_at: Timestamp) -> Self {
-        Self::encode(body.as_bytes(), LiveBody::tail(position).as_bytes(), Some(committed_at), false)
+        Self::encode(body.as_bytes(), LiveBody::tail(position).as_bytes(), Some(committed_at))
     }
 
     /// Encodes what only one connection hears.
     #[must_use]
     pub fn answer(text: &str) -> Self {
-        Self::encode(text.as_bytes(), &[], None, true)
+        Self::encode(text.as_bytes(), &[], None)
     }
 
-    fn encode(body: &[u8], tail: &[u8], committed_at: Option<Timestamp>, is_answer: bool) -> Self {
+    fn encode(body: &[u8], tail: &[u8], committed_at: Option<Timestamp>) -> Self {
         let length = body.len() + tail.len();
         let mut bytes = BytesMut::with_capacity(length + LONGEST_HEADER);
         put_text_header(&mut bytes, length);
         let header = bytes.len() as u8;
         bytes.put_slice(body);
         bytes.put_slice(tail);
-        Self { bytes: bytes.freeze(), header, committed_at, is_answer }
+        Self { bytes: bytes.freeze(), header, committed_at }
     }
 
     /// Header and payload.

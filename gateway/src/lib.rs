@@ -6,6 +6,8 @@
 
 pub mod accept;
 pub mod acks;
+mod allowance;
+mod arrival;
 pub mod behind;
 pub mod catch_up;
 mod clock;
@@ -14,6 +16,7 @@ pub mod config;
 pub mod connection;
 mod departure;
 pub mod doors;
+mod errand;
 pub mod feed;
 pub mod frame;
 pub mod heads;
@@ -26,8 +29,10 @@ pub mod pump;
 pub mod questions;
 pub mod repair;
 mod room;
+mod rooms;
 pub mod send_queue;
 pub mod session;
+mod standing;
 pub mod transport;
 pub mod upstream;
 mod welcome;

@@ -25,9 +25,17 @@ pub struct SendQueue {
     waker: AtomicWaker,
 }
 
+/// A frame in its place.
+struct Waits {
+    frame: Frame,
+    /// Whether it counts against the limit, and is dropped when that is passed.
+    is_counted: bool,
+}
+
 #[derive(Default)]
 struct Waiting {
-    frames: VecDeque<Frame>,
+    frames: VecDeque<Waits>,
+    /// Bytes of the counted frames.
     bytes: usize,
     live: Live,
     orders: Orders,
@@ -78,58 +86,52 @@ impl SendQueue {
 
     /// Queues an event of the live path. Answers whether the reader was too slow for it.
     pub fn push_event(&self, frame: Frame) -> bool {
-        let mut waiting = self.waiting.lock();
-        let overflowed = waiting.bytes + frame.weight() > self.limit;
-        if overflowed {
-            waiting.drop_events();
-        } else {
-            waiting.push(frame);
-        }
-        drop(waiting);
-        self.waker.wake();
-        overflowed
+        self.push_counted(frame, None)
     }
 
     /// Queues an entry if its feed is live here; while it is catching up, the position brings it later.
     /// Answers whether the reader was too slow for it.
     pub fn push_entry(&self, feed: Feed, frame: Frame) -> bool {
+        self.push_counted(frame, Some(feed))
+    }
+
+    fn push_counted(&self, frame: Frame, feed: Option<Feed>) -> bool {
         let mut waiting = self.waiting.lock();
-        if !waiting.live.has(feed) {
+        if feed.is_some_and(|feed| !waiting.live.has(feed)) {
             return false;
         }
-        let overflowed = waiting.bytes + frame.weight() > self.limit;
+        // A frame larger than the limit still has its turn when nothing else waits.
+        let overflowed = waiting.bytes > 0 && waiting.bytes + frame.weight() > self.limit;
         if overflowed {
             waiting.drop_events();
         } else {
-            waiting.push(frame);
+            waiting.bytes += frame.weight();
+            waiting.frames.push_back(Waits { frame, is_counted: true });
         }
         drop(waiting);
         self.waker.wake();
         overflowed
     }
 
-    /// Queues what the connection's own task has to say: answers, and pages it asked for. Bounded by what it asks for.
+    /// Queues what the connection's own task has to say: answers, and pages it asked for. They are bounded by what it asks
+    /// for, and no flood of events drops them.
     pub fn push_own(&self, frame: Frame) {
-        self.waiting.lock().push(frame);
+        self.waiting.lock().frames.push_back(Waits { frame, is_counted: false });
         self.waker.wake();
     }
 
     /// Takes the next frame.
     pub fn pop(&self) -> Option<Frame> {
         let mut waiting = self.waiting.lock();
-        let frame = waiting.frames.pop_front()?;
-        waiting.bytes -= frame.weight();
+        let Waits { frame, is_counted } = waiting.frames.pop_front()?;
+        if is_counted {
+            waiting.bytes -= frame.weight();
+        }
         // A connection that had a burst should not keep its memory: most are idle.
         if waiting.frames.is_empty() && waiting.frames.capacity() > 8 {
             waiting.frames = VecDeque::new();
         }
         Some(frame)
-    }
-
-    /// Bytes that wait.
-    #[must_use]
-    pub fn bytes(&self) -> usize {
-        self.waiting.lock().bytes
     }
 
     /// Which feeds are live.
@@ -147,7 +149,7 @@ impl SendQueue {
     pub fn catch_up(&self) {
         let mut waiting = self.waiting.lock();
         waiting.live = Live::default();
-        waiting.drop_frames(|frame| matches!(frame, Frame::Entry(_)));
+        waiting.retain(|waits| !matches!(waits.frame, Frame::Entry(_)));
         drop(waiting);
         self.waker.wake();
     }
@@ -167,21 +169,17 @@ impl SendQueue {
 }
 
 impl Waiting {
-    fn push(&mut self, frame: Frame) {
-        self.bytes += frame.weight();
-        self.frames.push_back(frame);
-    }
-
+    /// Drops the events that wait: the reader is better served by its position.
     fn drop_events(&mut self) {
         self.live = Live::default();
         self.orders.rooms_dropped = true;
-        self.drop_frames(Frame::is_event);
+        self.retain(|waits| !waits.is_counted);
     }
 
-    fn drop_frames(&mut self, drop: impl Fn(&Frame) -> bool) {
-        self.frames.retain(|frame| !drop(frame));
+    fn retain(&mut self, keep: impl Fn(&Waits) -> bool) {
+        self.frames.retain(keep);
         self.frames.shrink_to_fit();
-        self.bytes = self.frames.iter().map(Frame::weight).sum();
+        self.bytes = self.frames.iter().filter(|waits| waits.is_counted).map(|waits| waits.frame.weight()).sum();
     }
 }
 
@@ -229,7 +227,16 @@ mod tests {
         assert!(!queue.live().has(Feed::User));
         assert!(matches!(queue.pop(), Some(Frame::Whole(frame)) if frame.text() == b"{}"));
         assert!(queue.pop().is_none());
-        assert_eq!(queue.bytes(), 0);
+    }
+
+    #[test]
+    fn a_page_that_was_asked_for_survives_a_flood_and_a_large_frame_has_its_turn() {
+        let queue = SendQueue::new(1_000);
+        queue.push_own(entry(1));
+        assert!(!queue.push_event(event(5_000)));
+        assert!(queue.push_event(event(10)));
+        assert!(matches!(queue.pop(), Some(Frame::Entry(_))));
+        assert!(queue.pop().is_none());
     }
 
     #[test]

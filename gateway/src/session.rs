@@ -16,19 +16,21 @@ use serde_json::json;
 use shared::access::Caller;
 use shared::cursor::{Cursor, Feed, Positions};
 use shared::event::DurableBody;
-use shared::ids::{DeviceId, Epoch, RoomName};
+use shared::ids::{DeviceId, RoomName};
 use shared::protocol::{CloseCode, ErrorCode, answer};
 use shared::time::Timestamp;
 use shared::upstream::{Acknowledgement, Differences, Page, ResyncReason};
 
+use crate::allowance::Allowance;
 use crate::clock;
-use crate::commands::{Arrived, Done, Then};
 use crate::connection::{Connection, Door};
+use crate::errand::{Arrived, Done, Start, Then};
 use crate::frame::{EntryFrame, Frame, WholeFrame};
 use crate::hub::entry_frame;
 use crate::interest::Held;
 use crate::metrics::METRICS;
 use crate::pod::Pod;
+use crate::standing::{Standing, Step};
 use crate::transport::{Incoming, Transport};
 use crate::upstream::UpstreamError;
 
@@ -49,17 +51,13 @@ pub struct Session<T> {
     pub(crate) connection: Arc<Connection>,
     pub(crate) caller: Box<Caller>,
     pub(crate) device_id: Option<DeviceId>,
-    pub(crate) epoch: Epoch,
-    /// Up to where everything was handed to the client or skipped for its door.
-    pub(crate) position: Positions,
-    /// The numbers last named to the client.
-    told: Positions,
+    pub(crate) standing: Standing,
     /// The position when the unanswered ping was sent.
     pinged: Option<Positions>,
     /// Whether the client acknowledges by itself; then pongs do not count.
     pub(crate) acknowledges: bool,
     pub(crate) rooms: HashMap<RoomName, Option<Held>>,
-    pub(crate) allowance: crate::commands::Allowance,
+    pub(crate) allowance: Allowance,
     /// The command under way; the next is read when it is done.
     pub(crate) work: Work<Done>,
     /// The page under way.
@@ -91,14 +89,6 @@ pub enum Ended {
     ByUs(CloseCode),
 }
 
-/// Where a connection starts.
-pub struct Start {
-    /// The life of the numbering.
-    pub epoch: Epoch,
-    /// Delivery comes after these.
-    pub positions: Positions,
-}
-
 impl<T: Transport> Session<T> {
     /// A session of an attached connection whose feeds are heard.
     pub fn new(
@@ -111,14 +101,12 @@ impl<T: Transport> Session<T> {
         transport: T,
     ) -> Self {
         Self {
-            allowance: crate::commands::Allowance::new(pod.settings.commands_per_second),
+            allowance: Allowance::new(pod.settings.commands_per_second),
             pod,
             connection,
             caller: Box::new(caller),
             device_id,
-            epoch: start.epoch,
-            position: start.positions,
-            told: start.positions,
+            standing: Standing::at(start),
             pinged: None,
             acknowledges: false,
             rooms: HashMap::new(),
@@ -214,7 +202,7 @@ impl<T: Transport> Session<T> {
     fn load(&mut self) {
         let mut oldest: Option<Timestamp> = None;
         let mut events = 0;
-        let mut skipped = false;
+        let mut passed_over = false;
         while self.transport.loaded() < JOINED {
             let Some(frame) = self.connection.queue.pop() else { break };
             let committed_at = match frame {
@@ -222,18 +210,26 @@ impl<T: Transport> Session<T> {
                     self.transport.load(&frame);
                     frame.committed_at
                 }
-                Frame::Entry(entry) if !self.connection.door.shows(entry.entry.topic) => {
-                    skipped |= self.skip(&entry);
-                    None
-                }
-                Frame::Entry(entry) => self.load_entry(&entry).then_some(entry.committed_at),
+                Frame::Entry(frame) => match self.standing.step(&frame) {
+                    Step::Next if self.connection.door.shows(frame.entry.topic) => Some(self.load_entry(&frame)),
+                    Step::Next => {
+                        passed_over = true;
+                        None
+                    }
+                    Step::Repeat => None,
+                    Step::Hole => {
+                        METRICS.gaps("connection").increment(1);
+                        self.connection.queue.catch_up();
+                        None
+                    }
+                },
             };
             if let Some(at) = committed_at {
                 events += 1;
                 oldest.get_or_insert(at);
             }
         }
-        if skipped {
+        if passed_over {
             self.load_cursor();
         }
         if let Some(at) = oldest {
@@ -243,44 +239,19 @@ impl<T: Transport> Session<T> {
         }
     }
 
-    /// Loads an entry with its tail. False for a repeat.
-    fn load_entry(&mut self, frame: &EntryFrame) -> bool {
-        let (feed, seq) = (frame.feed, frame.entry.seq);
-        if !self.is_next(frame) {
-            return false;
-        }
-        let prev = self.told.get(feed);
-        self.position.set(feed, seq);
-        self.told.set(feed, seq);
-        let channel = self.connection.channel(feed);
+    /// Loads an entry with the tail that is this client's own.
+    fn load_entry(&mut self, frame: &EntryFrame) -> Timestamp {
+        let EntryFrame { feed, entry, committed_at, .. } = frame;
+        let prev = self.standing.tell(*feed);
         let cursor = self.cursor();
-        let tail = DurableBody::tail(frame.entry.unread, &channel, seq, prev, &cursor);
-        self.transport.load_entry(frame.entry.body.as_bytes(), tail.as_bytes(), &cursor);
-        true
+        let tail = DurableBody::tail(entry.unread, &self.connection.channel(*feed), entry.seq, prev, &cursor);
+        self.transport.load_entry(entry.body.as_bytes(), tail.as_bytes(), &cursor);
+        *committed_at
     }
 
-    /// Moves over an entry that the door does not show. False for a repeat.
-    fn skip(&mut self, frame: &EntryFrame) -> bool {
-        let is_next = self.is_next(frame);
-        if is_next {
-            self.position.set(frame.feed, frame.entry.seq);
-        }
-        is_next
-    }
-
-    /// Whether an entry continues what the client has. One with a hole before it turns the connection to catching up.
-    fn is_next(&self, frame: &EntryFrame) -> bool {
-        let (position, seq) = (self.position.get(frame.feed), frame.entry.seq);
-        if seq > position.next() || frame.entry.epoch != self.epoch {
-            METRICS.gaps("connection").increment(1);
-            self.connection.queue.catch_up();
-            return false;
-        }
-        seq > position
-    }
-
+    /// Moves the client over entries that its door does not show.
     fn load_cursor(&mut self) {
-        self.told = self.position;
+        self.standing.tell_all();
         let cursor = self.cursor();
         let mut event = answer::own_event("cursor", &json!({ "cursor": cursor }));
         // The cursor stands where durable events carry it.
@@ -292,7 +263,8 @@ impl<T: Transport> Session<T> {
     /// Where the client stands.
     pub(crate) fn cursor(&self) -> Cursor {
         let Connection { user, role, .. } = &*self.connection;
-        Cursor { epoch: self.epoch, owner: user.clone(), role: *role, positions: self.position }
+        let Standing { epoch, position, .. } = self.standing;
+        Cursor { epoch, owner: user.clone(), role: *role, positions: position }
     }
 
     fn obey(&mut self, orders: &crate::send_queue::Orders) -> Option<Ended> {
@@ -306,7 +278,7 @@ impl<T: Transport> Session<T> {
             self.tell_rooms_dropped();
         }
         if orders.ping {
-            self.pinged = Some(self.position);
+            self.pinged = Some(self.standing.position);
             self.transport.load_ping();
         }
         None
@@ -340,7 +312,7 @@ impl<T: Transport> Session<T> {
             user: self.connection.user.clone(),
             role: self.connection.role,
             device_id: self.device_id.clone(),
-            epoch: self.epoch,
+            epoch: self.standing.epoch,
             positions,
             unfiltered: self.connection.door == Door::Main,
         });
@@ -384,7 +356,7 @@ impl<T: Transport> Session<T> {
         self.connection = arrived.connection;
         *self.caller = arrived.caller;
         self.feeds = arrived.feeds;
-        self.epoch = arrived.start.epoch;
+        self.standing.epoch = arrived.start.epoch;
         self.resync(ResyncReason::Owner, Some(arrived.start.positions));
     }
 
@@ -398,14 +370,13 @@ impl<T: Transport> Session<T> {
         self.page = None;
         self.page_wait = Duration::ZERO;
         self.connection.queue.catch_up();
-        self.epoch = start.epoch;
-        self.position = start.positions;
-        self.told = start.positions;
+        self.standing = Standing::at(start);
     }
 
     /// Goes live if nothing is missing, else asks for the next page.
     fn catch_up(&mut self) -> Option<Ended> {
-        if self.pod.hub.epoch() == Some(self.epoch) && self.pod.hub.go_live(&self.connection, &self.position) {
+        let Standing { epoch, position, .. } = &self.standing;
+        if self.pod.hub.epoch() == Some(*epoch) && self.pod.hub.go_live(&self.connection, position) {
             return None;
         }
         self.ask_page();
@@ -417,8 +388,8 @@ impl<T: Transport> Session<T> {
             Ok(Differences::Page(page)) => self.queue_page(page),
             Ok(Differences::Resync { epoch }) => {
                 self.pod.hub.enter(epoch);
-                let reason = if epoch == self.epoch { ResyncReason::Ahead } else { ResyncReason::Epoch };
-                self.epoch = epoch;
+                let reason = if epoch == self.standing.epoch { ResyncReason::Ahead } else { ResyncReason::Epoch };
+                self.standing.epoch = epoch;
                 self.resync(reason, None);
             }
             Err(error) => {
@@ -432,7 +403,7 @@ impl<T: Transport> Session<T> {
     fn ask_page(&mut self) {
         let wait = self.page_wait;
         let (pod, connection) = (Arc::clone(&self.pod), Arc::clone(&self.connection));
-        let (epoch, position) = (self.epoch, self.position);
+        let Standing { epoch, position, .. } = self.standing;
         self.page = Some(Box::pin(async move {
             tokio::time::sleep(wait).await;
             pod.pages.next(&connection, epoch, position).await
@@ -440,7 +411,7 @@ impl<T: Transport> Session<T> {
     }
 
     fn queue_page(&mut self, page: Page) {
-        if page.epoch != self.epoch {
+        if page.epoch != self.standing.epoch {
             self.pod.hub.enter(page.epoch);
             return self.resync(ResyncReason::Epoch, None);
         }
@@ -457,7 +428,7 @@ impl<T: Transport> Session<T> {
     /// Tells the client that its positions do not continue. Delivery goes on at `heads`, or where the hub stands; the
     /// client loads a snapshot and resumes from there.
     pub(crate) fn resync(&mut self, reason: ResyncReason, heads: Option<Positions>) {
-        let epoch = self.pod.hub.epoch().unwrap_or(self.epoch);
+        let epoch = self.pod.hub.epoch().unwrap_or(self.standing.epoch);
         let positions = heads.unwrap_or_else(|| self.heads());
         self.rewind(&Start { epoch, positions });
         self.say(&answer::own_event("resync_required", &json!({ "reason": reason, "cursor": self.cursor() })));
@@ -468,7 +439,7 @@ impl<T: Transport> Session<T> {
         let mut heads = Positions::default();
         for feed in Feed::ALL {
             let head = self.pod.hub.head(&self.connection.channel(feed)).unwrap_or_default();
-            heads.set(feed, head.max(self.position.get(feed)));
+            heads.set(feed, head.max(self.standing.position.get(feed)));
         }
         heads
     }

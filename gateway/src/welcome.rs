@@ -1,27 +1,24 @@
 //! The welcome: from an upgraded connection to a session.
 //!
-//! Who is it, is there a place, where does delivery start? The order matters: the connection is attached and its channels are
-//! heard before the api is asked for the heads, so that what is committed meanwhile is either in the answer or heard.
+//! Is there a place, who is it, where does delivery start?
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use shared::access::Caller;
+use shared::access::{Caller, TokenError};
 use shared::ids::UserId;
 use shared::protocol::{Action, CloseCode, Command, answer};
 use shared::time::Timestamp;
-use shared::upstream::{Arrival, Question, ResyncReason, Verdict};
+use shared::upstream::{Arrival, Question, ResyncReason};
 use tokio_util::task::TaskTracker;
 
-use crate::commands::token_error;
+use crate::arrival::{attach, place_in_feeds};
 use crate::connection::{Client, Connection, Door};
-use crate::feed::ANNOUNCED;
 use crate::frame::WholeFrame;
-use crate::interest::Held;
 use crate::metrics::METRICS;
 use crate::pod::{Place, Pod};
-use crate::session::{Session, Start};
+use crate::session::Session;
 use crate::transport::{Incoming, Transport};
 
 /// How long a refused client may take to read why.
@@ -99,12 +96,11 @@ async fn identify<T: Transport>(pod: &Pod, visit: &Visit, transport: &mut T) -> 
             .map_err(|_| CloseCode::Silent)??,
     };
     let caller = pod.verifier.verify(&token).await.map_err(|error| {
-        let (code, detail) = token_error(&error);
-        let close = match error {
-            shared::access::TokenError::Unavailable => CloseCode::Full,
-            _ => CloseCode::BadToken,
+        let code = match error {
+            TokenError::Unavailable => CloseCode::Full,
+            TokenError::Invalid | TokenError::Expired => CloseCode::BadToken,
         };
-        Refused { code: close, why: Some(answer::error(None, code, detail, None)) }
+        Refused { code, why: Some(answer::error(None, error.code(), &error.to_string(), None)) }
     })?;
     match &visit.user_id {
         Some(user) if *user != caller.user => Err(CloseCode::Forbidden.into()),
@@ -129,31 +125,6 @@ async fn first_token<T: Transport>(transport: &mut T) -> Result<String, CloseCod
 fn bare_guest(user: &UserId) -> Caller {
     let expires_at = Timestamp::from_micros(Timestamp::now().as_micros() + BARE_GUEST.as_micros() as i64);
     Caller { user: user.clone(), role: shared::channel::Role::Guest, name: None, token_id: None, expires_at }
-}
-
-/// Registers a connection and hears its channels.
-pub async fn attach(pod: &Pod, caller: &Caller, door: Door) -> (Arc<Connection>, Held) {
-    let connection = Arc::new(Connection::new(caller, door, pod.settings.send_queue_bytes.0));
-    pod.hub.attach(&connection);
-    let feeds = pod.interest.acquire(connection.channels().to_vec()).await;
-    (connection, feeds)
-}
-
-/// Where delivery starts, whether that continues what the device had, and why not.
-pub type Placed = (Start, bool, Option<ResyncReason>);
-
-/// Where delivery starts; `None` when the user may not connect.
-pub fn place_in_feeds(pod: &Pod, connection: &Connection, verdict: &Verdict) -> Option<Placed> {
-    let (epoch, positions, heads, resumed, resync) = match *verdict {
-        Verdict::Arrived { epoch, start, heads, resumed } => (epoch, start, heads, resumed, None),
-        Verdict::Resync { epoch, heads, reason } => (epoch, heads, heads, false, Some(reason)),
-        Verdict::Allowed | Verdict::Denied { .. } => return None,
-    };
-    pod.hub.enter(epoch);
-    for feed in shared::cursor::Feed::ALL {
-        pod.hub.announce(&connection.channel(feed), heads.get(feed), ANNOUNCED);
-    }
-    Some((Start { epoch, positions }, resumed, resync))
 }
 
 impl<T: Transport> Session<T> {

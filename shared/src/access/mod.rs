@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::channel::Role;
 use crate::config::{Address, Secret};
 use crate::ids::UserId;
+use crate::protocol::ErrorCode;
 use crate::time::Timestamp;
 
 pub use sign::{Grant, SignError, derive, sign};
@@ -63,6 +64,18 @@ pub enum TokenError {
     /// The identity provider's keys cannot be fetched, so that nothing can be said about the token. Try again.
     #[error("the keys that verify tokens cannot be fetched")]
     Unavailable,
+}
+
+impl TokenError {
+    /// The code that outsiders hear; the error's own text is the detail.
+    #[must_use]
+    pub const fn code(self) -> ErrorCode {
+        match self {
+            Self::Invalid => ErrorCode::Unauthorized,
+            Self::Expired => ErrorCode::TokenExpired,
+            Self::Unavailable => ErrorCode::Unavailable,
+        }
+    }
 }
 
 /// Why the settings make no verifier.

@@ -1,0 +1,172 @@
+//! What clients do in rooms: join, and publish.
+//!
+//! The room's namespace decides who may; what it cannot decide is asked of the api.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use serde_json::value::RawValue;
+use shared::access::{Caller, TokenError, Verifier};
+use shared::channel::Channel;
+use shared::envelope::{Content, Envelope};
+use shared::event::{Heading, LiveBody, RoomPosition};
+use shared::history::Recovered;
+use shared::ids::{RoomName, TraceId};
+use shared::protocol::{ErrorCode, answer};
+use shared::time::Timestamp;
+use shared::upstream::{Question, Verdict};
+
+use crate::connection::Connection;
+use crate::errand::{Done, Then};
+use crate::frame::{Frame, WholeFrame};
+use crate::interest::Held;
+use crate::pod::Pod;
+use crate::policy::{Namespace, Ruling, Who};
+use crate::room::JoinError;
+
+/// How often a history is read again for one join before the client is asked to try later.
+const JOIN_ATTEMPTS: usize = 5;
+
+/// Says `data` in a room, if its namespace lets the caller.
+pub async fn publish(
+    pod: Arc<Pod>,
+    caller: Box<Caller>,
+    namespace: Namespace,
+    room: RoomName,
+    data: Box<RawValue>,
+    reference: Option<String>,
+) -> Done {
+    let reference = reference.as_deref();
+    if let Err(code) = permit(&pod, &caller, namespace.publish, &room, None).await {
+        return Done::fail(reference, code, "you may not publish in this room");
+    }
+    let heading = Heading { kind: "message", id: uuid::Uuid::now_v7(), timestamp: Timestamp::now() };
+    let Ok(body) = LiveBody::in_room(&heading, &room, &caller.user, &data) else {
+        return Done::fail(reference, ErrorCode::BadRequest, "data cannot be an event");
+    };
+    let trace = TraceId::random();
+    let published = match namespace.history {
+        Some(keep) => pod.history.publish(&room, keep, trace, body).await.map(Some),
+        None => {
+            let content = Content::Live { body, position: None };
+            let channel = Channel::Room(room.clone());
+            let envelope = Envelope { channel, committed_at: heading.timestamp, trace, content };
+            pod.broker.publish(&[envelope]).await.map(|()| None)
+        }
+    };
+    match published {
+        Ok(position) => {
+            let position = position.as_ref().map(ToString::to_string);
+            Done::say(answer::ack(reference, &json!({ "id": heading.id, "room": room, "position": position })))
+        }
+        Err(_) => Done::fail(reference, ErrorCode::Unavailable, "the rooms cannot be reached"),
+    }
+}
+
+/// Whether `caller` may do in `room` what `rule` guards.
+async fn permit(pod: &Pod, caller: &Caller, rule: Who, room: &RoomName, token: Option<&str>) -> Result<(), ErrorCode> {
+    match rule.rule(caller) {
+        Ruling::Allowed => Ok(()),
+        Ruling::Denied => Err(ErrorCode::Forbidden),
+        Ruling::NeedsInvitation => is_invited(&pod.verifier, caller, room, token).await,
+        Ruling::AskApi => {
+            let question = Question::Join { caller: caller.clone(), room: room.clone() };
+            match pod.questions.ask(question).await {
+                Some(Verdict::Allowed) => Ok(()),
+                Some(Verdict::Denied { code }) => Err(code),
+                Some(_) => Err(ErrorCode::Internal),
+                None => Err(ErrorCode::Unavailable),
+            }
+        }
+    }
+}
+
+async fn is_invited(
+    verifier: &Verifier,
+    caller: &Caller,
+    room: &RoomName,
+    token: Option<&str>,
+) -> Result<(), ErrorCode> {
+    let invitation = verifier.verify_invitation(token.ok_or(ErrorCode::Forbidden)?).await;
+    let invitation = invitation.map_err(TokenError::code)?;
+    if invitation == (caller.user.clone(), room.clone()) { Ok(()) } else { Err(ErrorCode::Forbidden) }
+}
+
+/// A join under way: heard, permitted, recovered, live — in this order, so that nothing falls between.
+pub struct Join {
+    /// The gateway.
+    pub pod: Arc<Pod>,
+    /// Who joins, registered in the room already.
+    pub connection: Arc<Connection>,
+    /// Whose it is.
+    pub caller: Box<Caller>,
+    /// The room's rules.
+    pub namespace: Namespace,
+    /// The room.
+    pub room: RoomName,
+    /// Where the client stood.
+    pub since: Option<RoomPosition>,
+    /// Its invitation to a private room.
+    pub token: Option<String>,
+    /// The command's `ref`.
+    pub reference: Option<String>,
+}
+
+impl Join {
+    /// Joins, or says why not.
+    pub async fn run(self) -> Done {
+        match self.try_join().await {
+            // The answer was queued before the history, under the hub's lock.
+            Ok(held) => Done { answer: String::new(), then: Then::Joined(self.room, held) },
+            Err((code, detail)) => Done {
+                answer: answer::error(self.reference.as_deref(), code, detail, None),
+                then: Then::NotJoined(self.room),
+            },
+        }
+    }
+
+    async fn try_join(&self) -> Result<Held, (ErrorCode, &'static str)> {
+        let Self { pod, caller, namespace, room, token, .. } = self;
+        let held = pod.interest.acquire(vec![Channel::Room(room.clone())]).await;
+        if !held.confirmed {
+            return Err((ErrorCode::Unavailable, "the rooms cannot be reached"));
+        }
+        permit(pod, caller, namespace.join, room, token.as_deref())
+            .await
+            .map_err(|code| (code, "you may not join this room"))?;
+        for _ in 0..JOIN_ATTEMPTS {
+            let recovered =
+                self.recover().await.map_err(|_| (ErrorCode::Unavailable, "the rooms cannot be reached"))?;
+            match self.pod.hub.complete_join(room, &self.connection, self.ack(&recovered), &recovered) {
+                Ok(()) => {
+                    self.tell_if_incomplete(&recovered);
+                    return Ok(held);
+                }
+                Err(JoinError::Hole) => {}
+                Err(JoinError::Gone) => break,
+            }
+        }
+        Err((ErrorCode::Unavailable, "the room is too busy to join just now"))
+    }
+
+    async fn recover(&self) -> Result<Recovered, shared::broker::BrokerError> {
+        match self.namespace.history {
+            Some(_) => self.pod.history.read(&self.room, self.since.as_ref()).await,
+            None => Ok(Recovered { top: None, envelopes: Vec::new(), complete: self.since.is_none() }),
+        }
+    }
+
+    fn ack(&self, recovered: &Recovered) -> Frame {
+        let position = recovered.top.as_ref().map(ToString::to_string);
+        let data = json!({ "room": self.room, "position": position, "recovered": recovered.complete });
+        Frame::Whole(WholeFrame::answer(&answer::ack(self.reference.as_deref(), &data)))
+    }
+
+    fn tell_if_incomplete(&self, recovered: &Recovered) {
+        if !recovered.complete {
+            let data = json!({ "reason": shared::upstream::ResyncReason::History, "room": self.room });
+            let told = answer::own_event("resync_required", &data);
+            self.connection.queue.push_own(Frame::Whole(WholeFrame::answer(&told)));
+        }
+    }
+}
