@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use reqwest::Url;
+use sqlx::{Connection as _, PgConnection};
 
 use crate::client::{User, token};
 use crate::place::Place;
@@ -191,6 +192,17 @@ impl Fleet {
     /// Resets every connection between any two parts; new ones are welcome.
     pub fn cut_everywhere(&self) {
         self.links.values().for_each(Proxy::cut);
+    }
+
+    /// The columns of a table, as `information_schema` knows them.
+    ///
+    /// # Panics
+    ///
+    /// When the database does not answer.
+    pub async fn columns(&self, table: &str) -> Vec<String> {
+        let mut connection = PgConnection::connect(self.database.as_str()).await.expect("the database answers");
+        let columns = "select column_name::text from information_schema.columns where table_name = $1";
+        sqlx::query_scalar(columns).bind(table).fetch_all(&mut connection).await.expect("the catalogue can be read")
     }
 
     /// Runs a tool of the program on the fleet's database, and returns what it printed.

@@ -1,26 +1,39 @@
 //! Who comes in through nginx, by which door, and who does not.
 
 use fleet::client::{Kind, Refusal, Showing, User};
+use fleet::eventually::until;
+use fleet::fleet::Fleet;
 use fleet::place::Place;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
+
+use crate::CAUGHT_UP;
 
 told_everywhere! {
     every_door_and_every_way_to_show_a_token_lets_in,
     who_has_no_good_token_or_names_another_is_not_let_in,
     what_is_said_over_the_socket_is_a_message_for_everybody_and_bad_frames_hurt_nobody,
+    a_stream_of_events_says_each_at_once_and_continues_from_its_last_id,
 }
 
 async fn every_door_and_every_way_to_show_a_token_lets_in(place: &impl Place) {
     let alice = place.user("alice");
-    for path in
-        ["/api/v1/ws", "/ws/connect?user_id=alice&device_type=mobile&app_version=1.2", "/ws/notifications/alice"]
-    {
+    for path in [
+        "/api/v1/ws",
+        "/ws/connect?user_id=alice&device_type=mobile&app_version=1.2",
+        "/ws/connect?user_id=alice&device_type=desktop",
+        "/ws/connect?user_id=alice&device_type=tablet",
+        "/ws/notifications/alice",
+    ] {
         for showing in [Showing::Header, Showing::Query, Showing::Subprotocol, Showing::Command] {
             let phone = alice.device("phone").through(path).showing(showing).connect().await;
             let first = phone.record().frames[0].clone();
             assert_eq!(first["type"], "connection_established", "{first}");
             assert_eq!((&first["data"]["user_id"], &first["data"]["role"]), (&json!("alice"), &json!("guest")));
+            assert_eq!(first["data"]["heartbeat_interval"], 30, "{first}");
+            // As bare as the source systems' commands are.
+            phone.sends(&json!({ "action": "ping" }));
+            phone.hears("a pong", |frame| frame["type"] == "pong" && frame["ref"].is_null()).await;
             let pong = phone.asks(json!({ "action": "ping" })).await;
             assert_eq!(pong["type"], "pong", "{pong}");
             assert!(pong["data"]["head"].is_string(), "{pong}");
@@ -77,7 +90,95 @@ async fn what_is_said_over_the_socket_is_a_message_for_everybody_and_bad_frames_
         .await;
     assert_eq!(refused["type"], "error", "{refused}");
 
+    let notices = bob.device("watch").through("/ws/notifications/bob").connect().await;
+    let refused = notices.asks(json!({ "action": "message", "data": { "conversation_id": conversation.id } })).await;
+    assert_eq!(refused["type"], "error", "the door for notifications takes no messages: {refused}");
+    stranger.sends(&json!({ "action": "ping", "data": "x".repeat(70_000) }));
+    until(CAUGHT_UP, "a close", || stranger.record().closed.is_some()).await;
+    assert_eq!(stranger.record().closed.as_ref().map(|(code, _)| *code), Some(1009));
+
     his.shows(&conversation, &["over the socket"]).await;
     hers.shows(&conversation, &["over the socket"]).await;
     assert_eq!((hers.connections(), his.connections()), (1, 1));
+    assert!(notices.record().messages(&conversation.id).is_empty());
+}
+
+/// For clients that only listen.
+async fn a_stream_of_events_says_each_at_once_and_continues_from_its_last_id(place: &impl Place) {
+    let (alice, bob) = (place.user("alice"), place.user("bob"));
+    let conversation = alice.starts(Kind::GuestGuest, &[&bob]).await;
+    let mut stream = Stream::open(&bob, None).await;
+    stream.hears("connection_established").await;
+    alice.says(&conversation, "one").await;
+    let id = stream.hears(r#""message_text":"one""#).await;
+    drop(stream);
+    alice.says(&conversation, "two").await;
+    let mut again = Stream::open(&bob, Some(&id)).await;
+    again.hears(r#""message_text":"two""#).await;
+    assert!(!again.heard.contains(r#""message_text":"one""#), "{}", again.heard);
+}
+
+/// An open event stream.
+struct Stream {
+    answer: reqwest::Response,
+    heard: String,
+}
+
+impl Stream {
+    async fn open(user: &User, last: Option<&str>) -> Self {
+        let mut request = user.request(Method::GET, "/api/v1/events?device_id=radio");
+        if let Some(last) = last {
+            request = request.header("Last-Event-ID", last);
+        }
+        let answer = request.send().await.expect("an answer");
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(answer.headers()["content-type"], "text/event-stream");
+        Self { answer, heard: String::new() }
+    }
+
+    /// Waits until the stream says something, and returns the id of the event that does.
+    async fn hears(&mut self, what: &str) -> String {
+        let heard = async {
+            loop {
+                let mut events = self.heard.split_inclusive("\n\n").filter(|event| event.ends_with("\n\n"));
+                if let Some(event) = events.find(|event| event.contains(what)) {
+                    let id = event.lines().find_map(|line| line.strip_prefix("id: "));
+                    return id.unwrap_or_default().to_owned();
+                }
+                let chunk = self.answer.chunk().await.expect("open").expect("not ended");
+                self.heard.push_str(&String::from_utf8_lossy(&chunk));
+            }
+        };
+        tokio::time::timeout(CAUGHT_UP, heard).await.expect("the event comes")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_pod_writes_down_a_token_or_a_message_wherever_it_stood() {
+    let mut fleet = Fleet::new().await;
+    let (alice, bob) = (fleet.user("alice"), fleet.user("bob"));
+    let stranger = User::new("alice", fleet::client::token("another secret", "alice", "admin"), fleet.door());
+    let conversation = alice.starts(Kind::GuestGuest, &[&bob]).await;
+    for showing in [Showing::Header, Showing::Query, Showing::Subprotocol, Showing::Command] {
+        alice.device("phone").showing(showing).connect().await;
+        stranger.device("phone").showing(showing).is_refused().await;
+    }
+    let body = "nobody else's business";
+    alice.says(&conversation, body).await;
+    let _ = stranger.request(Method::GET, "/api/v1/feed").send().await;
+    let _ = stranger.request(Method::POST, "/api/v1/messages/messages").body(body).send().await;
+    let _ = alice.request(Method::GET, &format!("/api/v1/nothing?token={}", alice.token())).send().await;
+
+    let mut written = fleet.nginx.printed();
+    for pod in fleet.pods() {
+        written.push_str(&pod.printed());
+        let metrics = reqwest::get(format!("http://127.0.0.1:{}/metrics", pod.port())).await.expect("metrics");
+        written.push_str(&metrics.text().await.expect("text"));
+    }
+    assert!(written.contains("/ws") && written.contains("carillon_"), "logs and metrics were looked at");
+    for secret in [alice.token(), stranger.token(), body] {
+        // The last part of a token is its signature; the first is the same for all.
+        let telling = secret.rsplit('.').next().expect("rsplit always yields");
+        assert!(!written.contains(telling), "{telling} was written down");
+    }
 }

@@ -23,10 +23,12 @@ macro_rules! told_everywhere {
 mod delivery;
 mod doors;
 mod links;
+mod messaging;
 mod pods;
 mod postgres;
 mod redis;
 mod rooms;
+mod single;
 
 use std::time::Duration;
 

@@ -28,6 +28,17 @@ async fn postgres_crashes_and_what_was_acknowledged_is_there_and_nobody_misses_a
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn migrating_says_what_it_made_and_the_tables_of_the_source_system_are_there() {
+    let fleet = Fleet::new().await;
+    let summary = fleet.runs(&["migrate"]).expect("migrating twice is no harm");
+    for table in ["conversations", "conversation_participants", "messages", "message_attachments"] {
+        assert!(summary.contains(table), "{summary}");
+        let columns = fleet.columns(table).await;
+        assert!(columns.len() > 4, "{table} has {columns:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_epoch_makes_every_device_start_over_and_go_on() {
     let fleet = Fleet::new().await;
     let (alice, bob) = (fleet.user("alice"), fleet.user("bob"));

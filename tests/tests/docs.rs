@@ -1,0 +1,87 @@
+//! What the documents say about the code is so.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: impl AsRef<Path>) -> String {
+    let path = root().join(path);
+    std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The files below a folder that end so.
+fn files(folder: PathBuf, ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder).expect("a folder").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            found.extend(files(path, ending));
+        } else if path.to_string_lossy().ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// What stands between backticks.
+fn quoted(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').skip(1).step_by(2)
+}
+
+#[test]
+fn every_row_of_the_mission_is_there_and_every_test_it_names_exists() {
+    let mission = read("docs/mission.md");
+    let mut tests = String::new();
+    files(root().join("tests/tests"), ".rs").iter().for_each(|path| tests.push_str(&read(path)));
+    let (mut rows, mut shown) = (HashSet::new(), 0);
+    for line in mission.lines() {
+        let Some(number) = line.strip_prefix("| ").and_then(|line| line.split(' ').next()?.parse::<u32>().ok()) else {
+            continue;
+        };
+        assert!(rows.insert(number), "row {number} is there twice");
+        let by = line.trim_end_matches(" |").rsplit(" | ").next().expect("rsplit always yields");
+        if by == "not yet" {
+            continue;
+        }
+        shown += 1;
+        for name in quoted(by) {
+            let test = name.rsplit("::").next().expect("rsplit always yields");
+            assert!(tests.contains(&format!("fn {test}(")), "row {number}: there is no test {test}");
+        }
+    }
+    assert_eq!(rows, (1..=288).collect());
+    assert!(mission.contains(&format!("Shown: {shown} of 288.")), "{shown} are shown");
+}
+
+#[test]
+fn every_link_between_documents_leads_somewhere() {
+    let mut documents = files(root().join("docs"), ".md");
+    documents.extend(["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(|name| root().join(name)));
+    for document in documents {
+        let text = read(&document);
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let outside = target.starts_with("http") || target.starts_with('#');
+            let folder = document.parent().expect("a file is in a folder");
+            assert!(outside || folder.join(target).exists(), "{}: {target} leads nowhere", document.display());
+        }
+    }
+}
+
+#[test]
+fn nginx_takes_the_configuration_as_shipped() {
+    let program = if Path::new("/usr/sbin/nginx").exists() { "/usr/sbin/nginx" } else { "nginx" };
+    let scratch = fleet::servers::scratch::Scratch::new("nginx-as-shipped");
+    let checked = std::process::Command::new(program)
+        .args(["-t", "-e", "stderr", "-g"])
+        .arg(format!("pid {}/pid;", scratch.path().display()))
+        .arg("-c")
+        .arg(root().join("nginx/nginx.conf").canonicalize().expect("it is there"))
+        .output()
+        .expect("nginx is installed");
+    let said = String::from_utf8_lossy(&checked.stderr);
+    // Whoever is not root cannot make Debian's own folders; the configuration itself is judged before that.
+    assert!(checked.status.success() || said.contains("Permission denied"), "{said}");
+}
