@@ -9,6 +9,7 @@ use shared::channel::Role as CallerRole;
 use shared::config::{Layers, Value};
 use shared::ids::UserId;
 
+use crate::bench;
 use crate::settings::Role;
 
 /// Carillon: messages, notifications and live rooms over a fleet of pods.
@@ -64,6 +65,9 @@ pub enum Command {
         #[arg(long)]
         new_epoch: bool,
     },
+
+    /// Measure what Carillon does with a CPU second on this machine, and what the machine would do without it.
+    Bench(bench::Wishes),
 
     /// Connect to everything the configuration names, and say what is wrong.
     Doctor {

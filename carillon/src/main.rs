@@ -8,6 +8,7 @@
 mod all;
 mod api;
 mod banner;
+mod bench;
 mod broker;
 mod check;
 mod cli;
@@ -48,6 +49,7 @@ fn run(cli: &Cli) -> anyhow::Result<()> {
         Some(Command::Migrate { new_epoch }) => wait_for(store::migrate(cli, *new_epoch)),
         Some(Command::Token(wish)) => token::run(cli, wish),
         Some(Command::Check { role, docs }) => check::run(cli, *role, *docs),
+        Some(Command::Bench(wishes)) => wait_for(bench::run(cli, wishes)),
         Some(Command::Doctor { role }) => wait_for(doctor::run(settings(*role)?)),
     }
 }
