@@ -9,6 +9,8 @@ use crate::channel::Role;
 use crate::ids::{RoomName, UserId};
 use crate::time::Timestamp;
 
+/// Characters of a name that are kept.
+const LONGEST_NAME: usize = 200;
 /// Seconds by which clocks may differ.
 const LEEWAY: u64 = 5;
 /// The last second of the year 9999; nobody's token needs to live longer.
@@ -117,10 +119,28 @@ impl Key {
         let caller = Caller {
             user: sub,
             role: role.unwrap_or(Role::Guest),
-            name,
+            name: name.and_then(|name| presentable(&name)),
             token_id: jti,
             expires_at: Timestamp::from_micros((exp.min(END_OF_TIME) * 1e6) as i64),
         };
         Ok(Verified { caller, room })
+    }
+}
+
+/// A name as it can be shown, kept by every database and written into a header: providers let people choose theirs.
+fn presentable(name: &str) -> Option<String> {
+    let name: String = name.chars().filter(|character| !character.is_control()).take(LONGEST_NAME).collect();
+    (!name.trim().is_empty()).then_some(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_keeps_what_can_be_shown() {
+        assert_eq!(presentable("Zo\u{eb} \0\u{7f}M.").as_deref(), Some("Zo\u{eb} M."));
+        assert_eq!(presentable(&"\u{eb}".repeat(8_000)).map(|name| name.chars().count()), Some(LONGEST_NAME));
+        assert_eq!(presentable("\0 "), None);
     }
 }
