@@ -3,7 +3,10 @@
 //! A frame is parsed once, here, into a [`Command`]; whatever is wrong becomes the `error` answer and leaves the connection
 //! alone. What the gateway only passes on (`data` of a message) is not looked into.
 
+use std::fmt;
+
 use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::ErrorCode;
@@ -144,6 +147,49 @@ struct Addressed {
     conversation_id: Option<serde::de::IgnoredAny>,
 }
 
+/// JSON that every reader understands: no nesting without end, no halves of characters, no number beyond a double.
+struct Readable;
+
+impl<'de> Deserialize<'de> for Readable {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Readable {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut fields: A) -> Result<Self, A::Error> {
+        while fields.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
+}
+
 impl Command {
     /// Reads a text frame.
     ///
@@ -164,7 +210,7 @@ impl Command {
             });
         }
         let reference = outline.reference.clone();
-        match Action::parse(&outline) {
+        match Action::parse(&outline, text) {
             Ok(action) => Ok(Self { reference, action }),
             Err((code, detail)) => Err(InvalidCommand { reference, code, detail }),
         }
@@ -175,7 +221,7 @@ impl Action {
     /// Every `action` there is.
     pub const NAMES: [&str; 7] = ["subscribe", "unsubscribe", "message", "ping", "auth", "ack", "resume"];
 
-    fn parse(outline: &Outline<'_>) -> Result<Self, (ErrorCode, String)> {
+    fn parse(outline: &Outline<'_>, frame: &str) -> Result<Self, (ErrorCode, String)> {
         let Some(action) = outline.action.as_deref() else { return Err(bad("action is missing")) };
         match action {
             "subscribe" => {
@@ -184,7 +230,7 @@ impl Action {
                 Ok(Self::Subscribe { room: room_of(outline)?, since, token: data.token })
             }
             "unsubscribe" => Ok(Self::Unsubscribe { room: room_of(outline)? }),
-            "message" => Self::parse_message(outline),
+            "message" => Self::parse_message(outline, frame),
             "ping" => Ok(Self::Ping),
             "auth" => data_of::<AuthData>(outline).map(|data| Self::Auth { token: data.token }),
             "ack" => {
@@ -200,9 +246,11 @@ impl Action {
     }
 
     /// A `message` goes to the room it names, else to the conversation its data names.
-    fn parse_message(outline: &Outline<'_>) -> Result<Self, (ErrorCode, String)> {
+    fn parse_message(outline: &Outline<'_>, frame: &str) -> Result<Self, (ErrorCode, String)> {
         let Some(data) = outline.data else { return Err(bad("data is missing")) };
         if outline.room.is_some() {
+            // It goes to others as it is, and as deep: whoever hears it must be able to read it.
+            serde_json::from_str::<Readable>(frame).map_err(|error| bad(format_args!("data: {error}")))?;
             return Ok(Self::Publish { room: room_of(outline)?, data: data.to_owned() });
         }
         let addressed: Addressed = data_of(outline)?;
@@ -270,6 +318,21 @@ mod tests {
         }
         let error = Command::parse(r#"{"ref":"r","action":"fly"}"#).expect_err("no such action");
         assert_eq!(error.reference.as_deref(), Some("r"));
+    }
+
+    #[test]
+    fn what_goes_to_others_can_be_read_by_all_of_them() {
+        let publish = |data: &str| Command::parse(&format!(r#"{{"action":"message","room":"tour_1","data":{data}}}"#));
+        let nested = |levels: usize| format!("{}{}", "[".repeat(levels), "]".repeat(levels));
+        for data in [r#"{"a":[1,-2,3.5e7,null,true,"\ud83d\ude00"]}"#.to_owned(), "7".to_owned(), nested(100)] {
+            assert!(publish(&data).is_ok(), "{data}");
+            let event: serde_json::Value = serde_json::from_str(&format!(r#"{{"data":{data}}}"#)).expect("readable");
+            assert!(event.is_object());
+        }
+        for data in [nested(10_000), nested(127), r#"{"text":"\ud800"}"#.to_owned(), "1e999".to_owned()] {
+            let error = publish(&data).expect_err("unreadable");
+            assert_eq!(error.code, ErrorCode::BadRequest, "{data}");
+        }
     }
 
     #[test]
