@@ -26,8 +26,16 @@ pub struct Room {
 }
 
 enum Member {
-    Live(Arc<Connection>),
-    Joining { connection: Arc<Connection>, buffer: Vec<(Option<RoomPosition>, WholeFrame)>, overflowed: bool },
+    /// `shown` is how far its history reached, while that is ahead of what was heard here.
+    Live {
+        connection: Arc<Connection>,
+        shown: Option<RoomPosition>,
+    },
+    Joining {
+        connection: Arc<Connection>,
+        buffer: Vec<(Option<RoomPosition>, WholeFrame)>,
+        overflowed: bool,
+    },
 }
 
 /// Why a join was not completed.
@@ -73,14 +81,19 @@ impl Room {
     /// Offers an event to every member.
     pub fn offer(&mut self, frame: &WholeFrame, position: Option<&RoomPosition>) {
         if let Some(position) = position {
-            if self.top.as_ref().is_some_and(|top| position.epoch == top.epoch && position.offset <= top.offset) {
+            if covers(self.top.as_ref(), Some(position)) {
                 return;
             }
             self.top = Some(position.clone());
         }
         for member in self.members.values_mut() {
             match member {
-                Member::Live(connection) => {
+                Member::Live { shown, .. } if covers(shown.as_ref(), position) => {}
+                Member::Live { connection, shown } => {
+                    // What follows is ahead of its history for good.
+                    if position.is_some() {
+                        *shown = None;
+                    }
                     if connection.queue.push_event(Frame::Whole(frame.clone())) {
                         METRICS.overflows.increment(1);
                     }
@@ -129,7 +142,11 @@ impl Room {
             buffer.clear();
             return Err(JoinError::Hole);
         }
-        let beyond = beyond(buffer, recovered.top.as_ref())?;
+        let top = recovered.top.as_ref();
+        let first = buffer.iter().find_map(|(position, _)| position.as_ref());
+        if first.is_some_and(|first| !continues(top, first)) {
+            return Err(JoinError::Hole);
+        }
         connection.queue.push_own(ack);
         for envelope in &recovered.envelopes {
             if let Content::Live { body, position } = &envelope.content {
@@ -137,26 +154,28 @@ impl Room {
                 connection.queue.push_own(Frame::Whole(frame));
             }
         }
-        for (_, frame) in buffer.drain(..).skip(beyond) {
+        for (_, frame) in buffer.drain(..).filter(|(position, _)| !covers(top, position.as_ref())) {
             connection.queue.push_own(Frame::Whole(frame));
         }
         if self.top.is_none() {
             self.top.clone_from(&recovered.top);
         }
         let connection = Arc::clone(connection);
-        self.members.insert(connection.key, Member::Live(connection));
+        self.members.insert(connection.key, Member::Live { connection, shown: recovered.top.clone() });
         Ok(())
     }
 }
 
-/// How many of the buffered events the history has already; an error when it ends before the buffer begins.
-fn beyond(buffer: &[(Option<RoomPosition>, WholeFrame)], top: Option<&RoomPosition>) -> Result<usize, JoinError> {
-    let Some((Some(first), _)) = buffer.first() else { return Ok(0) };
+/// Whether everything up to `top` includes `position`.
+fn covers(top: Option<&RoomPosition>, position: Option<&RoomPosition>) -> bool {
+    top.zip(position).is_some_and(|(top, position)| position.epoch == top.epoch && position.offset <= top.offset)
+}
+
+/// Whether nothing lies between a history that ends at `top` and the first event heard.
+fn continues(top: Option<&RoomPosition>, first: &RoomPosition) -> bool {
     match top {
-        Some(top) if first.epoch != top.epoch || first.offset > top.offset.next() => Err(JoinError::Hole),
-        Some(top) => Ok((top.offset.0 + 1 - first.offset.0).min(buffer.len() as u64) as usize),
-        None if first.offset.0 > 1 => Err(JoinError::Hole),
-        None => Ok(0),
+        Some(top) => first.epoch == top.epoch && first.offset <= top.offset.next(),
+        None => first.offset.0 <= 1,
     }
 }
 
@@ -240,6 +259,22 @@ mod tests {
         assert_eq!(room.complete_join(&alice, ack(), &remembered(1..=3)), Err(JoinError::Hole));
         assert_eq!(room.complete_join(&alice, ack(), &remembered(1..=5)), Ok(()));
         assert_eq!(shown(&alice), vec![1, 2, 3, 4, 5, 6]);
+    }
+
+    #[test]
+    fn a_history_that_is_ahead_of_what_was_heard_shows_nothing_twice() {
+        let (mut room, alice, bob) = (Room::default(), connection(), connection());
+        let ack = || Frame::Whole(WholeFrame::answer("{}"));
+        room.join(&alice);
+        assert_eq!(room.complete_join(&alice, ack(), &remembered(1..=3)), Ok(()));
+        // What bob's history has of 4 and 5 is still on its way here.
+        room.join(&bob);
+        assert_eq!(room.complete_join(&bob, ack(), &remembered(1..=5)), Ok(()));
+        for offset in 4..=7 {
+            say(&mut room, offset);
+        }
+        assert_eq!(shown(&alice), (1..=7).collect::<Vec<_>>());
+        assert_eq!(shown(&bob), (1..=7).collect::<Vec<_>>());
     }
 
     #[test]
