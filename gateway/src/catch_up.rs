@@ -58,12 +58,9 @@ impl Pages {
             return Ok(Differences::Page(page));
         }
         let turn = self.turn_of(&connection.user);
-        let answer = {
-            let _of_user = turn.acquire().await;
-            let _of_pod = self.permits.acquire().await;
-            self.upstream.differences(&DifferencesAfter { epoch, after, page_bytes: PAGE_BYTES }).await
-        };
-        self.give_back(&connection.user, turn);
+        let _of_user = turn.semaphore.acquire().await;
+        let _of_pod = self.permits.acquire().await;
+        let answer = self.upstream.differences(&DifferencesAfter { epoch, after, page_bytes: PAGE_BYTES }).await;
         METRICS.catch_up_pages.increment(1);
         answer
     }
@@ -83,17 +80,27 @@ impl Pages {
         Some(Page { epoch, feeds: vec![Reach { channel, position, head: missing }], entries })
     }
 
-    fn give_back(&self, user: &UserId, turn: Arc<Semaphore>) {
+    fn turn_of<'a>(&'a self, user: &'a UserId) -> Turn<'a> {
         let mut users = self.users.lock();
-        drop(turn);
-        if users.get(user).is_some_and(|turn| Arc::strong_count(turn) == 1) {
-            users.remove(user);
-        }
+        let semaphore = Arc::clone(users.entry(user.clone()).or_insert_with(|| Arc::new(Semaphore::new(1))));
+        Turn { pages: self, user, semaphore }
     }
+}
 
-    fn turn_of(&self, user: &UserId) -> Arc<Semaphore> {
-        let mut users = self.users.lock();
-        Arc::clone(users.entry(user.clone()).or_insert_with(|| Arc::new(Semaphore::new(1))))
+/// One device's wait for its user's turn. Given back however it ends: a client may leave in the middle of a page.
+struct Turn<'a> {
+    pages: &'a Pages,
+    user: &'a UserId,
+    semaphore: Arc<Semaphore>,
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut users = self.pages.users.lock();
+        // The table's and ours: nobody else waits. New ones are made under the lock only.
+        if Arc::strong_count(&self.semaphore) == 2 {
+            users.remove(self.user);
+        }
     }
 }
 
@@ -105,4 +112,53 @@ fn fitting(entries: &[Envelope]) -> usize {
         bytes > PAGE_BYTES
     });
     over.map_or(entries.len(), |over| over.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use axum::http::{Request, Response};
+    use bytes::Bytes;
+    use futures_util::FutureExt as _;
+    use shared::access::Caller;
+    use shared::broker::memory::MemoryBroker;
+    use shared::channel::Role;
+    use shared::history::memory::MemoryHistory;
+    use shared::time::Timestamp;
+
+    use super::*;
+    use crate::connection::Door;
+    use crate::upstream::Wire;
+
+    struct NeverAnswers;
+
+    #[async_trait]
+    impl Wire for NeverAnswers {
+        async fn call(&self, _: Request<Bytes>, _: bool) -> Result<Response<Bytes>, UpstreamError> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test]
+    async fn clients_that_leave_in_the_middle_of_a_page_leave_nothing_behind() {
+        let history = Arc::new(MemoryHistory::new(MemoryBroker::default()));
+        let hub = Arc::new(Hub::new(Arc::default()));
+        let pages = Pages::new(Upstream::new(Arc::new(NeverAnswers), "secret"), hub, history);
+        let caller = Caller {
+            user: "alice".parse().expect("an id"),
+            role: Role::Guest,
+            name: None,
+            token_id: None,
+            expires_at: Timestamp::now(),
+        };
+        let connection = Connection::new(&caller, Door::Main, 65_536);
+        let page = || Box::pin(pages.next(&connection, Epoch(1), Positions::default()));
+        let (mut reading, mut waiting) = (page(), page());
+        assert!(reading.as_mut().now_or_never().is_none() && waiting.as_mut().now_or_never().is_none());
+        drop(reading);
+        assert_eq!(pages.users.lock().len(), 1, "the other one waits");
+        drop(waiting);
+        assert!(pages.users.lock().is_empty());
+        assert_eq!(pages.permits.available_permits(), AT_ONCE);
+    }
 }
