@@ -71,8 +71,10 @@ impl Behind {
     fn take_due(&self, most: usize) -> (Vec<Channel>, Option<Instant>) {
         let now = Instant::now();
         let mut due = self.due.lock();
-        let ready: Vec<_> =
-            due.iter().filter(|(_, at)| **at <= now).map(|(channel, _)| channel.clone()).take(most).collect();
+        let mut ready: Vec<_> = due.iter().filter(|(_, at)| **at <= now).collect();
+        // First come, first served; feeds before rooms, of which a gap can concern very many.
+        ready.sort_unstable_by_key(|(channel, at)| (!channel.is_feed(), **at));
+        let ready: Vec<_> = ready.into_iter().take(most).map(|(channel, _)| channel.clone()).collect();
         for channel in &ready {
             due.remove(channel);
         }
@@ -94,6 +96,20 @@ mod tests {
         behind.note(Channel::All, Instant::now() + Duration::from_secs(60));
         assert_eq!(behind.next(64).await, Work::Fetch(vec![Channel::All]));
         assert_eq!(behind.take_due(64), (vec![], None));
+    }
+
+    #[tokio::test]
+    async fn feeds_come_before_rooms_and_the_longest_due_first() {
+        let behind = Behind::default();
+        let now = Instant::now();
+        for number in 0..100 {
+            behind.note(Channel::Room(format!("r{number}").parse().expect("a room")), now - Duration::from_secs(1));
+        }
+        let user = |number: u64| Channel::User(format!("u{number}").parse().expect("an id"));
+        for number in 0..100 {
+            behind.note(user(number), now - Duration::from_millis(number));
+        }
+        assert_eq!(behind.next(3).await, Work::Fetch(vec![user(99), user(98), user(97)]));
     }
 
     #[tokio::test]
