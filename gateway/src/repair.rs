@@ -67,9 +67,10 @@ impl Repairer {
     /// Asks for the heads of every feed followed here; what they show to be missing is noted.
     async fn compare(&self) -> Result<(), UpstreamError> {
         for channels in self.hub.feeds().chunks(HEADS) {
+            // First the epoch: a head read after it is of that epoch or a newer one, never of an older one.
+            let before = self.hub.epoch();
             let delivered: HashMap<_, _> =
                 channels.iter().map(|channel| (channel.clone(), self.hub.head(channel))).collect();
-            let before = self.hub.epoch();
             let heads = self.upstream.heads(channels.to_vec()).await?;
             self.hub.enter(heads.epoch);
             let same_epoch = before == Some(heads.epoch);
@@ -111,11 +112,12 @@ impl Repairer {
             Differences::Resync { .. } => self.behind.compare_everything(),
             Differences::Page(page) => {
                 METRICS.repaired.increment(page.entries.len() as u64);
+                // What is said to exist and did not come is asked for again, but not at once.
+                let again = Instant::now() + if page.entries.is_empty() { AGAIN } else { Duration::ZERO };
                 page.entries.into_iter().for_each(|entry| self.hub.hear(entry));
-                let now = Instant::now();
                 for reach in page.feeds {
                     if self.hub.missing_after(&reach.channel).is_some() {
-                        self.behind.note(reach.channel, now);
+                        self.behind.note(reach.channel, again);
                     }
                 }
             }
