@@ -116,5 +116,7 @@ fn place_of(conversation: &Conversation) -> String {
 
 fn parse_place(text: &str) -> Option<(i64, ConversationId)> {
     let (active, id) = text.split_once('.')?;
-    Some((active.parse().ok()?, id.parse().ok()?))
+    // Before 1970 nothing was active, and some of it no database can hold.
+    let active = active.parse().ok().filter(|active| *active >= 0)?;
+    Some((active, id.parse().ok()?))
 }
