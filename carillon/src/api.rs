@@ -38,8 +38,11 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         announcing.cancel();
     });
     tracing::info!(address = %pod.settings.listen(), internal = %inside, "listening");
-    if store::is_fit(&*store, pod.drain.draining()).await {
-        tracing::info!("ready");
-    }
+    let draining = pod.drain.draining().clone();
+    pod.drain.tasks().spawn(async move {
+        if store::is_fit(&*store, &draining).await {
+            tracing::info!("ready");
+        }
+    });
     pod.end().await
 }

@@ -19,11 +19,16 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let ops = pod.ops(vec![readiness(&store)]);
     pod.drain.tasks().spawn(pod.serve(listener, ops));
     tracing::info!(address = %pod.settings.listen(), "listening");
-    if store::is_fit(&*store, pod.drain.draining()).await {
-        let beat = worker::heads::run(Arc::clone(&store), Arc::clone(&link.broker), pod.drain.draining().clone());
-        pod.drain.tasks().spawn(beat);
-        pod.drain.tasks().spawn(stats::run(store, pod.drain.draining().clone()));
-        tracing::info!("ready");
-    }
+    let draining = pod.drain.draining().clone();
+    let broker = Arc::clone(&link.broker);
+    pod.drain.tasks().spawn(async move {
+        if store::is_fit(&*store, &draining).await {
+            tracing::info!("ready");
+            tokio::join!(
+                worker::heads::run(Arc::clone(&store), broker, draining.clone()),
+                stats::run(store, draining.clone())
+            );
+        }
+    });
     pod.end().await
 }
