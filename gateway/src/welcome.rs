@@ -3,6 +3,7 @@
 //! Is there a place, who is it, where does delivery start?
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use serde_json::json;
@@ -64,6 +65,10 @@ pub async fn receive<T: Transport>(pod: Arc<Pod>, mut visit: Visit, mut transpor
     };
     METRICS.opened.increment(1);
     pod.wheel.add(&connection);
+    // One who comes while the pod is being left was not there when the others were told.
+    if pod.draining.load(Ordering::Relaxed) {
+        connection.queue.order(|orders| orders.close = Some(CloseCode::Draining));
+    }
     let session = Session::new(Arc::clone(&pod), connection, caller, visit.client.device_id, &start, feeds, transport);
     session.greet(resumed, resync);
     // A task of its own: what the handshake and the welcome needed is given back now, not when the client leaves.

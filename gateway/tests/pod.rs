@@ -482,3 +482,15 @@ async fn an_event_stream_shows_messages_and_continues_by_its_last_id() {
     let refused = bob.asks_stream("forged").await;
     assert_eq!(refused.status(), 401);
 }
+
+#[tokio::test]
+async fn one_who_comes_while_the_pod_is_left_is_sent_on_too() {
+    let village = Village::new().await;
+    let (alice, bob) = (village.person("alice"), village.person("bob"));
+    let mut early = alice.connects("").await;
+    let mut late = village.dial("/api/v1/ws", &[]).await.expect("a socket");
+    village.drain.begin();
+    early.hears("reconnect").await;
+    late.says(&json!({"action": "auth", "data": {"token": bob.token}})).await;
+    assert_eq!(late.ends().await, 1012);
+}
