@@ -37,6 +37,8 @@ struct Waiting {
     frames: VecDeque<Waits>,
     /// Bytes of the counted frames.
     bytes: usize,
+    /// Bytes of the others.
+    own_bytes: usize,
     live: Live,
     orders: Orders,
 }
@@ -116,7 +118,10 @@ impl SendQueue {
     /// Queues what the connection's own task has to say: answers, and pages it asked for. They are bounded by what it asks
     /// for, and no flood of events drops them.
     pub fn push_own(&self, frame: Frame) {
-        self.waiting.lock().frames.push_back(Waits { frame, is_counted: false });
+        let mut waiting = self.waiting.lock();
+        waiting.own_bytes += frame.weight();
+        waiting.frames.push_back(Waits { frame, is_counted: false });
+        drop(waiting);
         self.waker.wake();
     }
 
@@ -124,14 +129,19 @@ impl SendQueue {
     pub fn pop(&self) -> Option<Frame> {
         let mut waiting = self.waiting.lock();
         let Waits { frame, is_counted } = waiting.frames.pop_front()?;
-        if is_counted {
-            waiting.bytes -= frame.weight();
-        }
+        let bytes = if is_counted { &mut waiting.bytes } else { &mut waiting.own_bytes };
+        *bytes -= frame.weight();
         // A connection that had a burst should not keep its memory: most are idle.
         if waiting.frames.is_empty() && waiting.frames.capacity() > 8 {
             waiting.frames = VecDeque::new();
         }
         Some(frame)
+    }
+
+    /// Bytes of answers and pages that wait: what the connection itself asked for and has not taken.
+    #[must_use]
+    pub fn own_bytes(&self) -> usize {
+        self.waiting.lock().own_bytes
     }
 
     /// Which feeds are live.
@@ -179,7 +189,9 @@ impl Waiting {
     fn retain(&mut self, keep: impl Fn(&Waits) -> bool) {
         self.frames.retain(keep);
         self.frames.shrink_to_fit();
-        self.bytes = self.frames.iter().filter(|waits| waits.is_counted).map(|waits| waits.frame.weight()).sum();
+        let (counted, own): (Vec<_>, Vec<_>) = self.frames.iter().partition(|waits| waits.is_counted);
+        let weight = |frames: Vec<&Waits>| frames.into_iter().map(|waits| waits.frame.weight()).sum();
+        (self.bytes, self.own_bytes) = (weight(counted), weight(own));
     }
 }
 

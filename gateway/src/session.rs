@@ -36,7 +36,7 @@ use crate::upstream::UpstreamError;
 
 /// Frames are joined up to so many bytes a write.
 const JOINED: usize = 64 * 1024;
-/// While so many bytes wait for the client, nothing more is read from it.
+/// While so many bytes of answers wait for the client, nothing more is read from it.
 const READ_NO_MORE: usize = 128 * 1024;
 /// How long a goodbye may take.
 const FAREWELL: Duration = Duration::from_secs(1);
@@ -152,10 +152,8 @@ impl<T: Transport> Session<T> {
         if let Some(orders) = self.connection.queue.take_orders(cx) {
             return Poll::Ready(Turn::Orders(orders));
         }
-        if self.work.is_none()
-            && self.transport.loaded() < READ_NO_MORE
-            && let Poll::Ready(incoming) = self.transport.poll_read(cx)
-        {
+        let listens = self.listens();
+        if listens && let Poll::Ready(incoming) = self.transport.poll_read(cx) {
             return Poll::Ready(Turn::Incoming(incoming));
         }
         if let Some(done) = poll_work(&mut self.work, cx) {
@@ -164,11 +162,26 @@ impl<T: Transport> Session<T> {
         if let Some(page) = poll_work(&mut self.page, cx) {
             return Poll::Ready(Turn::Page(page));
         }
-        match self.poll_write(cx) {
+        let written = self.poll_write(cx);
+        if !listens {
+            // While nobody listens to the client, its silence says nothing.
+            self.connection.heard_at.store(clock::millis(), Ordering::Relaxed);
+            if self.listens() {
+                cx.waker().wake_by_ref();
+            }
+        }
+        match written {
             Poll::Ready(Ok(())) if self.is_due_a_page() => Poll::Ready(Turn::CatchUp),
             Poll::Ready(Err(_)) => Poll::Ready(Turn::Gone),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// Whether another command is taken: not while one is under way, nor before the client has taken its answers.
+    fn listens(&self) -> bool {
+        self.work.is_none()
+            && self.transport.loaded() < READ_NO_MORE
+            && self.connection.queue.own_bytes() < READ_NO_MORE
     }
 
     fn is_due_a_page(&self) -> bool {

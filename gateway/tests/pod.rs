@@ -5,7 +5,7 @@ mod village;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures_util::SinkExt as _;
+use futures_util::{SinkExt as _, StreamExt as _};
 use gateway::config::GatewaySettings;
 use serde_json::{Value, json};
 use shared::channel::Role;
@@ -370,6 +370,40 @@ async fn the_notifications_door_shows_no_messages_and_takes_none() {
     assert!(door.hears("cursor").await["cursor"].is_string());
     door.says(&json!({"action": "message", "room": "tour_1", "data": {}})).await;
     assert_eq!(door.hears("error").await["data"]["code"], "forbidden");
+}
+
+#[tokio::test]
+async fn a_client_that_asks_and_never_reads_is_not_listened_to_until_it_does() {
+    let settings = GatewaySettings { commands_per_second: 100_000, ..GatewaySettings::default() };
+    let village = Village::with(settings).await;
+    let alice = village.person("alice");
+    let mut socket = alice.connects("").await;
+    for _ in 0..4 {
+        let data = "x".repeat(30_000);
+        socket.says(&json!({"action": "message", "room": "tour_1", "data": data})).await;
+        socket.hears("ack").await;
+    }
+    // Each of these is answered with 120 KB, and has 50 KB itself, which no buffer between holds four hundred times.
+    let (mut asking, mut answers) = socket.socket.split();
+    let asked = tokio::spawn(async move {
+        let ask = json!({"action": "subscribe", "room": "tour_1", "padding": "x".repeat(50_000)}).to_string();
+        for _ in 0..400 {
+            asking.send(Message::text(ask.clone())).await.expect("taken in the end");
+        }
+        asking.send(Message::text(r#"{"action":"ping"}"#)).await.expect("taken in the end");
+        asking
+    });
+    let asked = tokio::time::timeout(Duration::from_secs(3), asked).await.expect_err("the gateway reads on and on");
+    drop(asked);
+    let answered = async {
+        while let Some(frame) = answers.next().await {
+            if frame.expect("a frame").to_text().is_ok_and(|text| text.contains(r#""type":"pong""#)) {
+                return;
+            }
+        }
+        panic!("closed");
+    };
+    tokio::time::timeout(Duration::from_secs(60), answered).await.expect("it is listened to again");
 }
 
 #[tokio::test]
