@@ -28,6 +28,9 @@ const READ_BUFFER: usize = 256;
 /// What tungstenite may hold back. It holds nothing, because a [`Line`] takes everything.
 const CONTROL: usize = 4 * 1024;
 
+/// Bytes that may stay in front of a joined stretch once they are written.
+const WRITTEN_KEPT: usize = 32 * 1024;
+
 /// A client behind a WebSocket.
 pub struct WebSocket {
     socket: WebSocketStream<Line>,
@@ -93,6 +96,11 @@ impl Pending {
     fn joined(&mut self) -> &mut Vec<u8> {
         if self.joined.capacity() == 0 {
             self.joined = buffers::take();
+        }
+        // To a client that takes less than comes, this never runs empty: what is written must go all the same.
+        if self.written >= WRITTEN_KEPT {
+            self.joined.drain(..self.written);
+            self.written = 0;
         }
         if !self.shared.is_empty() {
             let shared = std::mem::take(&mut self.shared);
@@ -226,5 +234,21 @@ mod buffers {
                 }
             });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_forgotten_though_something_always_waits() {
+        let mut pending = Pending::default();
+        for _ in 0..1_000 {
+            pending.joined().extend_from_slice(&[0; 10_000]);
+            pending.written = pending.joined.len() - 1;
+            assert_eq!(pending.len(), 1);
+        }
+        assert!(pending.joined.capacity() <= 128 * 1024, "{}", pending.joined.capacity());
     }
 }
