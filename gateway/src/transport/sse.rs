@@ -87,7 +87,8 @@ impl Transport for EventStream {
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
         if self.beat && self.pending.is_empty() {
             self.beat = false;
-            return Poll::Ready(Incoming::Pong);
+            // No pong: that would acknowledge, and a buffer on the way is not the client.
+            return Poll::Ready(Incoming::Alive);
         }
         self.gone.as_mut().poll(cx).map(|()| Incoming::Closed)
     }
