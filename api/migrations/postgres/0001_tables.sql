@@ -191,10 +191,10 @@ create view conversation_rows with (security_invoker = true) as
 select
     c.id, c.type, c.status, c.subject, c.metadata, c.last_seq,
     (
-        select jsonb_agg(
+        select coalesce(jsonb_agg(
             jsonb_build_object('user_id', p.user_id, 'role', p.role, 'joined_at', carillon_micros(p.joined_at))
             order by p.joined_at, p.user_id
-        )
+        ), '[]')
         from conversation_participants p
         where p.conversation_id = c.id and p.left_at is null
     ) as participants,

@@ -190,6 +190,9 @@ pub async fn staff_see_every_conversation_and_send_where_they_take_part(bed: &Be
     let role = |name| joined.participants.iter().find(|who| who.user_id.as_str() == name).map(|who| who.role);
     assert_eq!(role("sam"), Some(ParticipantRole::Staff));
     assert_eq!(role("zoe"), Some(ParticipantRole::Participant));
+    bed.execute("update conversation_participants set left_at = joined_at").await;
+    let left = bed.store.conversation(&sam, group.id).await.expect("seen though everyone left");
+    assert!(left.participants.is_empty());
 }
 
 pub async fn a_closed_conversation_takes_no_messages(bed: &Bed) {
