@@ -113,6 +113,11 @@ impl Hub {
         }
     }
 
+    /// Asks the repairer to compare every head: a client was found to stand where no feed does.
+    pub fn doubt(&self) {
+        self.behind.compare_everything();
+    }
+
     fn deliver_entry(&self, channel: &Channel, frame: Arc<EntryFrame>) {
         tracing::debug!(%channel, seq = %frame.entry.seq, trace = %frame.trace, "entry heard");
         let mut shard = self.shard(channel);

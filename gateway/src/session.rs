@@ -43,6 +43,9 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How long to wait before asking again for a page that did not come.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// How long to wait for the hub to learn the heads of a new count.
+const HEADS_UNKNOWN: Duration = Duration::from_millis(50);
+
 type Work<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
 
 /// One connection, served.
@@ -64,6 +67,8 @@ pub struct Session<T> {
     page: Work<Result<Differences, UpstreamError>>,
     /// How long to wait before the next page: a moment, if the last one brought nothing.
     page_wait: Duration,
+    /// Why the client starts over, while it is not yet known where.
+    starting_over: Option<ResyncReason>,
     /// The connection's feeds, heard as long as this is held.
     feeds: Held,
     transport: T,
@@ -113,6 +118,7 @@ impl<T: Transport> Session<T> {
             work: None,
             page: None,
             page_wait: Duration::ZERO,
+            starting_over: None,
             feeds,
             transport,
         }
@@ -382,12 +388,19 @@ impl<T: Transport> Session<T> {
     fn rewind(&mut self, start: &Start) {
         self.page = None;
         self.page_wait = Duration::ZERO;
+        self.starting_over = None;
+        // What a ping stood for was another count.
+        self.pinged = None;
         self.connection.queue.catch_up();
         self.standing = Standing::at(start);
     }
 
     /// Goes live if nothing is missing, else asks for the next page.
     fn catch_up(&mut self) -> Option<Ended> {
+        if let Some(reason) = self.starting_over {
+            self.resync(reason, None);
+            return None;
+        }
         let Standing { epoch, position, .. } = &self.standing;
         if self.pod.hub.epoch() == Some(*epoch) && self.pod.hub.go_live(&self.connection, position) {
             return None;
@@ -402,6 +415,8 @@ impl<T: Transport> Session<T> {
             Ok(Differences::Resync { epoch }) => {
                 self.pod.hub.enter(epoch);
                 let reason = if epoch == self.standing.epoch { ResyncReason::Ahead } else { ResyncReason::Epoch };
+                // Whatever this position is beyond, the hub may be too.
+                self.pod.hub.doubt();
                 self.standing.epoch = epoch;
                 self.resync(reason, None);
             }
@@ -439,12 +454,30 @@ impl<T: Transport> Session<T> {
     }
 
     /// Tells the client that its positions do not continue. Delivery goes on at `heads`, or where the hub stands; the
-    /// client loads a snapshot and resumes from there.
+    /// client loads a snapshot and resumes from there. While the hub does not know where it stands, nothing is delivered:
+    /// positions of another count would hide what is new in this one.
     pub(crate) fn resync(&mut self, reason: ResyncReason, heads: Option<Positions>) {
         let epoch = self.pod.hub.epoch().unwrap_or(self.standing.epoch);
-        let positions = heads.unwrap_or_else(|| self.heads());
+        let Some(positions) = heads.or_else(|| self.heads_of_hub()) else {
+            self.rewind(&Start { epoch, positions: self.standing.position });
+            self.starting_over = Some(reason);
+            self.page = Some(Box::pin(async {
+                tokio::time::sleep(HEADS_UNKNOWN).await;
+                Err(UpstreamError::Unavailable(None))
+            }));
+            return;
+        };
         self.rewind(&Start { epoch, positions });
         self.say(&answer::own_event("resync_required", &json!({ "reason": reason, "cursor": self.cursor() })));
+    }
+
+    /// The heads of the three feeds, if the hub knows them all.
+    fn heads_of_hub(&self) -> Option<Positions> {
+        let mut heads = Positions::default();
+        for feed in Feed::ALL {
+            heads.set(feed, self.pod.hub.head(&self.connection.channel(feed))?);
+        }
+        Some(heads)
     }
 
     /// The heads of the three feeds, as far as the hub knows them.
@@ -479,6 +512,8 @@ impl<T: Transport> Session<T> {
     }
 
     async fn say_goodbye(&mut self, code: CloseCode) {
+        // The answer that says why is among what waits.
+        self.load();
         self.transport.load_close(code);
         let written = poll_fn(|cx| self.transport.poll_write(cx)).await;
         while written.is_ok() && !matches!(poll_fn(|cx| self.transport.poll_read(cx)).await, Incoming::Closed) {}
@@ -498,5 +533,116 @@ fn poll_work<T>(work: &mut Work<T>, cx: &mut Context<'_>) -> Option<T> {
             Some(done)
         }
         Poll::Pending => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, AtomicUsize};
+
+    use async_trait::async_trait;
+    use axum::http::{Request, Response};
+    use bytes::Bytes;
+    use shared::access::{AccessSettings, Verifier};
+    use shared::broker::memory::MemoryBroker;
+    use shared::channel::Role;
+    use shared::config::Secret;
+    use shared::history::memory::MemoryHistory;
+    use shared::ids::Seq;
+
+    use super::*;
+    use crate::config::GatewaySettings;
+    use crate::upstream::{Upstream, Wire};
+
+    struct NeverAnswers;
+
+    #[async_trait]
+    impl Wire for NeverAnswers {
+        async fn call(&self, _: Request<Bytes>, _: bool) -> Result<Response<Bytes>, UpstreamError> {
+            std::future::pending().await
+        }
+    }
+
+    /// A client that says nothing and takes everything.
+    struct Silent;
+
+    impl Transport for Silent {
+        fn load(&mut self, _: &WholeFrame) {}
+        fn load_entry(&mut self, _: &[u8], _: &[u8], _: &Cursor) {}
+        fn load_ping(&mut self) {}
+        fn load_close(&mut self, _: CloseCode) {}
+        fn loaded(&self) -> usize {
+            0
+        }
+        fn poll_write(&mut self, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+        fn poll_read(&mut self, _: &mut Context<'_>) -> Poll<Incoming> {
+            Poll::Pending
+        }
+    }
+
+    fn pod() -> Arc<Pod> {
+        let settings = GatewaySettings::default();
+        let access = AccessSettings { jwt_secret: Some(Secret::new("secret")), ..AccessSettings::default() };
+        let place = MemoryBroker::default();
+        let upstream = Upstream::new(Arc::new(NeverAnswers), "secret");
+        let broker = place.link().broker;
+        let (interest, _) = crate::interest::interest(Arc::clone(&broker));
+        Arc::new(Pod {
+            wheel: crate::wheel::Wheel::new(&settings),
+            settings,
+            node: "node".into(),
+            verifier: Verifier::new(&access).expect("a key"),
+            hub: Arc::new(crate::hub::Hub::new(Arc::default())),
+            interest,
+            broker,
+            history: Arc::new(MemoryHistory::new(place)),
+            upstream: upstream.clone(),
+            questions: crate::questions::questions(upstream.clone()).0,
+            pages: crate::catch_up::Pages::new(upstream),
+            acks: Arc::default(),
+            open: AtomicUsize::new(0),
+            draining: AtomicBool::new(false),
+        })
+    }
+
+    fn all(seq: u64) -> Positions {
+        Positions { user: Seq(seq), role: Seq(seq), all: Seq(seq) }
+    }
+
+    async fn session_at(pod: &Arc<Pod>, epoch: Epoch, positions: Positions) -> Session<Silent> {
+        let expires_at = Timestamp::now();
+        let user = "alice".parse().expect("an id");
+        let caller = Caller { user, role: Role::Guest, name: None, token_id: None, expires_at };
+        let (connection, feeds) = crate::welcome::attach(pod, &caller, Door::Main).await;
+        pod.hub.enter(epoch);
+        Session::new(Arc::clone(pod), connection, caller, None, &Start { epoch, positions }, feeds, Silent)
+    }
+
+    fn announce(session: &Session<Silent>, head: u64) {
+        for feed in Feed::ALL {
+            session.pod.hub.announce(&session.connection.channel(feed), Seq(head), Duration::ZERO);
+        }
+    }
+
+    #[tokio::test]
+    async fn who_starts_over_stands_where_the_new_count_stands() {
+        let pod = pod();
+        let mut session = session_at(&pod, Epoch(1), all(500)).await;
+        announce(&session, 500);
+        pod.hub.enter(Epoch(2));
+        session.pinged = Some(all(500));
+        // Before the api was asked, nobody knows where.
+        session.resync(ResyncReason::Epoch, None);
+        assert!(session.connection.queue.pop().is_none(), "nothing is told yet");
+        announce(&session, 3);
+        session.catch_up();
+        assert_eq!((session.epoch, session.position), (Epoch(2), all(3)));
+        assert_eq!(session.pinged, None, "a pong acknowledges nothing of the old count");
+        assert!(session.connection.queue.pop().is_some(), "now it is told");
+        pod.hub.fall_back(&session.connection.channel(Feed::User), Seq(1));
+        session.resync(ResyncReason::Ahead, None);
+        assert_eq!(session.position, Positions { user: Seq(1), ..all(3) });
     }
 }
