@@ -59,9 +59,9 @@ impl Commands {
         Self { client, room: Semaphore::new(UNDER_WAY as usize), _connected: connected }
     }
 
-    /// Waits for the first connection.
+    /// Waits for the first connection, or for the first failure that fred does not try again.
     pub(crate) async fn connected(&self) {
-        while self.client.wait_for_connect().await.is_err() {}
+        let _ = self.client.wait_for_connect().await;
     }
 
     /// Whether keys of one call must share a slot.
