@@ -548,7 +548,7 @@ mod tests {
     use shared::channel::Role;
     use shared::config::Secret;
     use shared::history::memory::MemoryHistory;
-    use shared::ids::Seq;
+    use shared::ids::{Epoch, Seq};
 
     use super::*;
     use crate::config::GatewaySettings;
@@ -589,18 +589,19 @@ mod tests {
         let upstream = Upstream::new(Arc::new(NeverAnswers), "secret");
         let broker = place.link().broker;
         let (interest, _) = crate::interest::interest(Arc::clone(&broker));
+        let (hub, history) = (Arc::new(crate::hub::Hub::new(Arc::default())), Arc::new(MemoryHistory::new(place)));
         Arc::new(Pod {
+            pages: crate::catch_up::Pages::new(upstream.clone(), Arc::clone(&hub), history.clone()),
             wheel: crate::wheel::Wheel::new(&settings),
             settings,
             node: "node".into(),
             verifier: Verifier::new(&access).expect("a key"),
-            hub: Arc::new(crate::hub::Hub::new(Arc::default())),
+            hub,
             interest,
             broker,
-            history: Arc::new(MemoryHistory::new(place)),
-            upstream: upstream.clone(),
+            history,
             questions: crate::questions::questions(upstream.clone()).0,
-            pages: crate::catch_up::Pages::new(upstream),
+            upstream,
             acks: Arc::default(),
             open: AtomicUsize::new(0),
             draining: AtomicBool::new(false),
@@ -615,7 +616,7 @@ mod tests {
         let expires_at = Timestamp::now();
         let user = "alice".parse().expect("an id");
         let caller = Caller { user, role: Role::Guest, name: None, token_id: None, expires_at };
-        let (connection, feeds) = crate::welcome::attach(pod, &caller, Door::Main).await;
+        let (connection, feeds) = crate::arrival::attach(pod, &caller, Door::Main).await;
         pod.hub.enter(epoch);
         Session::new(Arc::clone(pod), connection, caller, None, &Start { epoch, positions }, feeds, Silent)
     }
@@ -638,11 +639,11 @@ mod tests {
         assert!(session.connection.queue.pop().is_none(), "nothing is told yet");
         announce(&session, 3);
         session.catch_up();
-        assert_eq!((session.epoch, session.position), (Epoch(2), all(3)));
+        assert_eq!((session.standing.epoch, session.standing.position), (Epoch(2), all(3)));
         assert_eq!(session.pinged, None, "a pong acknowledges nothing of the old count");
         assert!(session.connection.queue.pop().is_some(), "now it is told");
         pod.hub.fall_back(&session.connection.channel(Feed::User), Seq(1));
         session.resync(ResyncReason::Ahead, None);
-        assert_eq!(session.position, Positions { user: Seq(1), ..all(3) });
+        assert_eq!(session.standing.position, Positions { user: Seq(1), ..all(3) });
     }
 }

@@ -393,8 +393,8 @@ async fn a_client_that_asks_and_never_reads_is_not_listened_to_until_it_does() {
         asking.send(Message::text(r#"{"action":"ping"}"#)).await.expect("taken in the end");
         asking
     });
-    let asked = tokio::time::timeout(Duration::from_secs(3), asked).await.expect_err("the gateway reads on and on");
-    drop(asked);
+    let _elapsed = tokio::time::timeout(Duration::from_secs(3), asked).await.expect_err("the gateway reads on and on");
+
     let answered = async {
         while let Some(frame) = answers.next().await {
             if frame.expect("a frame").to_text().is_ok_and(|text| text.contains(r#""type":"pong""#)) {
