@@ -15,7 +15,7 @@ use axum::routing::get;
 use hyper_util::rt::TokioIo;
 use serde_json::json;
 use shared::ids::UserId;
-use shared::protocol::ErrorCode;
+use shared::protocol::{ErrorCode, Since};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::TaskTracker;
@@ -179,6 +179,10 @@ fn visit(door: Door, user_id: Option<String>, mut params: Params, headers: &Head
     if app_version.as_ref().is_some_and(|version| version.len() > LONGEST_VERSION) {
         return Err(format!("app_version: at most {LONGEST_VERSION} bytes"));
     }
+    let since = params.remove("since").filter(|since| !since.is_empty());
+    if let Some(Err(error)) = since.as_deref().map(str::parse::<Since>) {
+        return Err(format!("since: {error}"));
+    }
     let client = Client {
         device_id: device_id.map_err(|error| format!("device_id: {error}"))?,
         device_type,
@@ -187,7 +191,7 @@ fn visit(door: Door, user_id: Option<String>, mut params: Params, headers: &Head
     let token = bearer(headers)
         .or_else(|| params.remove("token"))
         .or_else(|| subprotocols(headers).find_map(|name| name.strip_prefix("bearer.").map(str::to_owned)));
-    Ok(Visit { door, token, user_id, since: params.remove("since"), client, place: None })
+    Ok(Visit { door, token, user_id, since, client, place: None })
 }
 
 fn device_type(text: &str) -> Result<DeviceType, String> {
@@ -260,6 +264,17 @@ mod tests {
         assert!(is_allowed_origin(&headers(&[("host", "x")]), &[]));
         assert!(is_allowed_origin(&ours, &[]) && !is_allowed_origin(&theirs, &[]));
         assert!(is_allowed_origin(&theirs, &allowed) && !is_allowed_origin(&ours, &allowed));
+    }
+
+    #[test]
+    fn a_garbled_cursor_is_refused_before_it_is_asked_about_and_an_empty_one_is_none() {
+        let since = |since: &str| {
+            let params = Params::from([("since".to_owned(), since.to_owned())]);
+            visit(Door::Main, None, params, &headers(&[])).map(|visit| visit.since)
+        };
+        assert_eq!(since(""), Ok(None));
+        assert_eq!(since("now"), Ok(Some("now".to_owned())));
+        assert!(since("garbled").is_err() && since(&"A".repeat(15_000)).is_err());
     }
 
     #[test]
