@@ -207,3 +207,28 @@ async fn a_playground_keeps_its_secret_to_itself_and_through_a_restart() {
     assert!(text(&refused.stderr).contains("made-up one of a playground"));
     assert!(!format!("{}{}", playing.banner, place.errors()).contains(&stolen));
 }
+
+#[tokio::test]
+async fn a_pod_that_waits_for_its_database_can_be_told_to_stop() {
+    for role in ["api", "worker"] {
+        let place = Place::new();
+        let environment = [
+            ("CARILLON_JWT_SECRET", "a secret of this test alone, long enough"),
+            ("CARILLON_DATABASE_URL", "postgres://nobody@127.0.0.1:1/nowhere"),
+            ("CARILLON_REDIS_URL", "redis://127.0.0.1:1"),
+            ("CARILLON_LISTEN", "127.0.0.1:0"),
+            ("CARILLON_INTERNAL_LISTEN", "127.0.0.1:0"),
+        ];
+        let log = || std::fs::File::options().create(true).append(true).open(place.0.join("err")).expect("a file");
+        let mut command = place.command(&[role]);
+        let child = command.envs(environment).stdout(log()).stderr(log()).spawn().expect("the program runs");
+        let mut waiting = Playing { child, banner: String::new() };
+        let deadline = Instant::now() + PATIENCE;
+        while !place.errors().contains("waiting for the database") {
+            assert!(Instant::now() < deadline, "{}", place.errors());
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        waiting.signal("-TERM");
+        assert!(waiting.ends().await, "{role}: {}", place.errors());
+    }
+}
