@@ -34,7 +34,8 @@ pub struct Pages {
     hub: Arc<Hub>,
     history: Arc<dyn History>,
     permits: Semaphore,
-    users: Mutex<HashMap<UserId, Arc<Semaphore>>>,
+    /// Whose devices read or wait, how many of them, and whose turn it is.
+    users: Mutex<HashMap<UserId, (usize, Arc<Semaphore>)>>,
 }
 
 impl Pages {
@@ -82,8 +83,9 @@ impl Pages {
 
     fn turn_of<'a>(&'a self, user: &'a UserId) -> Turn<'a> {
         let mut users = self.users.lock();
-        let semaphore = Arc::clone(users.entry(user.clone()).or_insert_with(|| Arc::new(Semaphore::new(1))));
-        Turn { pages: self, user, semaphore }
+        let (devices, semaphore) = users.entry(user.clone()).or_insert_with(|| (0, Arc::new(Semaphore::new(1))));
+        *devices += 1;
+        Turn { pages: self, user, semaphore: Arc::clone(semaphore) }
     }
 }
 
@@ -97,8 +99,9 @@ struct Turn<'a> {
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
         let mut users = self.pages.users.lock();
-        // The table's and ours: nobody else waits. New ones are made under the lock only.
-        if Arc::strong_count(&self.semaphore) == 2 {
+        let Some((devices, _)) = users.get_mut(self.user) else { return };
+        *devices -= 1;
+        if *devices == 0 {
             users.remove(self.user);
         }
     }
