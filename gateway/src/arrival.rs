@@ -35,7 +35,7 @@ pub fn place_in_feeds(pod: &Pod, connection: &Connection, verdict: &Verdict) -> 
     };
     pod.hub.enter(epoch);
     for feed in Feed::ALL {
-        pod.hub.announce(&connection.channel(feed), heads.get(feed), ANNOUNCED);
+        pod.hub.announce(&connection.channel(feed), epoch, heads.get(feed), ANNOUNCED);
     }
     Some((Start { epoch, positions }, resumed, resync))
 }

@@ -10,7 +10,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use shared::access::Caller;
 use shared::event::RoomPosition;
-use shared::ids::{RoomName, TraceId};
+use shared::ids::{DeviceId, RoomName, TraceId};
 use shared::protocol::{Action, CloseCode, Command, ErrorCode, Since, answer};
 use shared::upstream::{Arrival, Question, Verdict};
 
@@ -21,7 +21,7 @@ use crate::connection::{Connection, Door};
 use crate::errand::{Arrived, Done, Start, Then};
 use crate::metrics::METRICS;
 use crate::pod::Pod;
-use crate::policy::Namespace;
+use crate::policy::{Namespace, Who};
 use crate::rooms::{Join, publish};
 use crate::session::{Ended, Session};
 use crate::transport::Transport;
@@ -69,7 +69,13 @@ impl<T: Transport> Session<T> {
                 }
             }
             Action::Auth { token } => {
-                self.work = self.start(renew(Arc::clone(&self.pod), Arc::clone(&self.connection), token, reference))
+                self.work = self.start(renew(
+                    Arc::clone(&self.pod),
+                    Arc::clone(&self.connection),
+                    self.device_id.clone(),
+                    token,
+                    reference,
+                ))
             }
             Action::Resume { since } => return self.resume(since, reference),
             Action::Subscribe { room, since, token } => return self.subscribe(room, since, token, reference),
@@ -141,6 +147,15 @@ impl<T: Transport> Session<T> {
         let Some(namespace) = Namespace::of(&self.pod.settings.rooms, &room).cloned() else {
             return self.complain(reference.as_deref(), ErrorCode::Forbidden, "there is no such room for you");
         };
+        // An invitation is shown on joining: whoever is in has shown it.
+        let is_in = self.rooms.get(&room).is_some_and(Option::is_some);
+        if namespace.publish == Who::Invited && !is_in {
+            return self.complain(
+                reference.as_deref(),
+                ErrorCode::Forbidden,
+                "join the room with your invitation first",
+            );
+        }
         self.work = self.start(publish(Arc::clone(&self.pod), self.caller.clone(), namespace, room, data, reference));
         None
     }
@@ -159,14 +174,22 @@ const fn name_of(action: &Action) -> &'static str {
 }
 
 /// A newer token over the open socket. It must be the same user's.
-async fn renew(pod: Arc<Pod>, connection: Arc<Connection>, token: String, reference: Option<String>) -> Done {
+async fn renew(
+    pod: Arc<Pod>,
+    connection: Arc<Connection>,
+    device_id: Option<DeviceId>,
+    token: String,
+    reference: Option<String>,
+) -> Done {
     let reference = reference.as_deref();
     match pod.verifier.verify(&token).await {
         Err(error) => Done::fail(reference, error.code(), &error.to_string()),
         Ok(caller) if caller.user != connection.user => {
             Done::fail(reference, ErrorCode::Forbidden, "the token is another user's")
         }
-        Ok(caller) if caller.role != connection.role => change_role(&pod, &connection, caller, reference).await,
+        Ok(caller) if caller.role != connection.role => {
+            change_role(&pod, &connection, caller, device_id, reference).await
+        }
         Ok(caller) => Done {
             answer: answer::ack(reference, &json!({ "expires_at": caller.expires_at })),
             then: Then::Renew(Box::new(caller)),
@@ -175,8 +198,14 @@ async fn renew(pod: Arc<Pod>, connection: Arc<Connection>, token: String, refere
 }
 
 /// Another role follows other feeds: the connection arrives a second time, without leaving.
-async fn change_role(pod: &Arc<Pod>, before: &Connection, caller: Caller, reference: Option<&str>) -> Done {
-    let arrival = Arrival { caller: caller.clone(), device_id: None, since: Some("now".to_owned()) };
+async fn change_role(
+    pod: &Arc<Pod>,
+    before: &Connection,
+    caller: Caller,
+    device_id: Option<DeviceId>,
+    reference: Option<&str>,
+) -> Done {
+    let arrival = Arrival { caller: caller.clone(), device_id, since: Some("now".to_owned()) };
     let (connection, feeds) = attach(pod, &caller, before.door).await;
     let verdict = pod.questions.ask(Question::Arrive(arrival)).await;
     let placed = verdict.as_ref().and_then(|verdict| place_in_feeds(pod, &connection, verdict));

@@ -191,7 +191,14 @@ fn visit(door: Door, user_id: Option<String>, mut params: Params, headers: &Head
     let token = bearer(headers)
         .or_else(|| params.remove("token"))
         .or_else(|| subprotocols(headers).find_map(|name| name.strip_prefix("bearer.").map(str::to_owned)));
-    Ok(Visit { door, token, user_id, since, client, place: None })
+    Ok(Visit { is_local: is_local(headers), door, token, user_id, since, client, place: None })
+}
+
+/// Whether the request was sent to a loopback name or address.
+fn is_local(headers: &HeaderMap) -> bool {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let name = host.rsplit_once(':').map_or(host, |(name, _)| name);
+    name == "localhost" || name.trim_matches(['[', ']']).parse::<std::net::IpAddr>().is_ok_and(|ip| ip.is_loopback())
 }
 
 fn device_type(text: &str) -> Result<DeviceType, String> {
@@ -275,6 +282,16 @@ mod tests {
         assert_eq!(since(""), Ok(None));
         assert_eq!(since("now"), Ok(Some("now".to_owned())));
         assert!(since("garbled").is_err() && since(&"A".repeat(15_000)).is_err());
+    }
+
+    #[test]
+    fn only_a_loopback_name_is_local() {
+        for host in ["localhost:8000", "127.0.0.1:8000", "[::1]:8000", "127.0.0.1"] {
+            assert!(is_local(&headers(&[("host", host)])), "{host}");
+        }
+        for host in ["evil.example:8000", "10.0.0.1:8000", ""] {
+            assert!(!is_local(&headers(&[("host", host)])), "{host}");
+        }
     }
 
     #[test]

@@ -121,6 +121,9 @@ impl Hub {
     fn deliver_entry(&self, channel: &Channel, frame: Arc<EntryFrame>) {
         tracing::debug!(%channel, seq = %frame.entry.seq, trace = %frame.trace, "entry heard");
         let mut shard = self.shard(channel);
+        if self.epoch().is_some_and(|epoch| epoch != frame.entry.epoch) {
+            return;
+        }
         let Some(local) = shard.feeds.get_mut(channel) else { return };
         match local.order.hear(frame) {
             Heard::Old => {}
@@ -170,8 +173,12 @@ impl Hub {
     }
 
     /// Takes what the api says a feed's head is; if entries are missing here, they are fetched `patience` from now.
-    pub fn announce(&self, channel: &Channel, head: Seq, patience: Duration) {
+    pub fn announce(&self, channel: &Channel, epoch: Epoch, head: Seq, patience: Duration) {
         let mut shard = self.shard(channel);
+        // Looked at under the lock that beginning anew takes: a late answer of the old count must not become a head.
+        if self.epoch() != Some(epoch) {
+            return;
+        }
         let Some(local) = shard.feeds.get_mut(channel) else { return };
         if let Some(due) = local.order.announce(head, patience) {
             self.behind.note(channel.clone(), due);

@@ -78,7 +78,7 @@ impl Repairer {
                 // What was delivered before the question was asked must be in the answer.
                 match delivered.get(&channel).copied().flatten() {
                     Some(delivered) if same_epoch && head < delivered => self.hub.fall_back(&channel, head),
-                    _ => self.hub.announce(&channel, head, Duration::ZERO),
+                    _ => self.hub.announce(&channel, heads.epoch, head, Duration::ZERO),
                 }
             }
         }

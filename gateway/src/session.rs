@@ -622,8 +622,9 @@ mod tests {
     }
 
     fn announce(session: &Session<Silent>, head: u64) {
+        let epoch = session.pod.hub.epoch().expect("an epoch");
         for feed in Feed::ALL {
-            session.pod.hub.announce(&session.connection.channel(feed), Seq(head), Duration::ZERO);
+            session.pod.hub.announce(&session.connection.channel(feed), epoch, Seq(head), Duration::ZERO);
         }
     }
 

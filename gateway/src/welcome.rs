@@ -35,6 +35,8 @@ pub struct Visit {
     pub token: Option<String>,
     /// Whom it says it is; must be whom the token says.
     pub user_id: Option<UserId>,
+    /// Whether it named this machine itself as the host: a page of somebody else's name that resolves to it does not.
+    pub is_local: bool,
     /// Where it says it stands.
     pub since: Option<String>,
     /// What it says of itself.
@@ -95,7 +97,7 @@ impl From<CloseCode> for Refused {
 async fn identify<T: Transport>(pod: &Pod, visit: &Visit, transport: &mut T) -> Result<Caller, Refused> {
     let token = match (&visit.token, &visit.user_id) {
         (Some(token), _) => token.clone(),
-        (None, Some(user)) if pod.verifier.accepts_bare_users() => return Ok(bare_guest(user)),
+        (None, Some(user)) if visit.is_local && pod.verifier.accepts_bare_users() => return Ok(bare_guest(user)),
         (None, _) => tokio::time::timeout(pod.settings.auth_timeout, first_token(transport))
             .await
             .map_err(|_| CloseCode::Silent)??,

@@ -70,12 +70,13 @@ impl Feeds for PostgresStore {
             .await?;
         let verdicts: Vec<_> = arrivals.iter().zip(&standings).map(|pair| arrival::judge(pair.0, pair.1)).collect();
         let traces = arrival::traces(arrivals, &standings, &verdicts);
-        sqlx::query("select carillon_note_users($1), carillon_advance($2, false), carillon_advance($3, true)")
+        sqlx::query("select carillon_note_users($1), carillon_advance($2, false)")
             .bind(Json(&traces.users))
             .bind(Json(&traces.starts))
-            .bind(Json(&traces.firsts))
             .execute(&self.pool)
             .await?;
+        // Each call locks its rows in order; two in one statement could cross with acknowledgements that come meanwhile.
+        sqlx::query("select carillon_advance($1, true)").bind(Json(&traces.firsts)).execute(&self.pool).await?;
         Ok(verdicts)
     }
 
