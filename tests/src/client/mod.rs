@@ -4,12 +4,15 @@
 //! repeated with its `client_message_id` until it is answered, a device hands back its cursor and acknowledges. Whatever the
 //! fleet does against its promises is noted and fails the test.
 
+mod connecting;
 mod device;
+mod line;
 mod record;
 mod talk;
 mod user;
 
-pub use device::{Connecting, Device, Refusal, Showing};
+pub use connecting::{Connecting, Refusal, Showing};
+pub use device::Device;
 pub use record::{Record, Shown};
 pub use talk::Talk;
 pub use user::{Conversation, Kind, Said, User, token};

@@ -7,7 +7,8 @@ use reqwest::{Method, RequestBuilder, StatusCode};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::device::{Connecting, Device};
+use super::connecting::Connecting;
+use super::device::Device;
 use crate::eventually::eventually;
 
 /// How long somebody goes on trying before the test has failed.
