@@ -59,8 +59,8 @@ pub struct Shape {
     pub own_postgres: bool,
     /// Which limits nginx has.
     pub limits: Limits,
-    /// What every gateway is told beyond what it needs.
-    pub gateway_environment: &'static [(&'static str, &'static str)],
+    /// What every api and every gateway is told beyond what it needs.
+    pub environment: &'static [(&'static str, &'static str)],
 }
 
 impl Default for Shape {
@@ -72,7 +72,7 @@ impl Default for Shape {
             redis: RedisShape::Shared,
             own_postgres: false,
             limits: Limits::None,
-            gateway_environment: &[],
+            environment: &[],
         }
     }
 }
@@ -141,7 +141,7 @@ impl Fleet {
             links: BTreeMap::new(),
             scratch: Scratch::new("fleet"),
         };
-        let (api, internal) = site.api_pods(shape.api).await?;
+        let (api, internal) = site.api_pods(shape).await?;
         let gateway = site.gateway_pods(shape, &internal).await?;
         let worker = site.worker_pods(shape.worker).await?;
         let mut doors = (Vec::new(), Vec::new());
@@ -265,9 +265,9 @@ impl Site {
     }
 
     /// The api pods, and the ports of their internal listeners.
-    async fn api_pods(&mut self, count: usize) -> anyhow::Result<(Vec<Pod>, Vec<u16>)> {
+    async fn api_pods(&mut self, shape: &Shape) -> anyhow::Result<(Vec<Pod>, Vec<u16>)> {
         let (mut pods, mut internal) = (Vec::new(), Vec::new());
-        for number in 1..=count {
+        for number in 1..=shape.api {
             let name = format!("api-{number}");
             let port = ports::free();
             let mut told = environment(EVERY_POD);
@@ -277,6 +277,7 @@ impl Site {
                 ("CARILLON_JWT_SECRET", SECRET.to_owned()),
                 ("CARILLON_INTERNAL_LISTEN", format!("127.0.0.1:{port}")),
             ]));
+            told.extend(environment(shape.environment.iter().copied()));
             pods.push(Pod::new(Role::Api, number, told, self.scratch.path()));
             internal.push(port);
         }
@@ -295,7 +296,7 @@ impl Site {
             let mut told = environment(EVERY_POD);
             told.extend(environment(self.redis(&name).await?));
             told.extend(environment([("CARILLON_API_URL", api.join(",")), ("CARILLON_JWT_SECRET", SECRET.to_owned())]));
-            told.extend(environment(shape.gateway_environment.iter().copied()));
+            told.extend(environment(shape.environment.iter().copied()));
             pods.push(Pod::new(Role::Gateway, number, told, self.scratch.path()));
         }
         Ok(pods)

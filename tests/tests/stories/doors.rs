@@ -2,8 +2,9 @@
 
 use fleet::client::{Kind, Refusal, Showing, User};
 use fleet::eventually::until;
-use fleet::fleet::Fleet;
+use fleet::fleet::{Fleet, Shape};
 use fleet::place::Place;
+use fleet::servers::carillon::Pod;
 use reqwest::{Method, StatusCode};
 use serde_json::json;
 
@@ -181,4 +182,30 @@ async fn no_pod_writes_down_a_token_or_a_message_wherever_it_stood() {
         let telling = secret.rsplit('.').next().expect("rsplit always yields");
         assert!(!written.contains(telling), "{telling} was written down");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_trace_id_follows_a_message_through_every_hop() {
+    let environment = &[("CARILLON_LOG_LEVEL", "info,api=debug,gateway=debug")];
+    let fleet = Fleet::start(Shape { environment, ..Shape::default() }).await;
+    let (alice, bob) = (fleet.user("alice"), fleet.user("bob"));
+    let conversation = alice.starts(Kind::GuestGuest, &[&bob]).await;
+    let _phone = bob.device("phone").connect().await;
+    let trace = uuid::Uuid::new_v4().simple().to_string();
+    let sent = alice
+        .request(Method::POST, "/api/v1/messages/messages")
+        .header("traceparent", format!("00-{trace}-00f067aa0ba902b7-01"))
+        .json(&json!({ "conversation_id": conversation.id, "message_text": "follow me" }))
+        .send()
+        .await
+        .expect("an answer");
+    assert_eq!(sent.status(), 201);
+    let echoed = sent.headers()["traceparent"].to_str().expect("text");
+    assert!(echoed.contains(&trace), "{echoed}");
+    let tells = |pods: &[Pod], what: &str| {
+        let written: String = pods.iter().map(Pod::printed).collect();
+        written.lines().any(|line| line.contains(&trace) && line.contains(what))
+    };
+    let both = || tells(&fleet.api, "message kept") && tells(&fleet.gateway, "entry heard");
+    until(CAUGHT_UP, "the trace in the logs of an api and of a gateway", both).await;
 }
