@@ -87,6 +87,12 @@ impl WholeFrame {
         &self.bytes
     }
 
+    /// Header and payload, given away.
+    #[must_use]
+    pub fn into_encoded(self) -> Bytes {
+        self.bytes
+    }
+
     /// The payload alone, for transports that frame otherwise.
     #[must_use]
     pub fn text(&self) -> &[u8] {

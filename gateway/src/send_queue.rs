@@ -4,10 +4,9 @@
 //! is found out, and where nobody ever waits for one.
 
 use std::collections::VecDeque;
-use std::task::Context;
+use std::task::{Context, Waker};
 
-use futures_util::task::AtomicWaker;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use shared::cursor::{Feed, Positions};
 use shared::protocol::CloseCode;
 use shared::upstream::ResyncReason;
@@ -22,7 +21,6 @@ use crate::frame::Frame;
 pub struct SendQueue {
     limit: usize,
     waiting: Mutex<Waiting>,
-    waker: AtomicWaker,
 }
 
 /// A frame in its place.
@@ -41,6 +39,21 @@ struct Waiting {
     own_bytes: usize,
     live: Live,
     orders: Orders,
+    /// The task, since it last looked; taken by the first who has something for it.
+    waker: Option<Waker>,
+}
+
+/// What a connection's task finds when it looks into its queue.
+#[derive(Debug)]
+pub struct Glance {
+    /// The orders given since last time, if any.
+    pub orders: Option<Orders>,
+    /// Frames that wait.
+    pub frames: usize,
+    /// Bytes of answers and pages that wait: what the connection itself asked for and has not taken.
+    pub own_bytes: usize,
+    /// Which feeds are live.
+    pub live: Live,
 }
 
 /// Which feeds of a connection are live; the others are catching up.
@@ -83,7 +96,7 @@ impl SendQueue {
     /// A queue for `limit` bytes of events, in which no feed is live yet.
     #[must_use]
     pub fn new(limit: usize) -> Self {
-        Self { limit, waiting: Mutex::default(), waker: AtomicWaker::new() }
+        Self { limit, waiting: Mutex::default() }
     }
 
     /// Queues an event of the live path. Answers whether the reader was too slow for it.
@@ -110,8 +123,7 @@ impl SendQueue {
             waiting.bytes += frame.weight();
             waiting.frames.push_back(Waits { frame, is_counted: true });
         }
-        drop(waiting);
-        self.waker.wake();
+        wake(waiting);
         overflowed
     }
 
@@ -121,8 +133,7 @@ impl SendQueue {
         let mut waiting = self.waiting.lock();
         waiting.own_bytes += frame.weight();
         waiting.frames.push_back(Waits { frame, is_counted: false });
-        drop(waiting);
-        self.waker.wake();
+        wake(waiting);
     }
 
     /// Takes the next frame.
@@ -160,21 +171,38 @@ impl SendQueue {
         let mut waiting = self.waiting.lock();
         waiting.live = Live::default();
         waiting.retain(|waits| !matches!(waits.frame, Frame::Entry(_)));
-        drop(waiting);
-        self.waker.wake();
+        wake(waiting);
     }
 
     /// Gives an order and wakes the task.
     pub fn order(&self, give: impl FnOnce(&mut Orders)) {
-        give(&mut self.waiting.lock().orders);
-        self.waker.wake();
+        let mut waiting = self.waiting.lock();
+        give(&mut waiting.orders);
+        wake(waiting);
     }
 
-    /// Takes the orders given since last time, if any, and registers to be woken by the next push or order.
-    pub fn take_orders(&self, cx: &Context<'_>) -> Option<Orders> {
-        self.waker.register(cx.waker());
+    /// Looks at everything in one go, takes the orders, and registers to be woken by the next push or order.
+    pub fn look(&self, cx: &Context<'_>) -> Glance {
         let mut waiting = self.waiting.lock();
-        if waiting.orders == Orders::default() { None } else { Some(std::mem::take(&mut waiting.orders)) }
+        if !waiting.waker.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            waiting.waker = Some(cx.waker().clone());
+        }
+        let has_orders = waiting.orders != Orders::default();
+        Glance {
+            orders: has_orders.then(|| std::mem::take(&mut waiting.orders)),
+            frames: waiting.frames.len(),
+            own_bytes: waiting.own_bytes,
+            live: waiting.live,
+        }
+    }
+}
+
+/// Wakes the task, once for all that comes before it looks again.
+fn wake(mut waiting: MutexGuard<'_, Waiting>) {
+    let waker = waiting.waker.take();
+    drop(waiting);
+    if let Some(waker) = waker {
+        waker.wake();
     }
 }
 
@@ -198,6 +226,8 @@ impl Waiting {
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
 
     use bytes::Bytes;
     use shared::envelope::Entry;
@@ -257,5 +287,29 @@ mod tests {
         queue.go_live(Feed::All);
         assert!(!queue.push_entry(Feed::User, entry(1)));
         assert!(queue.pop().is_none());
+    }
+
+    #[derive(Default)]
+    struct Wakes(AtomicUsize);
+
+    impl Wake for Wakes {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    #[test]
+    fn the_task_is_woken_once_for_all_that_comes_before_it_looks_again() {
+        let (queue, wakes) = (SendQueue::new(1_000), Arc::new(Wakes::default()));
+        let waker = Waker::from(Arc::clone(&wakes));
+        let cx = Context::from_waker(&waker);
+        assert_eq!(queue.look(&cx).frames, 0);
+        queue.push_event(event(10));
+        queue.order(|orders| orders.ping = true);
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 1);
+        let glance = queue.look(&cx);
+        assert!(glance.frames == 1 && glance.orders.is_some_and(|orders| orders.ping));
+        queue.push_own(event(10));
+        assert_eq!(wakes.0.load(Ordering::Relaxed), 2);
     }
 }

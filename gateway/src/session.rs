@@ -30,6 +30,7 @@ use crate::hub::entry_frame;
 use crate::interest::Held;
 use crate::metrics::METRICS;
 use crate::pod::Pod;
+use crate::send_queue::{Glance, Live, Orders};
 use crate::standing::{Standing, Step};
 use crate::transport::{Incoming, Transport};
 use crate::upstream::UpstreamError;
@@ -76,7 +77,7 @@ pub struct Session<T> {
 
 /// What a connection's task woke up for.
 enum Turn {
-    Orders(crate::send_queue::Orders),
+    Orders(Orders),
     Incoming(Incoming),
     Done(Done),
     Page(Result<Differences, UpstreamError>),
@@ -155,10 +156,11 @@ impl<T: Transport> Session<T> {
     }
 
     fn poll_turn(&mut self, cx: &mut Context<'_>) -> Poll<Turn> {
-        if let Some(orders) = self.connection.queue.take_orders(cx) {
+        let Glance { orders, frames, own_bytes, live } = self.connection.queue.look(cx);
+        if let Some(orders) = orders {
             return Poll::Ready(Turn::Orders(orders));
         }
-        let listens = self.listens();
+        let listens = self.listens(own_bytes);
         if listens && let Poll::Ready(incoming) = self.transport.poll_read(cx) {
             return Poll::Ready(Turn::Incoming(incoming));
         }
@@ -168,36 +170,31 @@ impl<T: Transport> Session<T> {
         if let Some(page) = poll_work(&mut self.page, cx) {
             return Poll::Ready(Turn::Page(page));
         }
-        let written = self.poll_write(cx);
+        let written = self.poll_write(cx, frames);
         if !listens {
             // While nobody listens to the client, its silence says nothing.
             self.connection.heard_at.store(clock::millis(), Ordering::Relaxed);
-            if self.listens() {
+            if self.listens(self.connection.queue.own_bytes()) {
                 cx.waker().wake_by_ref();
             }
         }
         match written {
-            Poll::Ready(Ok(())) if self.is_due_a_page() => Poll::Ready(Turn::CatchUp),
+            Poll::Ready(Ok(())) if self.page.is_none() && live != Live::ALL => Poll::Ready(Turn::CatchUp),
             Poll::Ready(Err(_)) => Poll::Ready(Turn::Gone),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
     }
 
     /// Whether another command is taken: not while one is under way, nor before the client has taken its answers.
-    fn listens(&self) -> bool {
-        self.work.is_none()
-            && self.transport.loaded() < READ_NO_MORE
-            && self.connection.queue.own_bytes() < READ_NO_MORE
+    fn listens(&self, own_bytes: usize) -> bool {
+        self.work.is_none() && self.transport.loaded() < READ_NO_MORE && own_bytes < READ_NO_MORE
     }
 
-    fn is_due_a_page(&self) -> bool {
-        self.page.is_none() && self.connection.queue.live() != crate::send_queue::Live::ALL
-    }
-
-    /// Writes at once when nothing waits, joins when something does.
-    fn poll_write(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Writes at once when nothing waits, joins when something does. What joins the waiting `frames` meanwhile has woken the
+    /// task again.
+    fn poll_write(&mut self, cx: &mut Context<'_>, mut frames: usize) -> Poll<io::Result<()>> {
         loop {
-            self.load();
+            frames -= self.load(frames);
             let before = self.transport.loaded();
             if before == 0 {
                 self.connection.stalled_at.store(0, Ordering::Relaxed);
@@ -217,17 +214,24 @@ impl<T: Transport> Session<T> {
         }
     }
 
-    /// Loads what waits, up to one joined write.
-    fn load(&mut self) {
+    /// Loads some of the waiting `frames`, up to one joined write, and says how many.
+    fn load(&mut self, frames: usize) -> usize {
+        let mut taken = 0;
         let mut oldest: Option<Timestamp> = None;
         let mut events = 0;
         let mut passed_over = false;
-        while self.transport.loaded() < JOINED {
-            let Some(frame) = self.connection.queue.pop() else { break };
+        while taken < frames && self.transport.loaded() < JOINED {
+            // Fewer than waited, if a flood or a new start dropped some.
+            let Some(frame) = self.connection.queue.pop() else {
+                taken = frames;
+                break;
+            };
+            taken += 1;
             let committed_at = match frame {
                 Frame::Whole(frame) => {
-                    self.transport.load(&frame);
-                    frame.committed_at
+                    let committed_at = frame.committed_at;
+                    self.transport.load(frame);
+                    committed_at
                 }
                 Frame::Entry(frame) => match self.standing.step(&frame) {
                     Step::Next if self.connection.door.shows(frame.entry.topic) => Some(self.load_entry(&frame)),
@@ -256,6 +260,7 @@ impl<T: Transport> Session<T> {
             let micros = (Timestamp::now().as_micros() - at.as_micros()).max(0);
             METRICS.latency.record(micros as f64 / 1e6);
         }
+        taken
     }
 
     /// Loads an entry with the tail that is this client's own.
@@ -276,7 +281,7 @@ impl<T: Transport> Session<T> {
         // The cursor stands where durable events carry it.
         event.truncate(event.len() - 1);
         event.push_str(&format!(r#","cursor":"{cursor}"}}"#));
-        self.transport.load(&WholeFrame::answer(&event));
+        self.transport.load(WholeFrame::answer(&event));
     }
 
     /// Where the client stands.
@@ -286,7 +291,7 @@ impl<T: Transport> Session<T> {
         Cursor { epoch, owner: user.clone(), role: *role, positions: position }
     }
 
-    fn obey(&mut self, orders: &crate::send_queue::Orders) -> Option<Ended> {
+    fn obey(&mut self, orders: &Orders) -> Option<Ended> {
         if let Some(code) = orders.close {
             return Some(Ended::ByUs(code));
         }
@@ -513,7 +518,7 @@ impl<T: Transport> Session<T> {
 
     async fn say_goodbye(&mut self, code: CloseCode) {
         // The answer that says why is among what waits.
-        self.load();
+        self.load(usize::MAX);
         self.transport.load_close(code);
         let written = poll_fn(|cx| self.transport.poll_write(cx)).await;
         while written.is_ok() && !matches!(poll_fn(|cx| self.transport.poll_read(cx)).await, Incoming::Closed) {}
@@ -567,7 +572,7 @@ mod tests {
     struct Silent;
 
     impl Transport for Silent {
-        fn load(&mut self, _: &WholeFrame) {}
+        fn load(&mut self, _: WholeFrame) {}
         fn load_entry(&mut self, _: &[u8], _: &[u8], _: &Cursor) {}
         fn load_ping(&mut self) {}
         fn load_close(&mut self, _: CloseCode) {}

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use serde::Serialize;
 use serde_json::json;
 use shared::access::{Caller, TokenError};
-use shared::ids::UserId;
+use shared::channel::Role;
+use shared::cursor::Cursor;
+use shared::ids::{ConnectionId, UserId};
 use shared::protocol::{Action, CloseCode, Command, answer};
 use shared::time::Timestamp;
 use shared::upstream::{Arrival, Question, ResyncReason};
@@ -131,23 +134,36 @@ async fn first_token<T: Transport>(transport: &mut T) -> Result<String, CloseCod
 /// A guest of the playground, as the source systems' commands name one.
 fn bare_guest(user: &UserId) -> Caller {
     let expires_at = Timestamp::from_micros(Timestamp::now().as_micros() + BARE_GUEST.as_micros() as i64);
-    Caller { user: user.clone(), role: shared::channel::Role::Guest, name: None, token_id: None, expires_at }
+    Caller { user: user.clone(), role: Role::Guest, name: None, token_id: None, expires_at }
+}
+
+/// What a client hears first.
+#[derive(Serialize)]
+struct Established<'a> {
+    connection_id: ConnectionId,
+    user_id: &'a UserId,
+    role: Role,
+    node: &'a str,
+    heartbeat_interval: u64,
+    expires_at: Timestamp,
+    resumed: bool,
+    cursor: Cursor,
 }
 
 impl<T: Transport> Session<T> {
     /// Says who the client is here and where delivery starts.
     fn greet(&self, resumed: bool, resync: Option<ResyncReason>) {
         let Connection { id, user, role, .. } = &*self.connection;
-        let data = json!({
-            "connection_id": id,
-            "user_id": user,
-            "role": role,
-            "node": self.pod.node,
-            "heartbeat_interval": self.pod.settings.heartbeat_interval.as_secs(),
-            "expires_at": self.caller.expires_at,
-            "resumed": resumed,
-            "cursor": self.cursor(),
-        });
+        let data = Established {
+            connection_id: *id,
+            user_id: user,
+            role: *role,
+            node: &self.pod.node,
+            heartbeat_interval: self.pod.settings.heartbeat_interval.as_secs(),
+            expires_at: self.caller.expires_at,
+            resumed,
+            cursor: self.cursor(),
+        };
         self.say(&answer::own_event("connection_established", &data));
         if let Some(reason) = resync {
             self.say(&answer::own_event("resync_required", &json!({ "reason": reason, "cursor": self.cursor() })));
@@ -159,7 +175,7 @@ impl<T: Transport> Session<T> {
 async fn refuse<T: Transport>(mut transport: T, code: CloseCode, why: Option<String>) {
     METRICS.closed(code).increment(1);
     if let Some(why) = why {
-        transport.load(&WholeFrame::answer(&why));
+        transport.load(WholeFrame::answer(&why));
     }
     transport.load_close(code);
     let goodbye = async {

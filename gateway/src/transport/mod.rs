@@ -18,7 +18,7 @@ use crate::frame::WholeFrame;
 /// The way to one client and back.
 pub trait Transport: Send + Unpin + 'static {
     /// Takes a whole frame to be written.
-    fn load(&mut self, frame: &WholeFrame);
+    fn load(&mut self, frame: WholeFrame);
 
     /// Takes an entry: the frame whose payload is `body` and then `tail`, after which the client stands at `cursor`.
     fn load_entry(&mut self, body: &[u8], tail: &[u8], cursor: &Cursor);

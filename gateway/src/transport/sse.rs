@@ -50,7 +50,7 @@ impl EventStream {
 }
 
 impl Transport for EventStream {
-    fn load(&mut self, frame: &WholeFrame) {
+    fn load(&mut self, frame: WholeFrame) {
         self.load_event(None, [frame.text(), &[]]);
     }
 

@@ -34,6 +34,8 @@ const WRITTEN_KEPT: usize = 32 * 1024;
 /// A client behind a WebSocket.
 pub struct WebSocket {
     socket: WebSocketStream<Line>,
+    /// Whether tungstenite has taken all that came, so that only the socket can have more.
+    has_read_all: bool,
     pending: Pending,
 }
 
@@ -64,7 +66,7 @@ impl WebSocket {
             .max_frame_size(Some(longest));
         let line = Line { stream, control: Vec::new() };
         let socket = WebSocketStream::from_partially_read(line, read.to_vec(), Role::Server, Some(config)).await;
-        Self { socket, pending: Pending::default() }
+        Self { socket, has_read_all: false, pending: Pending::default() }
     }
 
     /// Hands a control frame to tungstenite, which puts it into [`Line::control`].
@@ -131,9 +133,9 @@ impl Pending {
 }
 
 impl Transport for WebSocket {
-    fn load(&mut self, frame: &WholeFrame) {
+    fn load(&mut self, frame: WholeFrame) {
         if self.pending.len() == 0 {
-            self.pending.shared = frame.encoded().clone();
+            self.pending.shared = frame.into_encoded();
         } else {
             self.pending.joined().extend_from_slice(frame.encoded());
         }
@@ -165,7 +167,12 @@ impl Transport for WebSocket {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
+        // Who is woken to write has nothing to read as a rule, and tungstenite takes long to find that out.
+        if self.has_read_all {
+            ready!(self.socket.get_ref().stream.poll_read_ready(cx)).ok();
+        }
         let read = Pin::new(&mut self.socket).poll_next(cx);
+        self.has_read_all = read.is_pending();
         self.take_control();
         Poll::Ready(match ready!(read) {
             Some(Ok(Message::Text(text))) => Incoming::Text(text.as_str().to_owned()),

@@ -4,8 +4,10 @@
 
 use serde::Serialize;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::ErrorCode;
+use crate::time::Timestamp;
 
 /// An `ack`, with the command's `ref`.
 #[must_use]
@@ -26,9 +28,8 @@ pub fn error(reference: Option<&str>, code: ErrorCode, detail: &str, retry_after
 /// An event of this connection alone: `connection_established`, `cursor`, `resync_required`, `reconnect`.
 #[must_use]
 pub fn own_event(kind: &str, data: &impl Serialize) -> String {
-    let id = uuid::Uuid::now_v7();
-    let timestamp = crate::time::Timestamp::now();
-    json!({ "type": kind, "id": id, "timestamp": timestamp, "data": data }).to_string()
+    let (id, timestamp) = (Uuid::now_v7(), Timestamp::now());
+    text(&OwnEvent { kind, id, timestamp, data })
 }
 
 /// A `pong`, with the cursor at the heads.
@@ -38,9 +39,27 @@ pub fn pong(reference: Option<&str>, head: &crate::cursor::Cursor) -> String {
 }
 
 fn answer(kind: &str, reference: Option<&str>, data: &impl Serialize) -> String {
-    let mut answer = json!({ "type": kind, "data": data });
-    if let Some(reference) = reference {
-        answer["ref"] = reference.into();
-    }
-    answer.to_string()
+    text(&Answer { kind, reference, data })
+}
+
+#[derive(Serialize)]
+struct OwnEvent<'a, D> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    id: Uuid,
+    timestamp: Timestamp,
+    data: &'a D,
+}
+
+#[derive(Serialize)]
+struct Answer<'a, D> {
+    #[serde(rename = "type")]
+    kind: &'a str,
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    reference: Option<&'a str>,
+    data: &'a D,
+}
+
+fn text(of: &impl Serialize) -> String {
+    serde_json::to_string(of).expect("what is answered has names for keys and can be written")
 }
