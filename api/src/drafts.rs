@@ -12,7 +12,7 @@ use shared::ids::{ClientMessageId, ConversationId, MessageId, TraceId, UserId};
 use crate::error::Problem;
 use crate::fields::Fields;
 use crate::model::{ConversationDraft, ConversationType, MessageDraft, MessageType};
-use crate::request::IdempotencyKey;
+use crate::request::Once;
 
 /// Characters of the longest message.
 pub const MESSAGE_TEXT: usize = 16_384;
@@ -37,8 +37,7 @@ pub struct NewMessage {
     pub message_text: String,
     /// Who says it: a person, or a program. `text` if it is not said.
     pub message_type: Option<MessageType>,
-    /// The sender's own key for it: the same key in the same conversation makes the same message. `Idempotency-Key` serves
-    /// as one.
+    /// The sender's own key for it: the same key in the same conversation makes the same message.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
     pub client_message_id: Option<ClientMessageId>,
     /// The message it answers, in the same conversation.
@@ -72,11 +71,11 @@ pub struct NewConversation {
 /// # Errors
 ///
 /// Names every field that is wrong.
-pub fn message(mut body: Fields, key: IdempotencyKey, trace: TraceId) -> Result<MessageDraft, Problem> {
+pub fn message(mut body: Fields, once: Once, trace: TraceId) -> Result<MessageDraft, Problem> {
     let conversation_id = body.required("conversation_id");
     let message_text = body.required_text("message_text", 1..=MESSAGE_TEXT);
     let message_type = message_type(&mut body);
-    let client_message_id = client_message_id(&mut body, key);
+    let client_message_id = body.optional("client_message_id");
     let reply_to = body.optional("reply_to");
     if body.optional::<Vec<Value>>("attachment_ids").is_some_and(|ids| !ids.is_empty()) {
         body.unsupported("attachment_ids", "attachments are not offered");
@@ -88,6 +87,7 @@ pub fn message(mut body: Fields, key: IdempotencyKey, trace: TraceId) -> Result<
             message_text: message_text?,
             message_type,
             client_message_id,
+            idempotency_key: once.0,
             reply_to,
             trace,
         })
@@ -102,7 +102,7 @@ pub fn message(mut body: Fields, key: IdempotencyKey, trace: TraceId) -> Result<
 pub fn conversation(
     mut body: Fields,
     caller: &Caller,
-    key: IdempotencyKey,
+    once: Once,
     trace: TraceId,
 ) -> Result<ConversationDraft, Problem> {
     let kind = body.required("type");
@@ -116,7 +116,7 @@ pub fn conversation(
             subject,
             participants: participants?,
             metadata,
-            idempotency_key: key.0.map(String::from),
+            idempotency_key: once.0,
             trace,
         })
     })
@@ -129,16 +129,6 @@ fn message_type(body: &mut Fields) -> MessageType {
         body.unsupported("message_type", format_args!("is not offered: {error}"));
         MessageType::default()
     })
-}
-
-fn client_message_id(body: &mut Fields, key: IdempotencyKey) -> Option<ClientMessageId> {
-    match (body.optional("client_message_id"), key.0) {
-        (Some(id), Some(key)) if id != key => {
-            body.wrong("client_message_id", "differs from Idempotency-Key");
-            None
-        }
-        (id, key) => id.or(key),
-    }
 }
 
 /// The others, each once. Every id that is none is named by its place.
@@ -204,7 +194,7 @@ mod tests {
     }
 
     fn start(body: &Value) -> Result<ConversationDraft, Problem> {
-        conversation(fields(body), &alice(), IdempotencyKey(None), TraceId(1))
+        conversation(fields(body), &alice(), Once(None), TraceId(1))
     }
 
     #[test]
@@ -229,9 +219,9 @@ mod tests {
             let body: Map<String, Value> = names.map(|name| (name.clone(), json!({}))).collect();
             read(fields(&Value::Object(body)))
         };
-        let read = |body| format!("{:?}", message(body, IdempotencyKey(None), TraceId(1)));
+        let read = |body| format!("{:?}", message(body, Once(None), TraceId(1)));
         assert!(!unknown(NewMessage::schema(), &read).contains("not known"));
-        let read = |body| format!("{:?}", conversation(body, &alice(), IdempotencyKey(None), TraceId(1)));
+        let read = |body| format!("{:?}", conversation(body, &alice(), Once(None), TraceId(1)));
         assert!(!unknown(NewConversation::schema(), &read).contains("not known"));
     }
 }

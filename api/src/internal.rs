@@ -28,7 +28,7 @@ use crate::drafts;
 use crate::error::Problem;
 use crate::fields::{Fields, read};
 use crate::model::Message;
-use crate::request::{IdempotencyKey, Name, surround};
+use crate::request::{Name, Once, surround};
 use crate::router::{no_method, no_route};
 use crate::routes::Made;
 use crate::state::App;
@@ -138,7 +138,7 @@ async fn send(
     name: Name,
     body: Fields,
 ) -> Result<Made<Message>, Problem> {
-    let draft = drafts::message(body, IdempotencyKey(None), name.trace)?;
+    let draft = drafts::message(body, Once(None), name.trace)?;
     Ok(Made(app.publisher.publish(&caller, &draft).await?))
 }
 

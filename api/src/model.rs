@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use shared::channel::Role;
-use shared::ids::{ClientMessageId, ConversationId, MessageId, Seq, TraceId, UserId};
+use shared::ids::{ClientMessageId, ConversationId, IdempotencyKey, MessageId, Seq, TraceId, UserId};
 use shared::time::Timestamp;
 
 /// What kind of conversation it is: who may start one and who may be in it.
@@ -146,8 +146,8 @@ pub struct ConversationDraft {
     pub participants: Vec<UserId>,
     /// Whatever the product wants to keep with it.
     pub metadata: serde_json::Map<String, serde_json::Value>,
-    /// The caller's key: the same key makes the same conversation.
-    pub idempotency_key: Option<String>,
+    /// The request's key: the same key makes the same conversation.
+    pub idempotency_key: Option<IdempotencyKey>,
     /// Follows it through the fleet.
     pub trace: TraceId,
 }
@@ -165,6 +165,8 @@ pub struct MessageDraft {
     pub message_type: MessageType,
     /// The sender's key: the same key makes the same message.
     pub client_message_id: Option<ClientMessageId>,
+    /// The request's key: the same key makes the same message, wherever it was to go.
+    pub idempotency_key: Option<IdempotencyKey>,
     /// The message it answers; in the same conversation.
     pub reply_to: Option<MessageId>,
     /// Follows it through the fleet.
@@ -183,12 +185,30 @@ impl ConversationDraft {
 }
 
 impl MessageDraft {
-    /// What a repeat must have in common with the first: everything the sender chose. SHA-256.
+    /// What a repeat by `client_message_id` must have in common with the first: everything else the sender chose. SHA-256.
     #[must_use]
     pub fn body_hash(&self) -> [u8; 32] {
-        let Self { id: _, conversation_id, message_text, message_type, client_message_id: _, reply_to, trace: _ } =
-            self;
-        hash(&serde_json::json!([conversation_id, message_text, message_type, reply_to]))
+        hash(&self.chosen())
+    }
+
+    /// What a repeat by `Idempotency-Key` must have in common with the first: everything the sender chose. SHA-256.
+    #[must_use]
+    pub fn request_hash(&self) -> [u8; 32] {
+        hash(&serde_json::json!([self.chosen(), self.client_message_id]))
+    }
+
+    fn chosen(&self) -> serde_json::Value {
+        let Self {
+            id: _,
+            conversation_id,
+            message_text,
+            message_type,
+            client_message_id: _,
+            idempotency_key: _,
+            reply_to,
+            trace: _,
+        } = self;
+        serde_json::json!([conversation_id, message_text, message_type, reply_to])
     }
 }
 

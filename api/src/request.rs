@@ -13,7 +13,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::FutureExt;
-use shared::ids::{ClientMessageId, TraceId};
+use shared::ids::{IdempotencyKey, TraceId};
 use shared::protocol::ErrorCode;
 use shared::upstream::TRACE_HEADER;
 use tracing::Instrument;
@@ -73,9 +73,9 @@ impl<S: Send + Sync> FromRequestParts<S> for Name {
 
 /// The `Idempotency-Key` of a request: sent again with the same key, it happens once.
 #[derive(Debug, Clone)]
-pub struct IdempotencyKey(pub Option<ClientMessageId>);
+pub struct Once(pub Option<IdempotencyKey>);
 
-impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+impl<S: Send + Sync> FromRequestParts<S> for Once {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {

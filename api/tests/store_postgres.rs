@@ -236,7 +236,7 @@ async fn what_commits_late_is_announced_all_the_same() {
     // A send takes its row of the outbox first and commits last: whoever remembers the highest id read would skip it.
     let mut late = PgConnection::connect(&bed.url).await.expect("the server runs");
     let send = format!(
-        "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'late', 'text', null, null, null,
+        "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'late', 'text', null, null, null, null, null,
              gen_random_uuid())",
         slow.id
     );
@@ -255,7 +255,7 @@ async fn a_pod_that_freezes_in_a_send_takes_no_number() {
     let group = bed.group(&guest("alice"), &["bob"]).await;
     let mut frozen = PgConnection::connect(&bed.url).await.expect("the server runs");
     let send = format!(
-        "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'never', 'text', null, null, null,
+        "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'never', 'text', null, null, null, null, null,
              gen_random_uuid())",
         group.id
     );

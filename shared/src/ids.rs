@@ -100,6 +100,12 @@ text_id!(
     |byte| byte.is_ascii_graphic()
 );
 
+text_id!(
+    /// The `Idempotency-Key` of a creating request. Scoped to caller and path.
+    IdempotencyKey, "an idempotency key", 128, "visible ASCII",
+    |byte| byte.is_ascii_graphic()
+);
+
 /// Defines an id that Carillon gives: a UUIDv7, so that ids sort by the time they were made.
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {

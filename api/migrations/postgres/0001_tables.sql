@@ -152,15 +152,15 @@ create table acknowledgements (
     primary key (user_id, device_id)
 ) with (fillfactor = 70);
 
--- The caller's key makes the same thing once.
+-- The caller's key makes the same thing once at each path.
 create table idempotency_keys (
     caller     text collate "C" not null,
-    kind       text not null,
+    path       text not null,
     key        text collate "C" not null,
     body_hash  bytea not null,
     result_id  uuid not null,
     created_at timestamptz not null default now(),
-    primary key (caller, kind, key)
+    primary key (caller, path, key)
 );
 
 -- Guards against hands at the console: a number that was given stays given.

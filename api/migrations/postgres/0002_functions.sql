@@ -62,10 +62,33 @@ begin
     insert into outbox (channels, seqs, epoch, created_at) values (channels, seqs, life, p_at);
 end $$;
 
--- Makes a message of a draft, or answers the first one of its key.
+-- Claims a path's key for what the caller is about to make. Answers what the key made before; null if there is no key, or
+-- it is new.
+create function carillon_claim_key(p_caller text, p_path text, p_key text, p_hash bytea, p_id uuid) returns uuid
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    first idempotency_keys;
+begin
+    if p_key is null then
+        return null;
+    end if;
+    -- Waits for whoever holds the key, and finds what they made.
+    insert into idempotency_keys (caller, path, key, body_hash, result_id)
+    values (p_caller, p_path, p_key, p_hash, p_id) on conflict do nothing;
+    if found then
+        return null;
+    end if;
+    select * into strict first from idempotency_keys k where k.caller = p_caller and k.path = p_path and k.key = p_key;
+    if first.body_hash <> p_hash then
+        raise exception 'the key was used for another body' using errcode = 'CA004';
+    end if;
+    return first.result_id;
+end $$;
+
+-- Makes a message of a draft, or answers the first one of its keys: the sender's own (`p_key`), or the request's (`p_once`).
 create function carillon_send(
     p_caller text, p_sees_all boolean, p_id uuid, p_conversation uuid, p_text text, p_type text,
-    p_key text, p_hash bytea, p_reply_to uuid, p_trace uuid
+    p_key text, p_hash bytea, p_once text, p_once_hash bytea, p_reply_to uuid, p_trace uuid
 )
 returns table (created boolean, message jsonb, life bigint, channels text[], seqs bigint[], unread bigint[])
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
@@ -73,6 +96,7 @@ declare
     place conversations;
     first messages;
     at    timestamptz;
+    made  uuid := carillon_claim_key(p_caller, 'messages', p_once, p_once_hash, p_id);
     takes_part boolean;
 begin
     select * into place from conversations c where c.id = p_conversation for no key update;
@@ -81,17 +105,22 @@ begin
     end if;
 
     -- Before anything else that could refuse: a repeat succeeds whatever became of the conversation.
-    if p_key is not null then
+    if made is null and p_key is not null then
         select * into first from messages m
         where m.conversation_id = p_conversation and m.sender_id = p_caller and m.client_message_id = p_key;
         if found then
             if first.body_hash <> p_hash then
                 raise exception 'the key was used for another body' using errcode = 'CA004';
             end if;
-            return query select false, (select to_jsonb(m) from message_rows m where m.id = first.id), null::bigint,
-                null::text[], null::bigint[], null::bigint[];
-            return;
+            made := first.id;
+            update idempotency_keys k set result_id = made
+            where k.caller = p_caller and k.path = 'messages' and k.key = p_once;
         end if;
+    end if;
+    if made is not null then
+        return query select false, (select to_jsonb(m) from message_rows m where m.id = made), null::bigint,
+            null::text[], null::bigint[], null::bigint[];
+        return;
     end if;
 
     -- All rows at once and in order, the sender's among them: whoever changes several takes them in the same order.
@@ -137,24 +166,9 @@ returns table (
 )
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
-    first idempotency_keys;
-    made  uuid;
+    made  uuid := carillon_claim_key(p_caller, 'conversations', p_key, p_hash, p_id);
     at    timestamptz;
 begin
-    if p_key is not null then
-        -- Waits for whoever holds the key, and finds what they made.
-        insert into idempotency_keys (caller, kind, key, body_hash, result_id)
-        values (p_caller, 'conversation', p_key, p_hash, p_id) on conflict do nothing;
-        if not found then
-            select * into strict first from idempotency_keys k
-            where k.caller = p_caller and k.kind = 'conversation' and k.key = p_key;
-            if first.body_hash <> p_hash then
-                raise exception 'the key was used for another body' using errcode = 'CA004';
-            end if;
-            made := first.result_id;
-        end if;
-    end if;
-
     if made is null then
         at := clock_timestamp();
         insert into conversations (id, type, subject, metadata, direct_pair, created_by, created_at)
@@ -163,7 +177,7 @@ begin
         if not found then
             select c.id into strict made from conversations c where c.direct_pair = p_pair;
             update idempotency_keys k set result_id = made
-            where k.caller = p_caller and k.kind = 'conversation' and k.key = p_key;
+            where k.caller = p_caller and k.path = 'conversations' and k.key = p_key;
         end if;
     end if;
 

@@ -94,5 +94,6 @@ begin
     end loop;
 end $$;
 revoke create on schema public from carillon_definer;
--- Enters any feed: only for the functions that have checked.
-revoke execute on function carillon_enter(uuid, text, uuid, uuid, timestamptz) from carillon_app;
+-- Enter any feed, claim anybody's key: only for the functions that have checked.
+revoke execute on function carillon_enter(uuid, text, uuid, uuid, timestamptz),
+    carillon_claim_key(text, text, text, bytea, uuid) from carillon_app;

@@ -136,15 +136,15 @@ create table acknowledgements (
     primary key (user_id, device_id)
 ) strict, without rowid;
 
--- The caller's key makes the same thing once.
+-- The caller's key makes the same thing once at each path.
 create table idempotency_keys (
     caller     text not null,
-    kind       text not null,
+    path       text not null,
     key        text not null,
     body_hash  blob not null,
     result_id  blob not null,
     created_at integer not null,
-    primary key (caller, kind, key)
+    primary key (caller, path, key)
 ) strict, without rowid;
 
 -- Guards against hands at the console: a number that was given stays given.

@@ -13,7 +13,7 @@ use crate::error::Problem;
 use crate::fields::{Fields, Id, Parameters};
 use crate::model::Conversation;
 use crate::openapi::{Creating, Problems};
-use crate::request::{IdempotencyKey, Name};
+use crate::request::{Name, Once};
 use crate::state::App;
 use crate::store::ConversationPage;
 
@@ -39,10 +39,10 @@ async fn start(
     State(app): State<App>,
     caller: Caller,
     name: Name,
-    key: IdempotencyKey,
+    once: Once,
     body: Fields,
 ) -> Result<Made<Conversation>, Problem> {
-    let draft = drafts::conversation(body, &caller, key, name.trace)?;
+    let draft = drafts::conversation(body, &caller, once, name.trace)?;
     Ok(Made(app.publisher.start(&caller, &draft).await?))
 }
 

@@ -13,7 +13,7 @@ use crate::error::Problem;
 use crate::fields::{Fields, Id, Parameters};
 use crate::model::Message;
 use crate::openapi::{Creating, Problems};
-use crate::request::{IdempotencyKey, Name};
+use crate::request::{Name, Once};
 use crate::state::App;
 use crate::store::{MessagePage, MessagePart};
 
@@ -38,10 +38,10 @@ async fn send(
     State(app): State<App>,
     caller: Caller,
     name: Name,
-    key: IdempotencyKey,
+    once: Once,
     body: Fields,
 ) -> Result<Made<Message>, Problem> {
-    let draft = drafts::message(body, key, name.trace)?;
+    let draft = drafts::message(body, once, name.trace)?;
     Ok(Made(app.publisher.publish(&caller, &draft).await?))
 }
 

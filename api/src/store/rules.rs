@@ -13,9 +13,6 @@ use crate::model::{ConversationDraft, ConversationType, MessageDraft, MessageTyp
 /// People in one conversation, whoever starts it included. A larger audience is a room.
 const MOST_PARTICIPANTS: u64 = 250;
 
-/// The kind under which a conversation's idempotency key is kept.
-pub(super) const CONVERSATION_KEY: &str = "conversation";
-
 /// Who is to be in a new conversation, the caller first.
 pub(super) struct Cast {
     /// Everyone else, in order, each once.

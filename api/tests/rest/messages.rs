@@ -37,18 +37,27 @@ async fn the_same_client_message_id_makes_one_message() {
 }
 
 #[tokio::test]
-async fn an_idempotency_key_serves_as_client_message_id_and_must_not_contradict_it() {
+async fn the_same_idempotency_key_makes_one_message_whatever_the_conversation() {
     let api = Api::start().await;
     let alice = api.user("alice");
-    let id = alice.start_group(&["bob"]).await;
+    let (id, elsewhere) = (alice.start_group(&["bob"]).await, alice.start_group(&["carol"]).await);
     let send = |body: &Value| answer(alice.request(Method::POST, PATH).header("Idempotency-Key", "k-1").json(body));
-    let plain = json!({ "conversation_id": id, "message_text": "hello" });
-    let (first, again) = (send(&plain).await, send(&plain).await);
+    let body = json!({ "conversation_id": id, "message_text": "hello", "client_message_id": "c-1" });
+    let (first, again) = (send(&body).await, send(&body).await);
     assert_eq!((first.status, again.status), (201, 200));
-    assert_eq!(first.body["client_message_id"], "k-1");
-    let mut other = plain.clone();
-    other["client_message_id"] = "c-2".into();
-    assert_eq!(send(&other).await.is_problem(400, "bad_request").blamed(), ["client_message_id"]);
+    assert_eq!(first.body, again.body);
+    assert_eq!(first.body["client_message_id"], "c-1");
+    for (field, other) in
+        [("conversation_id", elsewhere.as_str()), ("client_message_id", "c-2"), ("message_text", "hi")]
+    {
+        let mut body = body.clone();
+        body[field] = other.into();
+        send(&body).await.is_problem(409, "key_reused");
+    }
+    // Another path has keys of its own.
+    let group = json!({ "type": "group", "participant_ids": ["bob"] });
+    let started = alice.request(Method::POST, "/api/v1/messages/conversations").header("Idempotency-Key", "k-1");
+    assert_eq!(answer(started.json(&group)).await.status, 201);
 }
 
 #[tokio::test]

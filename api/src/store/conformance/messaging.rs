@@ -70,7 +70,7 @@ pub async fn another_body_under_the_key_is_refused(bed: &Bed) {
     assert!(matches!(other, Err(StoreError::KeyReused)), "{other:?}");
     let draft = |subject: &str| {
         let mut draft = conversation_draft(ConversationType::Group, &["bob"]);
-        draft.idempotency_key = Some("c".to_owned());
+        draft.idempotency_key = "c".parse().ok();
         draft.subject = Some(subject.to_owned());
         draft
     };
@@ -136,7 +136,7 @@ pub async fn a_conversation_is_made_once_per_key(bed: &Bed) {
     let drafts: Vec<_> = (0..20)
         .map(|_| {
             let mut draft = conversation_draft(ConversationType::Group, &["bob", "carol"]);
-            draft.idempotency_key = Some("k".to_owned());
+            draft.idempotency_key = "k".parse().ok();
             draft
         })
         .collect();
@@ -145,6 +145,34 @@ pub async fn a_conversation_is_made_once_per_key(bed: &Bed) {
     assert_eq!(made.iter().filter(|made| made.created).count(), 1);
     assert!(made.iter().all(|again| again.value.id == made[0].value.id));
     let bobs = bed.store.create_conversation(&guest("bob"), &drafts[1]).await.expect("his own key");
+    assert!(bobs.created);
+}
+
+pub async fn a_message_is_made_once_per_request_key(bed: &Bed) {
+    let alice = guest("alice");
+    let (here, there) = (bed.group(&alice, &["bob"]).await, bed.group(&alice, &["carol"]).await);
+    let draft = |conversation: ConversationId, own_key: Option<&str>| {
+        let mut draft = message_draft(conversation, "once", own_key);
+        draft.idempotency_key = "k".parse().ok();
+        draft
+    };
+    let drafts: Vec<_> = (0..20).map(|_| draft(here.id, None)).collect();
+    let kept = join_all(drafts.iter().map(|draft| bed.store.append(&alice, draft))).await;
+    let kept: Vec<_> = kept.into_iter().map(|kept| kept.expect("each repeat succeeds")).collect();
+    assert_eq!(kept.iter().filter(|kept| kept.created).count(), 1);
+    assert!(kept.iter().all(|again| again.value == kept[0].value));
+    for other in [draft(there.id, None), draft(here.id, Some("own"))] {
+        let other = bed.store.append(&alice, &other).await;
+        assert!(matches!(other, Err(StoreError::KeyReused)), "{other:?}");
+    }
+    // A message that the sender's own key made is what the request's key answers from then on.
+    let own = bed.store.append(&alice, &message_draft(there.id, "mine", Some("own"))).await.expect("sent").value;
+    let mut again = message_draft(there.id, "mine", Some("own"));
+    again.idempotency_key = "k2".parse().ok();
+    for _ in 0..2 {
+        assert_eq!(bed.store.append(&alice, &again).await.expect("repeated").value, own);
+    }
+    let bobs = bed.store.append(&guest("bob"), &draft(here.id, None)).await.expect("his own key");
     assert!(bobs.created);
 }
 

@@ -32,7 +32,7 @@ macro_rules! store_conformance {
                 a_repeat_succeeds_after_closing_and_leaving, twenty_racing_repeats_make_one_message,
                 another_body_under_the_key_is_refused, fifty_concurrent_senders_get_dense_numbers_in_commit_order,
                 what_a_write_returned_every_later_read_sees, a_direct_conversation_is_made_once_however_many_race,
-                a_conversation_is_made_once_per_key, people_outside_a_conversation_see_nothing,
+                a_conversation_is_made_once_per_key, a_message_is_made_once_per_request_key, people_outside_a_conversation_see_nothing,
                 staff_see_every_conversation_and_send_where_they_take_part, a_closed_conversation_takes_no_messages,
                 a_reply_stays_in_its_conversation, roles_limit_what_may_be_started_and_sent,
                 a_conversation_has_at_most_250_participants, unread_counts_equal_the_recount,
@@ -203,6 +203,7 @@ pub fn message_draft(conversation_id: ConversationId, text: &str, key: Option<&s
         message_text: text.to_owned(),
         message_type: MessageType::Text,
         client_message_id: key.map(|key| key.parse::<ClientMessageId>().expect("test keys are keys")),
+        idempotency_key: None,
         reply_to: None,
         trace: TraceId::random(),
     }

@@ -186,7 +186,7 @@ impl PostgresStore {
             .bind(Json(&draft.metadata))
             .bind(&others)
             .bind(cast.direct_pair.as_deref())
-            .bind(draft.idempotency_key.as_deref())
+            .bind(draft.idempotency_key.as_ref().map(|key| key.as_str()))
             .bind(draft.body_hash().as_slice())
             .bind(Uuid::from_u128(draft.trace.0))
             .fetch_one(&self.pool)
@@ -194,7 +194,7 @@ impl PostgresStore {
     }
 
     async fn send(&self, caller: &Caller, draft: &MessageDraft) -> Result<SentRow, sqlx::Error> {
-        sqlx::query_as("select * from carillon_send($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)")
+        sqlx::query_as("select * from carillon_send($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)")
             .bind(caller.user.as_str())
             .bind(caller.role.is_trusted())
             .bind(draft.id.0)
@@ -203,6 +203,8 @@ impl PostgresStore {
             .bind(spelling(draft.message_type))
             .bind(draft.client_message_id.as_ref().map(|key| key.as_str()))
             .bind(draft.client_message_id.as_ref().map(|_| draft.body_hash().to_vec()))
+            .bind(draft.idempotency_key.as_ref().map(|key| key.as_str()))
+            .bind(draft.idempotency_key.as_ref().map(|_| draft.request_hash().to_vec()))
             .bind(draft.reply_to.map(|id| id.0))
             .bind(Uuid::from_u128(draft.trace.0))
             .fetch_one(&self.pool)

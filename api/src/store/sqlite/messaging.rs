@@ -10,7 +10,7 @@ use shared::ids::ConversationId;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::writing::{self, NewEntry};
+use super::writing::{self, Claim, NewEntry};
 use super::{SqliteStore, today};
 use crate::model::{Conversation, ConversationDraft, Message, MessageDraft, Snapshot, UnreadTotals};
 use crate::render;
@@ -26,7 +26,9 @@ impl Messaging for SqliteStore {
     ) -> Result<Kept<Conversation>, StoreError> {
         let cast = rules::cast(caller, draft)?;
         let mut transaction = self.write().await?;
-        let first = match writing::conversation_by_key(&mut transaction, caller, draft).await? {
+        let key = draft.idempotency_key.as_ref();
+        let claim = Claim { caller, path: "conversations", key, body_hash: draft.body_hash() };
+        let first = match claim.made(&mut transaction).await? {
             Some(first) => Some(first),
             None => writing::conversation_by_pair(&mut transaction, cast.direct_pair.as_deref()).await?,
         };
@@ -34,7 +36,7 @@ impl Messaging for SqliteStore {
         if first.is_none() {
             writing::insert_conversation(&mut transaction, caller, draft, &cast).await?;
         }
-        writing::keep_key(&mut transaction, caller, draft, id).await?;
+        claim.keep(&mut transaction, id).await?;
         let value = read_conversation(&mut transaction, caller, id).await?;
         let mut envelopes = Vec::new();
         if first.is_none() {
@@ -60,7 +62,16 @@ impl Messaging for SqliteStore {
     async fn append(&self, caller: &Caller, draft: &MessageDraft) -> Result<Kept<Message>, StoreError> {
         rules::may_send(caller, draft)?;
         let mut transaction = self.write().await?;
-        if let Some(value) = writing::message_by_key(&mut transaction, caller, draft).await? {
+        let key = draft.idempotency_key.as_ref();
+        let claim = Claim { caller, path: "messages", key, body_hash: draft.request_hash() };
+        let first = match claim.made(&mut transaction).await? {
+            Some(first) => Some(first),
+            None => writing::message_by_key(&mut transaction, caller, draft).await?,
+        };
+        claim.keep(&mut transaction, first.unwrap_or(draft.id.0)).await?;
+        if let Some(first) = first {
+            let value = writing::read_message(&mut transaction, first).await?;
+            transaction.commit().await?;
             return Ok(Kept { value, created: false, envelopes: Vec::new() });
         }
         let value = writing::insert_message(&mut transaction, caller, draft).await?;

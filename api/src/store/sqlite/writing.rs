@@ -6,7 +6,7 @@
 use shared::access::Caller;
 use shared::envelope::Envelope;
 use shared::event::DurableBody;
-use shared::ids::TraceId;
+use shared::ids::{IdempotencyKey, TraceId};
 use shared::time::Timestamp;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
@@ -16,7 +16,7 @@ use crate::model::{ConversationDraft, ConversationStatus, Message, MessageDraft,
 use crate::store::StoreError;
 use crate::store::arrival::SeenRow;
 use crate::store::rows::{EnteredRow, MessageRow, Said, epoch, spelling, word};
-use crate::store::rules::{self, CONVERSATION_KEY, Cast};
+use crate::store::rules::{self, Cast};
 
 /// Notes who was seen with which role, by which people join conversations.
 pub(super) async fn note_users(connection: &mut SqliteConnection, users: &[SeenRow]) -> Result<(), StoreError> {
@@ -33,24 +33,48 @@ pub(super) async fn note_users(connection: &mut SqliteConnection, users: &[SeenR
     Ok(())
 }
 
-/// The conversation that the caller's key made before.
-pub(super) async fn conversation_by_key(
-    connection: &mut SqliteConnection,
-    caller: &Caller,
-    draft: &ConversationDraft,
-) -> Result<Option<Uuid>, StoreError> {
-    let Some(key) = &draft.idempotency_key else { return Ok(None) };
-    let first: Option<(Vec<u8>, Uuid)> = sqlx::query_as(
-        "select body_hash, result_id from idempotency_keys where caller = $1 and kind = $2 and key = $3",
-    )
-    .bind(caller.user.as_str())
-    .bind(CONVERSATION_KEY)
-    .bind(key)
-    .fetch_optional(connection)
-    .await?;
-    match first {
-        Some((hash, _)) if hash != draft.body_hash() => Err(StoreError::KeyReused),
-        first => Ok(first.map(|(_, id)| id)),
+/// A creating request that happens once: whose key it is, at which path, and what was asked under it.
+pub(super) struct Claim<'a> {
+    pub(super) caller: &'a Caller,
+    pub(super) path: &'static str,
+    pub(super) key: Option<&'a IdempotencyKey>,
+    pub(super) body_hash: [u8; 32],
+}
+
+impl Claim<'_> {
+    /// What the key made before.
+    pub(super) async fn made(&self, connection: &mut SqliteConnection) -> Result<Option<Uuid>, StoreError> {
+        let Some(key) = self.key else { return Ok(None) };
+        let first: Option<(Vec<u8>, Uuid)> = sqlx::query_as(
+            "select body_hash, result_id from idempotency_keys where caller = $1 and path = $2 and key = $3",
+        )
+        .bind(self.caller.user.as_str())
+        .bind(self.path)
+        .bind(key.as_str())
+        .fetch_optional(connection)
+        .await?;
+        match first {
+            Some((hash, _)) if hash != self.body_hash => Err(StoreError::KeyReused),
+            first => Ok(first.map(|(_, id)| id)),
+        }
+    }
+
+    /// Notes what the key made, for repeats.
+    pub(super) async fn keep(&self, connection: &mut SqliteConnection, made: Uuid) -> Result<(), StoreError> {
+        let Some(key) = self.key else { return Ok(()) };
+        sqlx::query(
+            "insert into idempotency_keys (caller, path, key, body_hash, result_id, created_at)
+             values ($1, $2, $3, $4, $5, $6) on conflict do nothing",
+        )
+        .bind(self.caller.user.as_str())
+        .bind(self.path)
+        .bind(key.as_str())
+        .bind(self.body_hash.as_slice())
+        .bind(made)
+        .bind(now())
+        .execute(connection)
+        .await?;
+        Ok(())
     }
 }
 
@@ -62,29 +86,6 @@ pub(super) async fn conversation_by_pair(
     let Some(pair) = pair else { return Ok(None) };
     let id = sqlx::query_scalar("select id from conversations where direct_pair = $1");
     Ok(id.bind(pair).fetch_optional(connection).await?)
-}
-
-/// Notes what the caller's key made, for repeats.
-pub(super) async fn keep_key(
-    connection: &mut SqliteConnection,
-    caller: &Caller,
-    draft: &ConversationDraft,
-    id: Uuid,
-) -> Result<(), StoreError> {
-    let Some(key) = &draft.idempotency_key else { return Ok(()) };
-    sqlx::query(
-        "insert into idempotency_keys (caller, kind, key, body_hash, result_id, created_at)
-         values ($1, $2, $3, $4, $5, $6) on conflict do nothing",
-    )
-    .bind(caller.user.as_str())
-    .bind(CONVERSATION_KEY)
-    .bind(key)
-    .bind(draft.body_hash().to_vec())
-    .bind(id)
-    .bind(now())
-    .execute(connection)
-    .await?;
-    Ok(())
 }
 
 /// The conversation and its participants; the caller owns it.
@@ -140,12 +141,12 @@ async fn insert_participant(
     Ok(())
 }
 
-/// The message that the sender's key made before.
+/// The message that the sender's own key made before.
 pub(super) async fn message_by_key(
     connection: &mut SqliteConnection,
     caller: &Caller,
     draft: &MessageDraft,
-) -> Result<Option<Message>, StoreError> {
+) -> Result<Option<Uuid>, StoreError> {
     let Some(key) = &draft.client_message_id else { return Ok(None) };
     let first: Option<(Uuid, Vec<u8>)> = sqlx::query_as(
         "select id, body_hash from messages
@@ -154,12 +155,11 @@ pub(super) async fn message_by_key(
     .bind(draft.conversation_id.0)
     .bind(caller.user.as_str())
     .bind(key.as_str())
-    .fetch_optional(&mut *connection)
+    .fetch_optional(connection)
     .await?;
     match first {
-        None => Ok(None),
         Some((_, hash)) if hash != draft.body_hash() => Err(StoreError::KeyReused),
-        Some((id, _)) => read_message(connection, id).await.map(Some),
+        first => Ok(first.map(|(id, _)| id)),
     }
 }
 
@@ -238,7 +238,7 @@ async fn must_take_messages(
     }
 }
 
-async fn read_message(connection: &mut SqliteConnection, id: Uuid) -> Result<Message, StoreError> {
+pub(super) async fn read_message(connection: &mut SqliteConnection, id: Uuid) -> Result<Message, StoreError> {
     let row: MessageRow =
         sqlx::query_as("select * from message_rows where id = $1").bind(id).fetch_one(connection).await?;
     row.try_into()
