@@ -34,8 +34,13 @@ test: servers
 lint:
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --features testing -- -D warnings
-	@if command -v cargo-deny >/dev/null; then $(CARGO) deny --all-features check
-	else echo "NOT CHECKED: licences and advisories; cargo install cargo-deny to check them"; fi
+	@if ! command -v cargo-deny >/dev/null; then
+	  echo "NOT CHECKED: licences and advisories; cargo install cargo-deny to check them"
+	else
+	  $(CARGO) deny --all-features check bans licenses sources
+	  if $(CARGO) deny --all-features fetch db 2>/dev/null; then $(CARGO) deny --all-features check advisories
+	  else echo "NOT CHECKED: advisories, their database cannot be fetched"; fi
+	fi
 
 ## Mends what a machine can mend.
 fix:

@@ -4,7 +4,10 @@
 //! system without free descriptors must not make the loop spin.
 
 use std::convert::Infallible;
+use std::io::{self, IoSlice};
 use std::net::SocketAddr;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,6 +17,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -35,10 +39,14 @@ const EXHAUSTED: Duration = Duration::from_millis(50);
 /// # Errors
 ///
 /// When the address cannot be had.
-pub fn listen(address: SocketAddr) -> std::io::Result<TcpListener> {
+pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
+    // Whoever is accepted inherits both. Frames are joined by us; the kernel must not wait for more.
+    socket.set_tcp_nodelay(true)?;
+    // A peer that vanished without a word is given up by the kernel too, where nothing of ours waits for it.
+    socket.set_tcp_user_timeout(Some(VANISHED))?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())
@@ -69,10 +77,6 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
 }
 
 async fn serve_one(stream: TcpStream, router: Router, stop: CancellationToken) {
-    // Frames are joined by us; the kernel must not wait for more.
-    let _ = stream.set_nodelay(true);
-    // A peer that vanished without a word is given up by the kernel too, where nothing of ours waits for it.
-    let _ = socket2::SockRef::from(&stream).set_tcp_user_timeout(Some(VANISHED));
     let answer = service_fn(move |request: Request<Incoming>| {
         let router = router.clone();
         async move {
@@ -83,7 +87,7 @@ async fn serve_one(stream: TcpStream, router: Router, stop: CancellationToken) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
         .max_buf_size(HEADER_BYTES)
-        .serve_connection(TokioIo::new(stream), answer)
+        .serve_connection(TokioIo::new(Entrance::new(stream)), answer)
         .with_upgrades();
     tokio::pin!(connection);
     tokio::select! {
@@ -93,5 +97,71 @@ async fn serve_one(stream: TcpStream, router: Router, stop: CancellationToken) {
             // A peer that breaks off in the middle of a request is its own loss.
             let _ = connection.await;
         }
+    }
+}
+
+/// How an answer to an upgrade begins.
+const SWITCHING: &[u8] = b"HTTP/1.1 101 ";
+
+/// A TCP stream that keeps back the answer to an upgrade, so that it leaves in one write with the first frame behind it: a
+/// write costs more than everything else that a client needs to come in.
+pub struct Entrance {
+    stream: TcpStream,
+    kept: Vec<u8>,
+}
+
+impl Entrance {
+    const fn new(stream: TcpStream) -> Self {
+        Self { stream, kept: Vec::new() }
+    }
+
+    /// The stream, and the answer that is still to be written to it.
+    #[must_use]
+    pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.kept)
+    }
+
+    fn keeps(&self, bytes: &[u8]) -> bool {
+        !self.kept.is_empty() || bytes.starts_with(SWITCHING)
+    }
+}
+
+impl AsyncRead for Entrance {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Entrance {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if self.keeps(bytes) {
+            self.kept.extend_from_slice(bytes);
+            return Poll::Ready(Ok(bytes.len()));
+        }
+        Pin::new(&mut self.stream).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        if slices.first().is_some_and(|first| self.keeps(first)) {
+            slices.iter().for_each(|slice| self.kept.extend_from_slice(slice));
+            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
+        }
+        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

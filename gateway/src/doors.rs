@@ -16,10 +16,10 @@ use hyper_util::rt::TokioIo;
 use serde_json::json;
 use shared::ids::UserId;
 use shared::protocol::{ErrorCode, Since};
-use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_util::task::TaskTracker;
 
+use crate::accept::Entrance;
 use crate::connection::{Client, DeviceType, Door};
 use crate::pod::Pod;
 use crate::transport::sse::EventStream;
@@ -122,12 +122,13 @@ fn open(doors: Doors, door: Door, user_id: Option<String>, params: Params, mut r
     sessions.clone().spawn(async move {
         // A client that left before the upgrade is no loss.
         let Ok(upgraded) = upgrade.await else { return };
-        let Ok(parts) = upgraded.downcast::<TokioIo<TcpStream>>() else {
-            tracing::error!("the connection is not plain TCP: serve the doors with this crate's accept loop");
+        let Ok(parts) = upgraded.downcast::<TokioIo<Entrance>>() else {
+            tracing::error!("the connection cannot be taken over: serve the doors with this crate's accept loop");
             return;
         };
+        let (stream, answer) = parts.io.into_inner().into_parts();
         let longest = pod.settings.max_frame_bytes.0;
-        let socket = WebSocket::new(parts.io.into_inner(), &parts.read_buf, longest).await;
+        let socket = WebSocket::new(stream, answer, &parts.read_buf, longest).await;
         drop(parts.read_buf);
         receive(pod, visit, socket, &sessions).await;
     });

@@ -118,9 +118,14 @@ async fn identify<T: Transport>(pod: &Pod, visit: &Visit, transport: &mut T) -> 
     }
 }
 
-/// Waits for the `auth` command that a client without a token must send first.
+/// Waits for the `auth` command that a client without a token must send first, once it has heard that the door is open.
 async fn first_token<T: Transport>(transport: &mut T) -> Result<String, CloseCode> {
-    match std::future::poll_fn(|cx| transport.poll_read(cx)).await {
+    let first = std::future::poll_fn(|cx| {
+        // A broken socket is found out by reading it.
+        let _ = transport.poll_write(cx);
+        transport.poll_read(cx)
+    });
+    match first.await {
         Incoming::Text(text) => match Command::parse(&text) {
             Ok(Command { action: Action::Auth { token }, .. }) => Ok(token),
             _ => Err(CloseCode::BadToken),

@@ -5,7 +5,7 @@
 
 use std::cell::Cell;
 use std::collections::HashSet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -33,8 +33,6 @@ const MARK: &[u8] = br#""bench":["#;
 pub struct Show {
     /// Where.
     pub address: SocketAddr,
-    /// From where.
-    pub source: IpAddr,
     /// The secret that signs tokens.
     pub secret: String,
     /// How many rooms.
@@ -149,7 +147,7 @@ impl Room {
 
 impl Show {
     async fn open(&self, user: &str) -> anyhow::Result<Socket> {
-        Socket::welcomed(self.address, self.source, &token(&self.secret, user)?).await
+        Socket::welcomed(self.address, &token(&self.secret, user)?).await
     }
 
     async fn seat(&self, room: &Arc<Room>, seat: usize) -> anyhow::Result<(Arc<Room>, Socket)> {

@@ -1,6 +1,5 @@
 //! `bench fanout`: one says something in a room, many hear it. How many deliveries a CPU second of the gateway brings.
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::audience::{Review, Show};
@@ -80,7 +79,6 @@ async fn play(run: &Run, wishes: &Wishes, publishers: usize, in_flight: usize) -
     let pods = Pods::start(&run.ground).await?;
     let show = Show {
         address: pods.gateway,
-        source: IpAddr::from(Ipv4Addr::new(127, 0, 0, 2)),
         secret: pods.secret.clone(),
         rooms: wishes.rooms,
         subscribers: wishes.subscribers,

@@ -1,7 +1,7 @@
 //! The floor: what the machine does when nothing of Carillon stands between. Every other figure is compared with it.
 
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -88,8 +88,7 @@ pub fn times(bench: &'static str, what: &str, samples: &Samples) -> Vec<Figure> 
 pub async fn writes(subscribers: usize, payload: usize, joined: usize, seconds: f64) -> anyhow::Result<f64> {
     super::process::may_open(subscribers + 64)?;
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    let source = IpAddr::from(Ipv4Addr::new(127, 0, 0, 2));
-    let job = Receive { address: listener.local_addr()?, source, count: subscribers, round: subscribers * joined };
+    let job = Receive { address: listener.local_addr()?, count: subscribers, round: subscribers * joined };
     let mut receivers = Helper::start("receivers", &job).await?;
     let mut sockets = tokio::task::block_in_place(|| accept(&listener, subscribers))?;
     let bytes = frame(payload)?.repeat(joined);

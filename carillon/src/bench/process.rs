@@ -54,12 +54,18 @@ impl Usage {
     }
 }
 
-/// Fails unless a process may have so many open files.
+/// Fails unless a process may have so many open files, and the machine so many ports.
 pub fn may_open(files: usize) -> anyhow::Result<()> {
     let limits = std::fs::read_to_string("/proc/self/limits").context("/proc/self/limits cannot be read")?;
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap_or_default();
     let limit = line.split_whitespace().next().and_then(|field| field.parse().ok()).unwrap_or(usize::MAX);
     ensure!(limit >= files, "{files} open files are needed and {limit} allowed: run `ulimit -n {files}` first");
+    let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut ends = range.split_whitespace().filter_map(|end| end.parse::<usize>().ok());
+    if let (Some(low), Some(high)) = (ends.next(), ends.next()) {
+        let ports = (high + 1).saturating_sub(low);
+        ensure!(ports >= files, "{files} ports are needed and {ports} there: set net.ipv4.ip_local_port_range to more");
+    }
     Ok(())
 }
 

@@ -1,6 +1,6 @@
 //! Receivers: a process that takes what a bare loop of writes sends. Its job: [`Receive`].
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -15,8 +15,6 @@ use super::wire::Socket;
 pub struct Receive {
     /// Where to connect.
     pub address: SocketAddr,
-    /// From where.
-    pub source: IpAddr,
     /// With how many sockets.
     pub count: usize,
     /// After how many frames, over all sockets, to say that a round is over.
@@ -30,7 +28,7 @@ pub async fn run() -> anyhow::Result<()> {
     let heard = Arc::new(AtomicUsize::new(0));
     let mut sockets = JoinSet::new();
     for _ in 0..job.count {
-        let mut socket = Socket::connect(job.address, job.source).await?;
+        let mut socket = Socket::connect(job.address).await?;
         let (heard, rounds) = (Arc::clone(&heard), rounds.clone());
         sockets.spawn(async move {
             loop {

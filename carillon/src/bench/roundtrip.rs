@@ -3,7 +3,6 @@
 //! Messages are sent by the clock and not when the last one was answered, and a time counts from when it was due: a server
 //! that stalls cannot hide it by being asked less (coordinated omission).
 
-use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -95,7 +94,7 @@ async fn messages(run: &Run, wishes: &Wishes) -> anyhow::Result<Sent> {
     for number in 0..CONVERSATIONS {
         let [sender, recipient] = ["sender", "recipient"].map(|who| format!("bench-{who}-{number}"));
         let (token, theirs) = (token(&pods.secret, &sender)?, token(&pods.secret, &recipient)?);
-        let mut socket = Socket::welcomed(pods.gateway, IpAddr::from(Ipv4Addr::LOCALHOST), &theirs).await?;
+        let mut socket = Socket::welcomed(pods.gateway, &theirs).await?;
         let wish = json!({ "type": "direct", "participant_ids": [recipient] });
         let url = format!("http://{}/api/v1/messages/conversations", pods.api);
         let answer = http.post(url).bearer_auth(&token).json(&wish).send().await?.error_for_status()?;

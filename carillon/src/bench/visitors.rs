@@ -2,7 +2,7 @@
 //!
 //! It opens them as fast as the server takes them, a few at a time; what the server spends on that is measured outside.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -20,8 +20,6 @@ use super::wire::Socket;
 pub struct Visit {
     /// Where.
     pub address: SocketAddr,
-    /// From where: another address of loopback for each process, so that none is short of ports.
-    pub source: IpAddr,
     /// The secret that signs their tokens.
     pub secret: String,
     /// The number of the first one; each is a user of their own.
@@ -75,7 +73,7 @@ pub async fn run() -> anyhow::Result<()> {
 impl Visit {
     async fn enter(&self, number: usize) -> anyhow::Result<Socket> {
         let token = token(&self.secret, &format!("bench-{number}"))?;
-        Socket::welcomed(self.address, self.source, &token).await
+        Socket::welcomed(self.address, &token).await
     }
 }
 

@@ -5,12 +5,12 @@
 
 use std::cell::RefCell;
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpSocket, TcpStream};
+use tokio::net::TcpStream;
 
 /// How long anything may take that should take no time.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -29,18 +29,16 @@ pub struct Socket {
 }
 
 impl Socket {
-    /// Connects from `source`, so that a process is not short of ports. No handshake.
-    pub async fn connect(address: SocketAddr, source: IpAddr) -> io::Result<Self> {
-        let socket = TcpSocket::new_v4()?;
-        socket.bind(SocketAddr::new(source, 0))?;
-        let stream = socket.connect(address).await?;
+    /// Connects, from any port: binding one searches all that are in use, and would cost more than what is measured.
+    pub async fn connect(address: SocketAddr) -> io::Result<Self> {
+        let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
         Ok(Self { stream, rest: Vec::new() })
     }
 
     /// Connects and opens a WebSocket with `token`.
-    pub async fn open(address: SocketAddr, source: IpAddr, token: &str) -> anyhow::Result<Self> {
-        let mut socket = Self::connect(address, source).await?;
+    pub async fn open(address: SocketAddr, token: &str) -> anyhow::Result<Self> {
+        let mut socket = Self::connect(address).await?;
         let request = format!(
             "GET /api/v1/ws HTTP/1.1\r\nHost: {address}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
              Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
@@ -64,8 +62,8 @@ impl Socket {
     }
 
     /// Opens a WebSocket and waits until the server has said who is there.
-    pub async fn welcomed(address: SocketAddr, source: IpAddr, token: &str) -> anyhow::Result<Self> {
-        let mut socket = Self::open(address, source, token).await?;
+    pub async fn welcomed(address: SocketAddr, token: &str) -> anyhow::Result<Self> {
+        let mut socket = Self::open(address, token).await?;
         socket.wait_for(b"\"connection_established\"").await?;
         Ok(socket)
     }
