@@ -24,27 +24,57 @@ language sql stable security definer set search_path = pg_catalog, public, pg_te
     where p.user_id = nullif(current_setting('carillon.user_id', true), '') and p.left_at is null
 $$;
 
-do $$
+-- Puts tables under row-level security: from then on only the functions see a row, until a policy says who else does.
+create function carillon_guard(variadic p_tables text[]) returns void language plpgsql as $$
 declare
     name text;
 begin
-    foreach name in array array['conversations', 'conversation_participants', 'messages', 'message_attachments', 'feeds',
-        'entries', 'acknowledgements', 'users', 'outbox', 'outbox_readings', 'idempotency_keys']
-    loop
+    foreach name in array p_tables loop
         execute format('alter table %I enable row level security', name);
         execute format('alter table %I force row level security', name);
         execute format('create policy definer on %I to carillon_definer using (true) with check (true)', name);
         execute format('grant select, insert, update, delete on %I to carillon_definer', name);
     end loop;
-    -- What only some callers see is decided by the policies below; the four tables of conversations are seen whole by staff
-    -- and services.
-    foreach name in array array['conversations', 'conversation_participants', 'messages', 'message_attachments'] loop
+end $$;
+
+-- Lets staff and services read tables whole; what everybody else sees of them is for policies of their own.
+create function carillon_show_to_staff(variadic p_tables text[]) returns void language plpgsql as $$
+declare
+    name text;
+begin
+    foreach name in array p_tables loop
         execute format($policy$create policy staff on %I for select to carillon_app
             using ((select carillon_caller_role()) in ('staff', 'admin'))$policy$, name);
         execute format($policy$create policy service on %I for select to carillon_app
             using ((select carillon_caller_role()) = 'service')$policy$, name);
     end loop;
 end $$;
+
+-- Gives every function that is `security definer` to the role that owns them all, and lets pods call those that are new. The
+-- last thing a migration does that makes any.
+create function carillon_hand_over() returns void language plpgsql as $$
+declare
+    made regprocedure;
+begin
+    -- Taking over functions needs the right to make some, for as long as this takes.
+    grant create on schema public to carillon_definer;
+    for made in
+        select p.oid::regprocedure from pg_proc p
+        where p.pronamespace = 'public'::regnamespace and p.proname like 'carillon\_%' and p.prosecdef
+            and p.proowner <> 'carillon_definer'::regrole
+    loop
+        execute format('alter function %s owner to carillon_definer', made);
+        execute format('revoke execute on function %s from public', made);
+        execute format('grant execute on function %s to carillon_app', made);
+    end loop;
+    revoke create on schema public from carillon_definer;
+end $$;
+
+revoke execute on function carillon_guard(text[]), carillon_show_to_staff(text[]), carillon_hand_over() from public;
+
+select carillon_guard('conversations', 'conversation_participants', 'messages', 'message_attachments', 'feeds', 'entries',
+    'acknowledgements', 'users', 'outbox', 'outbox_readings', 'idempotency_keys');
+select carillon_show_to_staff('conversations', 'conversation_participants', 'messages', 'message_attachments');
 
 create policy participants on conversations for select to carillon_app using (
     exists (
@@ -78,22 +108,7 @@ grant select on conversations, conversation_participants, messages, message_atta
 grant select, insert, update on fleet_state to carillon_definer;
 grant select on message_rows, conversation_rows to carillon_definer;
 
--- Taking over functions needs the right to make some, for as long as this takes.
-grant create on schema public to carillon_definer;
-do $$
-declare
-    made regprocedure;
-begin
-    for made in
-        select p.oid::regprocedure from pg_proc p
-        where p.pronamespace = 'public'::regnamespace and p.proname like 'carillon\_%' and p.prosecdef
-    loop
-        execute format('alter function %s owner to carillon_definer', made);
-        execute format('revoke execute on function %s from public', made);
-        execute format('grant execute on function %s to carillon_app', made);
-    end loop;
-end $$;
-revoke create on schema public from carillon_definer;
+select carillon_hand_over();
 -- Enter any feed, claim anybody's key: only for the functions that have checked.
 revoke execute on function carillon_enter(uuid, text, uuid, uuid, timestamptz),
     carillon_claim_key(text, text, text, bytea, uuid) from carillon_app;
