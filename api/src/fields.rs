@@ -15,6 +15,7 @@ use bytes::Bytes;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
+use shared::ids::Seq;
 use shared::protocol::ErrorCode;
 
 use crate::error::{FieldError, Problem};
@@ -39,6 +40,8 @@ impl Fields {
     ///
     /// When `body` is no JSON object.
     pub fn of_json(body: &[u8]) -> Result<Self, Problem> {
+        // A request without a body says nothing, which may be enough.
+        let body = if body.is_empty() { b"{}" } else { body };
         match serde_json::from_slice(body) {
             Ok(Value::Object(given)) => Ok(Self { given, wrong: Vec::new(), unsupported: Vec::new() }),
             Ok(_) => Err(Problem::new(ErrorCode::BadRequest, "the body is not a JSON object")),
@@ -73,8 +76,18 @@ impl Fields {
         self.optional(field)
     }
 
+    /// Reads a message number, not below `least`, that may be missing. One that no database column can hold is wrong.
+    pub fn seq(&mut self, field: &str, least: i64) -> Option<Seq> {
+        let number: i64 = self.optional(field)?;
+        if number < least {
+            self.wrong(field, format_args!("must be at least {least}"));
+            return None;
+        }
+        Some(Seq(number.unsigned_abs()))
+    }
+
     /// Notes a field that is missing.
-    fn require(&mut self, field: &str) {
+    pub fn require(&mut self, field: &str) {
         if self.given.get(field).is_none_or(Value::is_null) {
             self.wrong(field, "is missing");
         }

@@ -8,7 +8,7 @@ use std::time::Instant;
 use shared::access::Caller;
 
 use crate::announce::Announcer;
-use crate::model::{Conversation, ConversationDraft, Message, MessageDraft};
+use crate::model::{Conversation, ConversationDraft, MarkerDraft, Message, MessageDraft, ReadMarker};
 use crate::store::{Kept, Store, StoreError};
 
 /// Turns drafts into what everybody can read.
@@ -44,6 +44,17 @@ impl Publisher {
         tracing::debug!(message = %kept.value.id, trace = %draft.trace, created = kept.created, "message kept");
         self.announcer.offer(&kept.envelopes);
         Ok(kept)
+    }
+
+    /// Moves `caller`'s marker, and tells their other devices.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. After [`StoreError::Unavailable`] it may have moved; moving it again does no harm.
+    pub async fn mark(&self, caller: &Caller, draft: &MarkerDraft) -> Result<ReadMarker, StoreError> {
+        let kept = timed("marker", self.store.mark(caller, draft)).await?;
+        self.announcer.offer(&kept.envelopes);
+        Ok(kept.value)
     }
 
     /// Makes `draft` a conversation: keeps it if `caller` may start it, and tells its participants.

@@ -15,6 +15,9 @@ pub const NEW_MESSAGE: &str = "new_message";
 /// The kind of the entry that a conversation makes when it is started.
 pub const CONVERSATION_CREATED: &str = "conversation.created";
 
+/// The kind of the entry that moving one's marker makes, in one's own feed.
+pub const MESSAGE_READ: &str = "message.read";
+
 /// Writes `new_message`. Its id is the message's, so that whoever is told twice can see it.
 #[must_use]
 pub fn new_message(message: &Message) -> DurableBody {
@@ -71,6 +74,24 @@ pub fn conversation_created(conversation: &Conversation) -> DurableBody {
     DurableBody::new(&heading, None, &data).expect("a conversation is an object with fields")
 }
 
+/// Writes `message.read`: how far somebody has read. It enters their own feed, so that their other devices clear at once.
+#[must_use]
+pub fn message_read(conversation: ConversationId, participant: &Participant, at: Timestamp) -> DurableBody {
+    #[derive(Serialize)]
+    struct MessageRead<'a> {
+        conversation_id: ConversationId,
+        user_id: &'a UserId,
+        last_read_seq: Seq,
+    }
+    let heading = Heading { kind: MESSAGE_READ, id: conversation.0, timestamp: at };
+    let data = MessageRead {
+        conversation_id: conversation,
+        user_id: &participant.user_id,
+        last_read_seq: participant.last_read_seq,
+    };
+    DurableBody::new(&heading, Some(participant.version), &data).expect("a marker is an object with fields")
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -114,8 +135,14 @@ mod tests {
     #[test]
     fn a_started_conversation_is_said_with_its_participants() {
         let at = Timestamp::from_micros(0);
-        let owner =
-            Participant { user_id: "alice".parse().expect("an id"), role: ParticipantRole::Owner, joined_at: at };
+        let owner = Participant {
+            user_id: "alice".parse().expect("an id"),
+            role: ParticipantRole::Owner,
+            joined_at: at,
+            last_read_seq: Seq::ZERO,
+            last_delivered_seq: Seq::ZERO,
+            version: 1,
+        };
         let conversation = Conversation {
             id: ConversationId(Uuid::nil()),
             kind: ConversationType::Group,

@@ -82,7 +82,10 @@ async fn a_pod_writes_nothing_but_through_the_functions() {
     let group = bed.group(&guest("alice"), &["bob"]).await;
     let mut pod = pod(&bed).await;
     run(&mut pod, "set carillon.user_id = 'alice'; set carillon.role = 'admin'").await.expect("set");
-    let enter = format!("select carillon_enter('{}', 'new_message', null, gen_random_uuid(), now())", group.id);
+    let enter = format!(
+        "select carillon_enter(array['user:alice'], 'new_message', '{}', null, null, gen_random_uuid(), now())",
+        group.id
+    );
     for forbidden in [
         "insert into feeds values ('user:alice', 9)",
         "update feeds set seq = 9",
@@ -95,6 +98,7 @@ async fn a_pod_writes_nothing_but_through_the_functions() {
         "select * from users",
         "update fleet_state set epoch = 1",
         "alter table messages disable row level security",
+        "select carillon_claim_key('alice', 'messages', 'k', null, gen_random_uuid())",
         &enter,
     ] {
         let refused = run(&mut pod, forbidden).await.expect_err(forbidden);

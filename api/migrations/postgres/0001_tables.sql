@@ -44,13 +44,17 @@ create table conversation_participants (
         constraint conversation_participants_role check (role in ('owner', 'participant', 'staff')),
     joined_at       timestamptz not null,
     left_at         timestamptz,
-    -- Messages up to this one are read; `unread_count` counts those of others after it.
+    -- Messages up to this one are read; `unread_count` counts those of others after it that are not deleted.
     last_read_seq   bigint not null default 0,
     last_read_at    timestamptz,
+    last_delivered_seq bigint not null default 0,
     unread_count    bigint not null default 0
         constraint conversation_participants_unread_count check (unread_count >= 0),
     muted_until     timestamptz,
-    primary key (conversation_id, user_id)
+    -- Counts the changes of the row that others may see: whoever has two of them applies the higher one.
+    version         bigint not null default 1,
+    primary key (conversation_id, user_id),
+    constraint conversation_participants_markers check (0 <= last_read_seq and last_read_seq <= last_delivered_seq)
 ) with (fillfactor = 70);
 
 create index conversation_participants_by_user on conversation_participants (user_id, conversation_id);
@@ -109,7 +113,8 @@ create table entries (
     kind            text not null,
     conversation_id uuid not null,
     message_id      uuid,
-    version         bigint not null default 1,
+    -- Whom it is about, where it is about somebody.
+    user_id         text collate "C",
     created_at      timestamptz not null,
     trace           uuid not null,
     primary key (channel, seq)
@@ -187,15 +192,18 @@ select
     message_type, client_message_id, reply_to, version, carillon_micros(created_at) as created_at
 from messages;
 
+create view participant_rows with (security_invoker = true) as
+select
+    conversation_id, user_id, role, carillon_micros(joined_at) as joined_at, carillon_micros(left_at) as left_at,
+    last_read_seq, last_delivered_seq, version
+from conversation_participants;
+
 create view conversation_rows with (security_invoker = true) as
 select
     c.id, c.type, c.status, c.subject, c.metadata, c.last_seq,
     (
-        select coalesce(jsonb_agg(
-            jsonb_build_object('user_id', p.user_id, 'role', p.role, 'joined_at', carillon_micros(p.joined_at))
-            order by p.joined_at, p.user_id
-        ), '[]')
-        from conversation_participants p
+        select coalesce(jsonb_agg(to_jsonb(p) order by p.joined_at, p.user_id), '[]')
+        from participant_rows p
         where p.conversation_id = c.id and p.left_at is null
     ) as participants,
     (select to_jsonb(m) from message_rows m where m.conversation_id = c.id and m.seq = c.last_seq) as last_message,

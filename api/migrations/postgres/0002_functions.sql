@@ -34,31 +34,37 @@ end $$;
 
 select carillon_epoch();
 
--- Numbers something that happened in a conversation in the feed of every participant, and notes the feeds in the outbox. The
--- caller holds the conversation and its participants.
+-- The feeds of everyone in a conversation.
+create function carillon_channels_of(p_conversation uuid) returns text[]
+language sql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+    select array_agg('user:' || p.user_id order by p.user_id) from conversation_participants p
+    where p.conversation_id = p_conversation and p.left_at is null
+$$;
+
+-- Numbers something that happened in a conversation in these feeds, and notes them in the outbox. Of messages and markers each
+-- owner is told their count of unread messages. The caller holds the conversation or the participants concerned.
 create function carillon_enter(
-    p_conversation uuid, p_kind text, p_message uuid, p_trace uuid, p_at timestamptz,
-    out life bigint, out channels text[], out seqs bigint[], out unread bigint[]
+    p_channels text[], p_kind text, p_conversation uuid, p_message uuid, p_user text, p_trace uuid, p_at timestamptz,
+    out life bigint, out channels text[], out seqs bigint[], out unread bigint[], out at bigint
 )
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
 begin
-    select s.epoch into strict life from fleet_state s;
+    select s.epoch, carillon_micros(p_at) into strict life, at from fleet_state s;
     with numbered as (
         insert into feeds as f (channel, seq)
-        select 'user:' || p.user_id, 1 from conversation_participants p
-        where p.conversation_id = p_conversation and p.left_at is null
-        order by ('user:' || p.user_id) collate "C"
+        select c.channel, 1 from unnest(p_channels) c (channel) order by c.channel collate "C"
         on conflict (channel) do update set seq = f.seq + 1
         returning f.channel, f.seq
     ), entered as (
-        insert into entries (channel, seq, kind, conversation_id, message_id, created_at, trace)
-        select n.channel, n.seq, p_kind, p_conversation, p_message, p_at, p_trace from numbered n
+        insert into entries (channel, seq, kind, conversation_id, message_id, user_id, created_at, trace)
+        select n.channel, n.seq, p_kind, p_conversation, p_message, p_user, p_at, p_trace from numbered n
     )
     select array_agg(n.channel order by n.channel), array_agg(n.seq order by n.channel),
-        array_agg(case when p_message is not null then p.unread_count end order by n.channel)
+        array_agg(case when p_kind not like 'conversation.%' then p.unread_count end order by n.channel)
     into channels, seqs, unread
     from numbered n
-    join conversation_participants p on p.conversation_id = p_conversation and p.user_id = substr(n.channel, 6);
+    left join conversation_participants p on p.conversation_id = p_conversation and p.user_id = substr(n.channel, 6)
+        and p.left_at is null and n.channel = 'user:' || p.user_id;
     insert into outbox (channels, seqs, epoch, created_at) values (channels, seqs, life, p_at);
 end $$;
 
@@ -90,12 +96,12 @@ create function carillon_send(
     p_caller text, p_sees_all boolean, p_id uuid, p_conversation uuid, p_text text, p_type text,
     p_key text, p_hash bytea, p_once text, p_once_hash bytea, p_reply_to uuid, p_trace uuid
 )
-returns table (created boolean, message jsonb, life bigint, channels text[], seqs bigint[], unread bigint[])
+returns table (created boolean, message jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
     place conversations;
     first messages;
-    at    timestamptz;
+    moment timestamptz;
     made  uuid := carillon_claim_key(p_caller, 'messages', p_once, p_once_hash, p_id);
     takes_part boolean;
 begin
@@ -119,7 +125,7 @@ begin
     end if;
     if made is not null then
         return query select false, (select to_jsonb(m) from message_rows m where m.id = made), null::bigint,
-            null::text[], null::bigint[], null::bigint[];
+            null::text[], null::bigint[], null::bigint[], null::bigint;
         return;
     end if;
 
@@ -130,10 +136,7 @@ begin
         where p.conversation_id = p_conversation and p.left_at is null order by p.user_id for no key update
     ) held;
     if takes_part is not true then
-        if p_sees_all then
-            raise exception 'not a participant' using errcode = 'CA002';
-        end if;
-        raise exception 'no such conversation' using errcode = 'CA001';
+        perform carillon_refuse_stranger(p_sees_all, p_conversation);
     end if;
     if place.status = 'closed' then
         raise exception 'closed' using errcode = 'CA003';
@@ -144,17 +147,94 @@ begin
         raise exception 'no such message' using errcode = 'CA005';
     end if;
 
-    at := clock_timestamp();
+    moment := clock_timestamp();
     insert into messages (id, conversation_id, seq, sender_id, message_text, message_type, client_message_id, body_hash,
         reply_to, created_at)
-    values (p_id, p_conversation, place.last_seq + 1, p_caller, p_text, p_type, p_key, p_hash, p_reply_to, at);
-    update conversations c set last_seq = place.last_seq + 1, last_message_at = at where c.id = p_conversation;
+    values (p_id, p_conversation, place.last_seq + 1, p_caller, p_text, p_type, p_key, p_hash, p_reply_to, moment);
+    update conversations c set last_seq = place.last_seq + 1, last_message_at = moment where c.id = p_conversation;
     update conversation_participants p set unread_count = p.unread_count + 1
     where p.conversation_id = p_conversation and p.user_id <> p_caller and p.left_at is null;
     return query
-        select true, (select to_jsonb(m) from message_rows m where m.id = p_id), e.life, e.channels, e.seqs, e.unread
-        from carillon_enter(p_conversation, 'new_message', p_id, p_trace, at) e;
+        select true, (select to_jsonb(m) from message_rows m where m.id = p_id), e.life, e.channels, e.seqs, e.unread, e.at
+        from carillon_enter(carillon_channels_of(p_conversation), 'new_message', p_conversation, p_id, null, p_trace, moment) e;
 end $$;
+
+-- Moves the caller's own marker: forwards to a message they have read, or with `p_back` back to before one that they want to see
+-- as unread. The conversation is not locked; the caller's own row is, which a send changes as well. The messages are counted
+-- once the row is held, so that a send and a read cannot each miss the other.
+create function carillon_mark(
+    p_caller text, p_sees_all boolean, p_conversation uuid, p_seq bigint, p_back boolean, p_trace uuid
+)
+returns table (
+    created boolean, participant jsonb, unread_count bigint, head bigint,
+    life bigint, channels text[], seqs bigint[], unread bigint[], at bigint
+)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    mine   conversation_participants;
+    last   bigint;
+    marker bigint;
+    moment timestamptz;
+begin
+    select * into mine from conversation_participants p
+    where p.conversation_id = p_conversation and p.user_id = p_caller and p.left_at is null for no key update;
+    if not found then
+        perform carillon_refuse_stranger(p_sees_all, p_conversation);
+    end if;
+    select c.last_seq into strict last from conversations c where c.id = p_conversation;
+    marker := least(coalesce(p_seq, last), last);
+    if (marker >= mine.last_read_seq) = p_back or marker = mine.last_read_seq then
+        return query
+            select false, (
+                    select to_jsonb(p) from participant_rows p where p.conversation_id = p_conversation and p.user_id = p_caller
+                ), mine.unread_count, coalesce((select f.seq from feeds f where f.channel = 'user:' || p_caller), 0),
+                null::bigint, null::text[], null::bigint[], null::bigint[], null::bigint;
+        return;
+    end if;
+    moment := clock_timestamp();
+    update conversation_participants p
+    set last_read_seq = marker, last_read_at = moment, last_delivered_seq = greatest(p.last_delivered_seq, marker),
+        unread_count = carillon_count_unread(p_conversation, p_caller, marker), version = p.version + 1
+    where p.conversation_id = p_conversation and p.user_id = p_caller;
+    return query
+        select true, (
+                select to_jsonb(p) from participant_rows p where p.conversation_id = p_conversation and p.user_id = p_caller
+            ), e.unread[1], e.seqs[1], e.life, e.channels, e.seqs, e.unread, e.at
+        from carillon_enter(array['user:' || p_caller], 'message.read', p_conversation, null, p_caller, p_trace, moment) e;
+end $$;
+
+-- What is unread to somebody whose marker stands there: the one formula of all counts.
+create function carillon_count_unread(p_conversation uuid, p_user text, p_marker bigint) returns bigint
+language sql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+    select count(*) from messages m
+    where m.conversation_id = p_conversation and m.seq > p_marker and m.sender_id <> p_user and m.deleted_at is null
+$$;
+
+-- Refuses somebody who takes no part: to one who sees all the conversation exists.
+create function carillon_refuse_stranger(p_sees_all boolean, p_conversation uuid) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+begin
+    if p_sees_all and exists (select from conversations c where c.id = p_conversation) then
+        raise exception 'not a participant' using errcode = 'CA002';
+    end if;
+    raise exception 'no such conversation' using errcode = 'CA001';
+end $$;
+
+-- What is unread to the caller: stored and counted anew, of every conversation, from one moment.
+create function carillon_verify_unread(p_caller text)
+returns table (conversation_id uuid, last_read_seq bigint, stored bigint, counted bigint, head bigint)
+language sql stable security definer set search_path = pg_catalog, public, pg_temp as $$
+    select p.conversation_id, p.last_read_seq, p.unread_count,
+        (
+            select count(*) from messages m
+            where m.conversation_id = p.conversation_id and m.seq > p.last_read_seq and m.sender_id <> p.user_id
+                and m.deleted_at is null
+        ),
+        coalesce((select f.seq from feeds f where f.channel = 'user:' || p_caller), 0)
+    from conversation_participants p
+    where p.user_id = p_caller and p.left_at is null
+    order by p.conversation_id
+$$;
 
 -- Starts a conversation, or answers the one that the key or the pair made before.
 create function carillon_create_conversation(
@@ -162,17 +242,18 @@ create function carillon_create_conversation(
     p_pair text, p_key text, p_hash bytea, p_trace uuid
 )
 returns table (
-    created boolean, conversation jsonb, unread_count bigint, life bigint, channels text[], seqs bigint[], unread bigint[]
+    created boolean, conversation jsonb, unread_count bigint, life bigint, channels text[], seqs bigint[], unread bigint[],
+    at bigint
 )
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
     made  uuid := carillon_claim_key(p_caller, 'conversations', p_key, p_hash, p_id);
-    at    timestamptz;
+    moment timestamptz;
 begin
     if made is null then
-        at := clock_timestamp();
+        moment := clock_timestamp();
         insert into conversations (id, type, subject, metadata, direct_pair, created_by, created_at)
-        values (p_id, p_type, p_subject, p_metadata, p_pair, p_caller, at)
+        values (p_id, p_type, p_subject, p_metadata, p_pair, p_caller, moment)
         on conflict on constraint conversations_direct_pair do nothing;
         if not found then
             select c.id into strict made from conversations c where c.direct_pair = p_pair;
@@ -183,7 +264,8 @@ begin
 
     if made is not null then
         return query
-            select false, to_jsonb(c), coalesce(p.unread_count, 0), null::bigint, null::text[], null::bigint[], null::bigint[]
+            select false, to_jsonb(c), coalesce(p.unread_count, 0), null::bigint, null::text[], null::bigint[], null::bigint[],
+                null::bigint
             from conversation_rows c
             left join conversation_participants p on p.conversation_id = c.id and p.user_id = p_caller
             where c.id = made;
@@ -191,14 +273,14 @@ begin
     end if;
 
     perform carillon_note_users(jsonb_build_array(jsonb_build_object('id', p_caller, 'role', p_role, 'name', p_name)));
-    insert into conversation_participants (conversation_id, user_id, role, joined_at) values (p_id, p_caller, 'owner', at);
+    insert into conversation_participants (conversation_id, user_id, role, joined_at) values (p_id, p_caller, 'owner', moment);
     insert into conversation_participants (conversation_id, user_id, role, joined_at)
-    select p_id, o.id, case when u.role in ('staff', 'admin') then 'staff' else 'participant' end, at
+    select p_id, o.id, case when u.role in ('staff', 'admin') then 'staff' else 'participant' end, moment
     from unnest(p_others) o (id) left join users u on u.id = o.id;
     return query
         select true, (select to_jsonb(c) from conversation_rows c where c.id = p_id), 0::bigint,
-            e.life, e.channels, e.seqs, e.unread
-        from carillon_enter(p_id, 'conversation.created', null, p_trace, at) e;
+            e.life, e.channels, e.seqs, e.unread, e.at
+        from carillon_enter(carillon_channels_of(p_id), 'conversation.created', p_id, null, null, p_trace, moment) e;
 end $$;
 
 -- Notes who was seen with which role, by which people join conversations. Once a minute is often enough for the same.
@@ -228,7 +310,7 @@ $$;
 create function carillon_differences(p_channels text[], p_after bigint[], p_most bigint, p_bytes bigint)
 returns table (
     ordinal bigint, life bigint, head bigint, floor bigint, seq bigint, kind text, created_at bigint, trace uuid,
-    unread bigint, message jsonb, conversation jsonb
+    unread bigint, message jsonb, conversation jsonb, participant jsonb
 )
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -243,17 +325,21 @@ begin
         order by a.ordinal
     loop
         return query select asked.ordinal, today, asked.head, asked.floor, null::bigint, null::text, null::bigint, null::uuid,
-            null::bigint, null::jsonb, null::jsonb;
+            null::bigint, null::jsonb, null::jsonb, null::jsonb;
         continue when p_most <= 0 or asked.after >= asked.head;
         return query
             select asked.ordinal, null::bigint, null::bigint, null::bigint, e.seq, e.kind, carillon_micros(e.created_at), e.trace,
                 (
                     select p.unread_count from conversation_participants p
-                    where e.message_id is not null and p.conversation_id = e.conversation_id
+                    where e.kind not like 'conversation.%' and p.conversation_id = e.conversation_id and p.left_at is null
                         and 'user:' || p.user_id = asked.channel and p.user_id = substr(asked.channel, 6)
                 ),
                 (select to_jsonb(m) from message_rows m where m.id = e.message_id),
-                (select to_jsonb(c) from conversation_rows c where e.message_id is null and c.id = e.conversation_id)
+                (select to_jsonb(c) from conversation_rows c where e.kind like 'conversation.%' and c.id = e.conversation_id),
+                (
+                    select to_jsonb(p) from participant_rows p
+                    where p.conversation_id = e.conversation_id and p.user_id = e.user_id
+                )
             from (
                 select n.*, sum(octet_length(m.message_text)) over (
                     order by n.seq rows between unbounded preceding and 1 preceding

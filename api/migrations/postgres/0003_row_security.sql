@@ -104,11 +104,12 @@ create policy own_channels on entries for select to carillon_app using (channel 
 create policy own_rows on acknowledgements for select to carillon_app using (user_id = (select carillon_caller()));
 
 grant select on conversations, conversation_participants, messages, message_attachments, feeds, entries, acknowledgements,
-    message_rows, conversation_rows, fleet_state, _sqlx_migrations to carillon_app;
+    message_rows, participant_rows, conversation_rows, fleet_state, _sqlx_migrations to carillon_app;
 grant select, insert, update on fleet_state to carillon_definer;
-grant select on message_rows, conversation_rows to carillon_definer;
+grant select on message_rows, participant_rows, conversation_rows to carillon_definer;
 
 select carillon_hand_over();
 -- Enter any feed, claim anybody's key: only for the functions that have checked.
-revoke execute on function carillon_enter(uuid, text, uuid, uuid, timestamptz),
+revoke execute on function carillon_enter(text[], text, uuid, uuid, text, uuid, timestamptz),
+    carillon_channels_of(uuid), carillon_count_unread(uuid, text, bigint), carillon_refuse_stranger(boolean, uuid),
     carillon_claim_key(text, text, text, bytea, uuid) from carillon_app;

@@ -43,13 +43,17 @@ create table conversation_participants (
         constraint conversation_participants_role check (role in ('owner', 'participant', 'staff')),
     joined_at       integer not null,
     left_at         integer,
-    -- Messages up to this one are read; `unread_count` counts those of others after it.
+    -- Messages up to this one are read; `unread_count` counts those of others after it that are not deleted.
     last_read_seq   integer not null default 0,
     last_read_at    integer,
+    last_delivered_seq integer not null default 0,
     unread_count    integer not null default 0
         constraint conversation_participants_unread_count check (unread_count >= 0),
     muted_until     integer,
-    primary key (conversation_id, user_id)
+    -- Counts the changes of the row that others may see: whoever has two of them applies the higher one.
+    version         integer not null default 1,
+    primary key (conversation_id, user_id),
+    constraint conversation_participants_markers check (0 <= last_read_seq and last_read_seq <= last_delivered_seq)
 ) strict, without rowid;
 
 create index conversation_participants_by_user on conversation_participants (user_id, conversation_id);
@@ -105,7 +109,8 @@ create table entries (
     kind            text not null,
     conversation_id blob not null,
     message_id      blob,
-    version         integer not null default 1,
+    -- Whom it is about, where it is about somebody.
+    user_id         text,
     created_at      integer not null,
     trace           blob not null,
     primary key (channel, seq)
@@ -172,16 +177,23 @@ select
     ) as json
 from messages;
 
+create view participant_rows as
+select
+    conversation_id, user_id, role, joined_at, left_at, last_read_seq, last_delivered_seq, version,
+    json_object(
+        'conversation_id', lower(hex(conversation_id)), 'user_id', user_id, 'role', role, 'joined_at', joined_at,
+        'left_at', left_at, 'last_read_seq', last_read_seq, 'last_delivered_seq', last_delivered_seq, 'version', version
+    ) as json
+from conversation_participants;
+
 create view conversation_rows as
 with shown as (
     select
         c.*,
         coalesce(c.last_message_at, c.created_at) as active_at,
         (
-            select json_group_array(
-                json_object('user_id', p.user_id, 'role', p.role, 'joined_at', p.joined_at) order by p.joined_at, p.user_id
-            )
-            from conversation_participants p
+            select json_group_array(json(p.json) order by p.joined_at, p.user_id)
+            from participant_rows p
             where p.conversation_id = c.id and p.left_at is null
         ) as participants,
         (select m.json from message_rows m where m.conversation_id = c.id and m.seq = c.last_seq) as last_message

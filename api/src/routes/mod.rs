@@ -5,6 +5,7 @@ pub mod docs;
 pub mod feed;
 pub mod messages;
 pub mod pages;
+pub mod reading;
 pub mod snapshot;
 
 use axum::Json;

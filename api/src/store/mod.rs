@@ -24,7 +24,8 @@ use shared::ids::{ConversationId, Epoch, Seq};
 use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, Heads, Verdict};
 
 use crate::model::{
-    Conversation, ConversationDraft, ConversationStatus, ConversationType, Message, MessageDraft, Snapshot,
+    Conversation, ConversationDraft, ConversationStatus, ConversationType, MarkerDraft, Message, MessageDraft,
+    MessagingStats, ReadMarker, Snapshot, UnreadCheck, UnreadTotals,
 };
 
 pub use error::StoreError;
@@ -32,9 +33,9 @@ pub use open::{migrate, new_epoch, open};
 pub use schema::MigrationSummary;
 
 /// Everything a pod keeps.
-pub trait Store: Messaging + Feeds + Outbox + Health {}
+pub trait Store: Messaging + Reading + Feeds + Outbox + Health {}
 
-impl<T: Messaging + Feeds + Outbox + Health> Store for T {}
+impl<T: Messaging + Reading + Feeds + Outbox + Health> Store for T {}
 
 /// Conversations and messages. What a write returned, every later read sees; numbers have no holes.
 ///
@@ -69,8 +70,27 @@ pub trait Messaging: Send + Sync {
         page: &MessagePage,
     ) -> Result<Vec<Message>, StoreError>;
 
+    /// How much there is: to the caller, and to those who see everything over all conversations.
+    async fn stats(&self, caller: &Caller) -> Result<MessagingStats, StoreError>;
+
     /// Everything a device needs to start anew, from one moment.
     async fn snapshot(&self, caller: &Caller) -> Result<Snapshot, StoreError>;
+}
+
+/// How far people have read, and what is unread.
+///
+/// Unread in a conversation are the messages after one's marker that others sent and nobody deleted. Counts are exact at any
+/// number, and say at which position of their owner's feed they were taken.
+#[async_trait]
+pub trait Reading: Send + Sync {
+    /// Moves the caller's own marker, and tells their own devices. A move that changes nothing tells nobody.
+    async fn mark(&self, caller: &Caller, draft: &MarkerDraft) -> Result<Kept<ReadMarker>, StoreError>;
+
+    /// Where the caller has unread messages, and how many over all, from one moment.
+    async fn unread(&self, caller: &Caller) -> Result<(UnreadTotals, Vec<ReadMarker>), StoreError>;
+
+    /// What is unread to the caller in each of their conversations: as kept, and counted anew, from one moment.
+    async fn verify_unread(&self, caller: &Caller) -> Result<Vec<UnreadCheck>, StoreError>;
 }
 
 /// Numbered feeds, and where everybody stands in them.

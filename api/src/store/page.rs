@@ -12,8 +12,8 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::rows::{ConversationRow, MessageRow, Said, epoch, seq, unread};
-use crate::model::{Conversation, Message};
+use super::rows::{ConversationRow, MessageRow, ParticipantRow, Said, epoch, seq, unread};
+use crate::model::{Conversation, Message, Participant};
 use crate::render;
 
 /// The smallest number of bytes that a rendered entry has: bounds how many rows a page needs.
@@ -45,21 +45,25 @@ pub(super) struct EntryRow {
     unread: Option<i64>,
     message: Option<Json<MessageRow>>,
     conversation: Option<Json<ConversationRow>>,
+    participant: Option<Json<ParticipantRow>>,
 }
 
 impl EntryRow {
     fn envelope(self, epoch: Epoch, channel: Channel, head: Seq) -> Result<Envelope, StoreError> {
-        let body = match (self.kind.as_str(), self.message, self.conversation) {
-            (render::NEW_MESSAGE, Some(Json(message)), _) => render::new_message(&Message::try_from(message)?),
-            (render::CONVERSATION_CREATED, _, Some(Json(conversation))) => {
+        let (committed_at, trace) = (Timestamp::from_micros(self.created_at), TraceId(self.trace.as_u128()));
+        let body = match (self.kind.as_str(), self.message, self.conversation, self.participant) {
+            (render::NEW_MESSAGE, Some(Json(message)), ..) => render::new_message(&Message::try_from(message)?),
+            (render::CONVERSATION_CREATED, _, Some(Json(conversation)), _) => {
                 render::conversation_created(&Conversation::try_from(conversation)?)
+            }
+            (render::MESSAGE_READ, .., Some(Json(reader))) => {
+                render::message_read(reader.conversation_id(), &Participant::try_from(reader)?, committed_at)
             }
             (kind, ..) => {
                 let found = format!("entry {} of {channel} has the kind {kind} and nothing to say", self.seq);
                 return Err(StoreError::broken(found));
             }
         };
-        let (committed_at, trace) = (Timestamp::from_micros(self.created_at), TraceId(self.trace.as_u128()));
         // The count is today's, so it is as new as the head read beside it.
         Ok(Said { epoch, committed_at, trace, body: &body }.envelope(channel, seq(self.seq), unread(self.unread, head)))
     }

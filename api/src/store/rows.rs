@@ -16,7 +16,9 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::StoreError;
-use crate::model::{Conversation, Message, Participant};
+use crate::model::{
+    Conversation, Message, MessagingStats, OverallStats, Participant, ReadMarker, UnreadCheck, UnreadTotals,
+};
 
 /// A message.
 #[derive(Debug, Clone, Deserialize, sqlx::FromRow)]
@@ -33,12 +35,23 @@ pub(super) struct MessageRow {
     created_at: i64,
 }
 
-/// A participant, nested in a conversation.
-#[derive(Debug, Clone, Deserialize)]
+/// A participant, nested in a conversation or on its own.
+#[derive(Debug, Clone, Deserialize, sqlx::FromRow)]
 pub(super) struct ParticipantRow {
+    conversation_id: Uuid,
     user_id: String,
     role: String,
     joined_at: i64,
+    last_read_seq: i64,
+    last_delivered_seq: i64,
+    version: i64,
+}
+
+impl ParticipantRow {
+    /// Where it is.
+    pub(super) const fn conversation_id(&self) -> ConversationId {
+        ConversationId(self.conversation_id)
+    }
 }
 
 /// A conversation as one person sees it.
@@ -87,6 +100,9 @@ impl TryFrom<ParticipantRow> for Participant {
             user_id: row.user_id.parse().map_err(StoreError::broken)?,
             role: word(row.role)?,
             joined_at: Timestamp::from_micros(row.joined_at),
+            last_read_seq: seq(row.last_read_seq),
+            last_delivered_seq: seq(row.last_delivered_seq),
+            version: row.version.unsigned_abs(),
         })
     }
 }
@@ -108,6 +124,60 @@ impl TryFrom<ConversationRow> for Conversation {
             created_at: Timestamp::from_micros(row.created_at),
         })
     }
+}
+
+/// What is unread in one conversation: as kept, and counted anew.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct UnreadRow {
+    conversation_id: Uuid,
+    last_read_seq: i64,
+    stored: i64,
+    counted: i64,
+    head: i64,
+}
+
+impl From<UnreadRow> for UnreadCheck {
+    fn from(row: UnreadRow) -> Self {
+        let kept = ReadMarker {
+            conversation_id: ConversationId(row.conversation_id),
+            last_read_seq: seq(row.last_read_seq),
+            unread_count: row.stored.unsigned_abs(),
+            unread_version: seq(row.head),
+        };
+        Self { kept, counted: row.counted.unsigned_abs() }
+    }
+}
+
+/// What somebody has, and what there is over all.
+pub(super) fn stats(
+    conversations: i64,
+    active: i64,
+    sent: i64,
+    unread: UnreadTotals,
+    all: Option<OverallStats>,
+) -> MessagingStats {
+    MessagingStats {
+        conversations: conversations.unsigned_abs(),
+        active_conversations: active.unsigned_abs(),
+        messages_sent: sent.unsigned_abs(),
+        unread,
+        all,
+    }
+}
+
+/// Markers with unread messages behind them (conversation, marker, count), and what they come to at the head of their owner's
+/// feed.
+pub(super) fn unread_of(rows: &[(Uuid, i64, i64)], head: Option<i64>) -> (UnreadTotals, Vec<ReadMarker>) {
+    let version = seq(head.unwrap_or(0));
+    let marker = |&(id, marker, count): &(Uuid, i64, i64)| ReadMarker {
+        conversation_id: ConversationId(id),
+        last_read_seq: seq(marker),
+        unread_count: count.unsigned_abs(),
+        unread_version: version,
+    };
+    let markers: Vec<_> = rows.iter().map(marker).collect();
+    let messages = markers.iter().map(|marker| marker.unread_count).sum();
+    (UnreadTotals { messages, conversations: markers.len() as u64, version }, markers)
 }
 
 /// A feed that a write entered: its new head, and the count of its owner where the write changed one.

@@ -37,8 +37,13 @@ async fn openapi_describes_every_route_with_its_problems() {
         "get /api/v1/messages/conversations",
         "get /api/v1/messages/conversations/{id}",
         "get /api/v1/messages/conversations/{id}/messages",
+        "get /api/v1/messages/stats",
         "get /api/v1/snapshot",
+        "get /api/v1/unread",
+        "get /api/v1/unread/verify",
+        "patch /api/v1/messages/conversations/{id}/read",
         "post /api/v1/messages/conversations",
+        "post /api/v1/messages/conversations/{id}/unread",
         "post /api/v1/messages/messages",
     ];
     assert_eq!(operations, expected.map(ToOwned::to_owned).into());

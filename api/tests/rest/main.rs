@@ -7,4 +7,5 @@ mod dsl;
 mod feed;
 mod gateways;
 mod messages;
+mod reading;
 mod refusals;

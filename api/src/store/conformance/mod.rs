@@ -8,6 +8,7 @@ pub mod feeds;
 pub mod messaging;
 pub mod outbox;
 pub mod positions;
+pub mod reading;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -38,6 +39,9 @@ macro_rules! store_conformance {
                 a_conversation_has_at_most_250_participants, unread_counts_equal_the_recount,
                 pages_of_messages_are_oldest_first, conversations_are_listed_the_last_active_first,
                 a_refused_write_leaves_no_hole, what_was_numbered_is_not_deleted, a_snapshot_is_from_one_moment;
+            reading: reading_moves_the_marker_forwards_and_tells_only_ones_own_devices,
+                a_marker_goes_back_only_when_asked_to, only_participants_have_a_marker,
+                a_send_and_a_read_cannot_each_miss_the_other, counts_equal_the_recount_after_whatever_happened;
             feeds: every_participant_is_told_of_a_new_conversation, differences_are_contiguous_and_bounded_by_bytes,
                 an_entry_reads_as_it_was_announced, entries_are_rendered_as_of_today,
                 a_foreign_epoch_asks_to_resync, a_number_beyond_the_head_asks_to_resync,

@@ -14,30 +14,38 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::PostgresStore;
-use crate::model::{Conversation, ConversationDraft, Message, MessageDraft, Snapshot, UnreadTotals};
+use super::{PostgresStore, reading};
+use crate::model::{Conversation, ConversationDraft, Message, MessageDraft, MessagingStats, Snapshot};
 use crate::render;
-use crate::store::rows::{ConversationRow, EnteredRow, MessageRow, Said, epoch, positions, spelling};
+use crate::store::rows::{ConversationRow, EnteredRow, MessageRow, Said, epoch, positions, spelling, stats};
 use crate::store::rules::Cast;
 use crate::store::{ConversationPage, Kept, MessagePage, Messaging, SNAPSHOT_PAGE, StoreError, rules};
 
 /// Feeds that a write entered; nothing for a repeat.
 #[derive(sqlx::FromRow)]
-struct Entered {
-    created: bool,
+pub(super) struct Entered {
+    pub(super) created: bool,
     life: Option<i64>,
     channels: Option<Vec<String>>,
     seqs: Option<Vec<i64>>,
     unread: Option<Vec<Option<i64>>>,
+    at: Option<i64>,
 }
 
 impl Entered {
-    fn envelopes(self, body: &DurableBody, at: Timestamp, trace: TraceId) -> Result<Vec<Envelope>, StoreError> {
+    /// When it was committed, as far as the fleet is concerned.
+    pub(super) fn committed_at(&self) -> Timestamp {
+        Timestamp::from_micros(self.at.unwrap_or_default())
+    }
+
+    /// One envelope for each feed, all with this body.
+    pub(super) fn envelopes(self, body: &DurableBody, trace: TraceId) -> Result<Vec<Envelope>, StoreError> {
+        let committed_at = self.committed_at();
         let (Some(life), Some(channels), Some(seqs), Some(unread)) = (self.life, self.channels, self.seqs, self.unread)
         else {
             return Ok(Vec::new());
         };
-        let said = Said { epoch: epoch(life), committed_at: at, trace, body };
+        let said = Said { epoch: epoch(life), committed_at, trace, body };
         let rows = channels.into_iter().zip(seqs).zip(unread);
         rows.map(|((channel, seq), unread)| EnteredRow { channel, seq, unread }.envelope(&said)).collect()
     }
@@ -77,7 +85,7 @@ impl Messaging for PostgresStore {
         };
         let created = row.entered.created;
         let body = render::conversation_created(&value);
-        let envelopes = row.entered.envelopes(&body, value.created_at, draft.trace)?;
+        let envelopes = row.entered.envelopes(&body, draft.trace)?;
         Ok(Kept { value, created, envelopes })
     }
 
@@ -114,7 +122,7 @@ impl Messaging for PostgresStore {
         let row = sent.map_err(|error| refusal(error, draft.conversation_id, draft.reply_to))?;
         let value = Message::try_from(row.message.0)?;
         let created = row.entered.created;
-        let envelopes = row.entered.envelopes(&render::new_message(&value), value.created_at, draft.trace)?;
+        let envelopes = row.entered.envelopes(&render::new_message(&value), draft.trace)?;
         Ok(Kept { value, created, envelopes })
     }
 
@@ -139,35 +147,54 @@ impl Messaging for PostgresStore {
         rows.into_iter().map(Message::try_from).collect()
     }
 
+    async fn stats(&self, caller: &Caller) -> Result<MessagingStats, StoreError> {
+        let mut transaction = self.read_as(caller).await?;
+        let mine = sqlx::query_as(
+            "select count(*), count(*) filter (where c.status = 'active'),
+             (select count(*) from messages m where m.sender_id = $1 and m.deleted_at is null)
+         from conversation_participants p join conversations c on c.id = p.conversation_id
+         where p.user_id = $1 and p.left_at is null",
+        );
+        let (conversations, active, sent): (i64, i64, i64) =
+            mine.bind(caller.user.as_str()).fetch_one(&mut *transaction).await?;
+        let (unread, _) = reading::unread(&mut transaction, caller).await?;
+        let mut all = None;
+        if caller.role.is_trusted() {
+            let overall = sqlx::query_as(
+                "select count(*) as conversations,
+             count(*) filter (where status = 'active') as active,
+             count(*) filter (where status = 'archived') as archived,
+             count(*) filter (where status = 'closed') as closed,
+             count(*) filter (where type = 'guest_staff') as guest_staff,
+             (select count(*) from messages where deleted_at is null) as messages,
+             (select count(*) from messages where deleted_at is null and created_at > now() - interval '1 day') as messages_last_day
+         from conversations",
+            );
+            all = Some(overall.fetch_one(&mut *transaction).await?);
+        }
+        transaction.commit().await?;
+        Ok(stats(conversations, active, sent, unread, all))
+    }
+
     async fn snapshot(&self, caller: &Caller) -> Result<Snapshot, StoreError> {
         let channels = Feed::ALL.map(|feed| channel_of(feed, &caller.user, caller.role).to_string());
         let mut transaction = self.read_as(caller).await?;
-        let (life, user, role, all, messages, unread_conversations): (i64, i64, i64, i64, i64, i64) = sqlx::query_as(
-            "select s.epoch, coalesce(u.seq, 0), coalesce(r.seq, 0), coalesce(a.seq, 0), n.messages, n.conversations
+        let (life, user, role, all): (i64, i64, i64, i64) = sqlx::query_as(
+            "select s.epoch, coalesce(u.seq, 0), coalesce(r.seq, 0), coalesce(a.seq, 0)
              from fleet_state s
              left join feeds u on u.channel = $1
              left join feeds r on r.channel = $2
-             left join feeds a on a.channel = $3
-             cross join (
-                 select coalesce(sum(p.unread_count), 0)::bigint as messages,
-                     count(*) filter (where p.unread_count > 0) as conversations
-                 from conversation_participants p where p.user_id = $4 and p.left_at is null
-             ) n",
+             left join feeds a on a.channel = $3",
         )
         .bind(&channels[0])
         .bind(&channels[1])
         .bind(&channels[2])
-        .bind(caller.user.as_str())
         .fetch_one(&mut *transaction)
         .await?;
+        let (unread, _) = reading::unread(&mut transaction, caller).await?;
         let conversations = list(&mut transaction, caller, &SNAPSHOT_PAGE).await?;
         transaction.commit().await?;
         let positions = positions(user, role, all);
-        let unread = UnreadTotals {
-            messages: messages.unsigned_abs(),
-            conversations: unread_conversations.unsigned_abs(),
-            version: positions.user,
-        };
         let cursor = Cursor { epoch: epoch(life), owner: caller.user.clone(), role: caller.role, positions };
         Ok(Snapshot { cursor, conversations, unread, notifications: Vec::new() })
     }
@@ -258,13 +285,13 @@ async fn list(
 }
 
 /// Whether the database broke a deadlock at our cost. Nothing of the attempt remains, so it can be made once more.
-fn is_deadlock<T>(done: &Result<T, sqlx::Error>) -> bool {
+pub(super) fn is_deadlock<T>(done: &Result<T, sqlx::Error>) -> bool {
     let code = done.as_ref().err().and_then(|error| error.as_database_error()).and_then(|refused| refused.code());
     matches!(code.as_deref(), Some("40001" | "40P01"))
 }
 
 /// What a function refused, in the words of the store.
-fn refusal(error: sqlx::Error, conversation: ConversationId, reply_to: Option<MessageId>) -> StoreError {
+pub(super) fn refusal(error: sqlx::Error, conversation: ConversationId, reply_to: Option<MessageId>) -> StoreError {
     let code = error.as_database_error().and_then(|refused| refused.code());
     match (code.as_deref(), reply_to) {
         (Some("CA001"), _) => StoreError::NoConversation(conversation),

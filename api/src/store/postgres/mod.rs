@@ -9,6 +9,7 @@ mod feeds;
 mod messaging;
 mod migrate;
 mod outbox;
+mod reading;
 
 use std::time::Duration;
 

@@ -11,11 +11,14 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::writing::{self, Claim, NewEntry};
-use super::{SqliteStore, today};
-use crate::model::{Conversation, ConversationDraft, Message, MessageDraft, Snapshot, UnreadTotals};
+use super::{SqliteStore, now, reading, today};
+use crate::model::{Conversation, ConversationDraft, Message, MessageDraft, MessagingStats, Snapshot};
 use crate::render;
-use crate::store::rows::{ConversationRow, MessageRow, epoch, seq, spelling};
+use crate::store::rows::{ConversationRow, MessageRow, epoch, seq, spelling, stats};
 use crate::store::{ConversationPage, Kept, MessagePage, Messaging, SNAPSHOT_PAGE, StoreError, rules};
+
+/// A day, in microseconds.
+const DAY: i64 = 24 * 3_600 * 1_000_000;
 
 #[async_trait]
 impl Messaging for SqliteStore {
@@ -42,8 +45,16 @@ impl Messaging for SqliteStore {
         if first.is_none() {
             let body = render::conversation_created(&value);
             let kind = render::CONVERSATION_CREATED;
-            let entry = NewEntry { kind, conversation: id, message: None, trace: draft.trace, at: value.created_at };
-            envelopes = writing::enter(&mut transaction, &entry, &body).await?;
+            let entry = NewEntry {
+                kind,
+                conversation: id,
+                message: None,
+                user: None,
+                trace: draft.trace,
+                at: value.created_at,
+            };
+            let channels = writing::channels_of(&mut transaction, id).await?;
+            envelopes = writing::enter(&mut transaction, &channels, &entry, &body).await?;
         }
         transaction.commit().await?;
         Ok(Kept { value, created: first.is_none(), envelopes })
@@ -77,8 +88,9 @@ impl Messaging for SqliteStore {
         let value = writing::insert_message(&mut transaction, caller, draft).await?;
         let (conversation, message) = (draft.conversation_id.0, Some(value.id.0));
         let kind = render::NEW_MESSAGE;
-        let entry = NewEntry { kind, conversation, message, trace: draft.trace, at: value.created_at };
-        let envelopes = writing::enter(&mut transaction, &entry, &render::new_message(&value)).await?;
+        let entry = NewEntry { kind, conversation, message, user: None, trace: draft.trace, at: value.created_at };
+        let channels = writing::channels_of(&mut transaction, conversation).await?;
+        let envelopes = writing::enter(&mut transaction, &channels, &entry, &render::new_message(&value)).await?;
         transaction.commit().await?;
         Ok(Kept { value, created: true, envelopes })
     }
@@ -103,6 +115,34 @@ impl Messaging for SqliteStore {
         rows.into_iter().map(Message::try_from).collect()
     }
 
+    async fn stats(&self, caller: &Caller) -> Result<MessagingStats, StoreError> {
+        let mut transaction = self.read().await?;
+        let mine = sqlx::query_as(
+            "select count(*), count(*) filter (where c.status = 'active'),
+             (select count(*) from messages m where m.sender_id = $1 and m.deleted_at is null)
+         from conversation_participants p join conversations c on c.id = p.conversation_id
+         where p.user_id = $1 and p.left_at is null",
+        );
+        let (conversations, active, sent): (i64, i64, i64) =
+            mine.bind(caller.user.as_str()).fetch_one(&mut *transaction).await?;
+        let (unread, _) = reading::unread(&mut transaction, caller).await?;
+        let mut all = None;
+        if caller.role.is_trusted() {
+            let overall = sqlx::query_as(
+                "select count(*) as conversations,
+             count(*) filter (where status = 'active') as active,
+             count(*) filter (where status = 'archived') as archived,
+             count(*) filter (where status = 'closed') as closed,
+             count(*) filter (where type = 'guest_staff') as guest_staff,
+             (select count(*) from messages where deleted_at is null) as messages,
+             (select count(*) from messages where deleted_at is null and created_at > $1) as messages_last_day
+         from conversations",
+            );
+            all = Some(overall.bind(now() - DAY).fetch_one(&mut *transaction).await?);
+        }
+        Ok(stats(conversations, active, sent, unread, all))
+    }
+
     async fn snapshot(&self, caller: &Caller) -> Result<Snapshot, StoreError> {
         let mut transaction = self.read().await?;
         let epoch = epoch(today(&mut transaction).await?);
@@ -115,18 +155,7 @@ impl Messaging for SqliteStore {
                 .await?;
             positions.set(feed, seq(head.unwrap_or(0)));
         }
-        let (messages, conversations): (i64, i64) = sqlx::query_as(
-            "select coalesce(sum(unread_count), 0), count(*) filter (where unread_count > 0)
-             from conversation_participants where user_id = $1 and left_at is null",
-        )
-        .bind(caller.user.as_str())
-        .fetch_one(&mut *transaction)
-        .await?;
-        let unread = UnreadTotals {
-            messages: messages.unsigned_abs(),
-            conversations: conversations.unsigned_abs(),
-            version: positions.user,
-        };
+        let (unread, _) = reading::unread(&mut transaction, caller).await?;
         let conversations = list(&mut transaction, caller, &SNAPSHOT_PAGE).await?;
         let cursor = Cursor { epoch, owner: caller.user.clone(), role: caller.role, positions };
         Ok(Snapshot { cursor, conversations, unread, notifications: Vec::new() })

@@ -7,6 +7,7 @@
 mod feeds;
 mod messaging;
 mod outbox;
+mod reading;
 mod writing;
 
 use std::path::Path;

@@ -6,7 +6,7 @@
 use shared::access::Caller;
 use shared::envelope::Envelope;
 use shared::event::DurableBody;
-use shared::ids::{IdempotencyKey, TraceId};
+use shared::ids::{IdempotencyKey, TraceId, UserId};
 use shared::time::Timestamp;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
@@ -244,48 +244,69 @@ pub(super) async fn read_message(connection: &mut SqliteConnection, id: Uuid) ->
     row.try_into()
 }
 
-/// Something that happened in a conversation, about to enter the feeds of its participants.
-pub(super) struct NewEntry {
+/// Something that happened in a conversation, about to enter feeds.
+pub(super) struct NewEntry<'a> {
     pub(super) kind: &'static str,
     pub(super) conversation: Uuid,
     pub(super) message: Option<Uuid>,
+    /// Whom it is about, where it is about somebody.
+    pub(super) user: Option<&'a UserId>,
     pub(super) trace: TraceId,
     pub(super) at: Timestamp,
 }
 
-/// Numbers the entry in every participant's feed and notes the feeds in the outbox.
+/// The feeds of everyone in a conversation.
+pub(super) async fn channels_of(
+    connection: &mut SqliteConnection,
+    conversation: Uuid,
+) -> Result<Vec<String>, StoreError> {
+    let channels = sqlx::query_scalar(
+        "select 'user:' || user_id from conversation_participants
+         where conversation_id = $1 and left_at is null order by user_id",
+    );
+    Ok(channels.bind(conversation).fetch_all(connection).await?)
+}
+
+/// Numbers the entry in these feeds and notes them in the outbox. Of messages and markers each owner is told their count of
+/// unread messages.
 pub(super) async fn enter(
     connection: &mut SqliteConnection,
-    entry: &NewEntry,
+    channels: &[String],
+    entry: &NewEntry<'_>,
     body: &DurableBody,
 ) -> Result<Vec<Envelope>, StoreError> {
+    let channels = sqlx::types::Json(channels);
     sqlx::query(
-        "insert into feeds (channel, seq)
-         select 'user:' || user_id, 1 from conversation_participants where conversation_id = $1 and left_at is null
+        "insert into feeds (channel, seq) select value, 1 from json_each($1) where true
          on conflict (channel) do update set seq = seq + 1",
     )
-    .bind(entry.conversation)
+    .bind(&channels)
     .execute(&mut *connection)
     .await?;
     let entered: Vec<EnteredRow> = sqlx::query_as(
-        "select f.channel, f.seq, case when $2 then p.unread_count end as unread
-         from conversation_participants p join feeds f on f.channel = 'user:' || p.user_id
-         where p.conversation_id = $1 and p.left_at is null order by f.channel",
+        "select f.channel, f.seq, case when $3 not like 'conversation.%' then p.unread_count end as unread
+         from json_each($1) c
+         join feeds f on f.channel = c.value
+         left join conversation_participants p
+             on p.conversation_id = $2 and f.channel = 'user:' || p.user_id and p.left_at is null
+         order by f.channel",
     )
+    .bind(&channels)
     .bind(entry.conversation)
-    .bind(entry.message.is_some())
+    .bind(entry.kind)
     .fetch_all(&mut *connection)
     .await?;
     let heads = serde_json::to_string(&entered.iter().map(|row| (&row.channel, row.seq)).collect::<Vec<_>>());
     let heads = heads.map_err(StoreError::broken)?;
     sqlx::query(
-        "insert into entries (channel, seq, kind, conversation_id, message_id, created_at, trace)
-         select value ->> 0, value ->> 1, $2, $3, $4, $5, $6 from json_each($1)",
+        "insert into entries (channel, seq, kind, conversation_id, message_id, user_id, created_at, trace)
+         select value ->> 0, value ->> 1, $2, $3, $4, $5, $6, $7 from json_each($1)",
     )
     .bind(&heads)
     .bind(entry.kind)
     .bind(entry.conversation)
     .bind(entry.message)
+    .bind(entry.user.map(UserId::as_str))
     .bind(entry.at.as_micros())
     .bind(Uuid::from_u128(entry.trace.0))
     .execute(&mut *connection)

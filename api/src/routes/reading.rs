@@ -1,0 +1,185 @@
+//! How far one has read, and what is unread.
+//!
+//! One formula for every count: the messages after one's marker that others sent and nobody deleted.
+
+use axum::Json;
+use axum::extract::State;
+use serde::Serialize;
+use shared::access::Caller;
+use shared::ids::{ConversationId, Seq};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::error::Problem;
+use crate::fields::{Fields, Id, Parameters};
+use crate::model::{MarkerDraft, MarkerMove, MessagingStats, ReadMarker, UnreadTotals};
+use crate::openapi::Problems;
+use crate::request::Name;
+use crate::state::App;
+
+/// The routes of this file.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .routes(routes!(read))
+        .routes(routes!(unread_from))
+        .routes(routes!(unread))
+        .routes(routes!(verify))
+        .routes(routes!(stats))
+}
+
+/// How far one has read.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "only describes the body")]
+struct ReadUpTo {
+    /// Everything up to this message is read; up to the newest if it is not said.
+    #[schema(minimum = 0)]
+    up_to_seq: Option<u64>,
+}
+
+/// Where one wants to begin again.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "only describes the body")]
+struct UnreadFrom {
+    /// This message and what follows it shall be unread.
+    #[schema(minimum = 1)]
+    from_seq: u64,
+}
+
+/// What is unread.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Unread {
+    /// Over all conversations.
+    #[serde(flatten)]
+    totals: UnreadTotals,
+    /// Each conversation that has unread messages.
+    items: Vec<ReadMarker>,
+}
+
+/// A count that is kept otherwise than it is counted.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Drift {
+    /// As it is kept.
+    #[serde(flatten)]
+    kept: ReadMarker,
+    /// As it is counted anew.
+    counted: u64,
+}
+
+/// Every count, counted anew.
+#[derive(Debug, Serialize, utoipa::ToSchema)]
+struct Verified {
+    /// Whether every count that is kept is right.
+    is_exact: bool,
+    /// Conversations that were counted.
+    conversations: u64,
+    /// Messages that are unread, counted anew.
+    messages: u64,
+    /// The counts that are wrong.
+    drifts: Vec<Drift>,
+}
+
+/// Mark a conversation as read
+///
+/// The marker only moves forwards; reading again what is read changes nothing. One's other devices are told at once.
+#[utoipa::path(
+    patch, operation_id = "mark_read",
+    path = "/api/v1/messages/conversations/{id}/read", tag = "reading",
+    params(("id" = uuid::Uuid, Path, description = "The conversation.")), request_body = ReadUpTo,
+    responses((status = 200, description = "Where the marker stands.", body = ReadMarker), Problems),
+)]
+async fn read(
+    State(app): State<App>,
+    caller: Caller,
+    name: Name,
+    Id(id): Id<ConversationId>,
+    mut body: Fields,
+) -> Result<Json<ReadMarker>, Problem> {
+    let up_to = body.seq("up_to_seq", 0);
+    let draft =
+        body.finish(|| Some(MarkerDraft { conversation_id: id, to: MarkerMove::ReadUpTo(up_to), trace: name.trace }))?;
+    Ok(Json(app.publisher.mark(&caller, &draft).await?))
+}
+
+/// Mark messages as unread
+///
+/// Moves the marker back to before a message; it never moves it forwards.
+#[utoipa::path(
+    post, operation_id = "mark_unread",
+    path = "/api/v1/messages/conversations/{id}/unread", tag = "reading",
+    params(("id" = uuid::Uuid, Path, description = "The conversation.")), request_body = UnreadFrom,
+    responses((status = 200, description = "Where the marker stands.", body = ReadMarker), Problems),
+)]
+async fn unread_from(
+    State(app): State<App>,
+    caller: Caller,
+    name: Name,
+    Id(id): Id<ConversationId>,
+    mut body: Fields,
+) -> Result<Json<ReadMarker>, Problem> {
+    body.require("from_seq");
+    let from: Option<Seq> = body.seq("from_seq", 1);
+    let draft = body
+        .finish(|| Some(MarkerDraft { conversation_id: id, to: MarkerMove::UnreadFrom(from?), trace: name.trace }))?;
+    Ok(Json(app.publisher.mark(&caller, &draft).await?))
+}
+
+/// Count what is unread
+#[utoipa::path(
+    get, operation_id = "count_unread",
+    path = "/api/v1/unread", tag = "reading",
+    responses((status = 200, description = "All counts, from one moment.", body = Unread), Problems),
+)]
+async fn unread(
+    State(app): State<App>,
+    caller: Caller,
+    Parameters(query): Parameters,
+) -> Result<Json<Unread>, Problem> {
+    query.finish(|| Some(()))?;
+    let (totals, items) = app.store.unread(&caller).await?;
+    Ok(Json(Unread { totals, items }))
+}
+
+/// Count anew what is unread
+///
+/// Compares every count that is kept with the messages that are there.
+#[utoipa::path(
+    get, operation_id = "verify_unread",
+    path = "/api/v1/unread/verify", tag = "reading",
+    responses((status = 200, description = "What the counts should be.", body = Verified), Problems),
+)]
+async fn verify(
+    State(app): State<App>,
+    caller: Caller,
+    Parameters(query): Parameters,
+) -> Result<Json<Verified>, Problem> {
+    query.finish(|| Some(()))?;
+    let checks = app.store.verify_unread(&caller).await?;
+    let wrong = checks.iter().filter(|check| check.kept.unread_count != check.counted);
+    let drifts: Vec<_> = wrong.map(|check| Drift { kept: check.kept, counted: check.counted }).collect();
+    if !drifts.is_empty() {
+        tracing::error!(user = %caller.user, drifts = drifts.len(), "counts of unread messages are wrong");
+    }
+    Ok(Json(Verified {
+        is_exact: drifts.is_empty(),
+        conversations: checks.len() as u64,
+        messages: checks.iter().map(|check| check.counted).sum(),
+        drifts,
+    }))
+}
+
+/// Show figures
+///
+/// The caller's own; staff and services also see those over all conversations.
+#[utoipa::path(
+    get, operation_id = "messaging_stats",
+    path = "/api/v1/messages/stats", tag = "reading",
+    responses((status = 200, description = "The figures.", body = MessagingStats), Problems),
+)]
+async fn stats(
+    State(app): State<App>,
+    caller: Caller,
+    Parameters(query): Parameters,
+) -> Result<Json<MessagingStats>, Problem> {
+    query.finish(|| Some(()))?;
+    Ok(Json(app.store.stats(&caller).await?))
+}

@@ -1,0 +1,94 @@
+//! Markers and counts in PostgreSQL.
+
+use async_trait::async_trait;
+use shared::access::Caller;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::PostgresStore;
+use super::messaging::{Entered, is_deadlock, refusal};
+use crate::model::{MarkerDraft, Participant, ReadMarker, UnreadCheck, UnreadTotals};
+use crate::render;
+use crate::store::rows::{ParticipantRow, UnreadRow, number, seq, unread_of};
+use crate::store::{Kept, Reading, StoreError};
+
+#[derive(sqlx::FromRow)]
+struct MarkedRow {
+    participant: Json<ParticipantRow>,
+    unread_count: i64,
+    head: i64,
+    #[sqlx(flatten)]
+    entered: Entered,
+}
+
+#[async_trait]
+impl Reading for PostgresStore {
+    async fn mark(&self, caller: &Caller, draft: &MarkerDraft) -> Result<Kept<ReadMarker>, StoreError> {
+        let mut marked = self.move_marker(caller, draft).await;
+        if is_deadlock(&marked) {
+            marked = self.move_marker(caller, draft).await;
+        }
+        let row = marked.map_err(|error| refusal(error, draft.conversation_id, None))?;
+        let reader = Participant::try_from(row.participant.0)?;
+        let value = ReadMarker {
+            conversation_id: draft.conversation_id,
+            last_read_seq: reader.last_read_seq,
+            unread_count: row.unread_count.unsigned_abs(),
+            unread_version: seq(row.head),
+        };
+        let created = row.entered.created;
+        let body = render::message_read(draft.conversation_id, &reader, row.entered.committed_at());
+        let envelopes = row.entered.envelopes(&body, draft.trace)?;
+        Ok(Kept { value, created, envelopes })
+    }
+
+    async fn unread(&self, caller: &Caller) -> Result<(UnreadTotals, Vec<ReadMarker>), StoreError> {
+        let mut transaction = self.read_as(caller).await?;
+        let unread = unread(&mut transaction, caller).await?;
+        transaction.commit().await?;
+        Ok(unread)
+    }
+
+    async fn verify_unread(&self, caller: &Caller) -> Result<Vec<UnreadCheck>, StoreError> {
+        let rows: Vec<UnreadRow> = sqlx::query_as("select * from carillon_verify_unread($1)")
+            .bind(caller.user.as_str())
+            .fetch_all(&self.pool)
+            .await?;
+        Ok(rows.into_iter().map(UnreadCheck::from).collect())
+    }
+}
+
+/// Where somebody has unread messages, and how many over all.
+pub(super) async fn unread(
+    connection: &mut PgConnection,
+    caller: &Caller,
+) -> Result<(UnreadTotals, Vec<ReadMarker>), StoreError> {
+    let head: Option<i64> = sqlx::query_scalar("select seq from feeds where channel = 'user:' || $1")
+        .bind(caller.user.as_str())
+        .fetch_optional(&mut *connection)
+        .await?;
+    let rows: Vec<(Uuid, i64, i64)> = sqlx::query_as(
+        "select conversation_id, last_read_seq, unread_count from conversation_participants
+         where user_id = $1 and left_at is null and unread_count > 0 order by conversation_id",
+    )
+    .bind(caller.user.as_str())
+    .fetch_all(connection)
+    .await?;
+    Ok(unread_of(&rows, head))
+}
+
+impl PostgresStore {
+    async fn move_marker(&self, caller: &Caller, draft: &MarkerDraft) -> Result<MarkedRow, sqlx::Error> {
+        let (target, back) = draft.target();
+        sqlx::query_as("select * from carillon_mark($1, $2, $3, $4, $5, $6)")
+            .bind(caller.user.as_str())
+            .bind(caller.role.is_trusted())
+            .bind(draft.conversation_id.0)
+            .bind(target.map(number))
+            .bind(back)
+            .bind(Uuid::from_u128(draft.trace.0))
+            .fetch_one(&self.pool)
+            .await
+    }
+}

@@ -1,0 +1,135 @@
+//! Markers and counts in SQLite.
+
+use async_trait::async_trait;
+use shared::access::Caller;
+use shared::ids::ConversationId;
+use shared::time::Timestamp;
+use sqlx::SqliteConnection;
+use uuid::Uuid;
+
+use super::writing::{self, NewEntry};
+use super::{SqliteStore, messaging, now};
+use crate::model::{MarkerDraft, Participant, ReadMarker, UnreadCheck, UnreadTotals};
+use crate::render;
+use crate::store::rows::{ParticipantRow, UnreadRow, number, unread_of};
+use crate::store::{Kept, Reading, StoreError};
+
+#[async_trait]
+impl Reading for SqliteStore {
+    async fn mark(&self, caller: &Caller, draft: &MarkerDraft) -> Result<Kept<ReadMarker>, StoreError> {
+        let (id, user) = (draft.conversation_id, &caller.user);
+        let mut transaction = self.write().await?;
+        let last = messaging::last_seq_if_seen(&mut transaction, caller, id).await?;
+        let last = last.ok_or(StoreError::NoConversation(id))?;
+        let old: Option<i64> = sqlx::query_scalar(
+            "select last_read_seq from conversation_participants
+             where conversation_id = $1 and user_id = $2 and left_at is null",
+        )
+        .bind(id.0)
+        .bind(user.as_str())
+        .fetch_optional(&mut *transaction)
+        .await?;
+        let old = old.ok_or(StoreError::NotAParticipant(id))?;
+        let (target, back) = draft.target();
+        let marker = target.map_or(last, |target| number(target).min(last));
+        let created = if back { marker < old } else { marker > old };
+        let mut envelopes = Vec::new();
+        if created {
+            let at = now();
+            sqlx::query(
+                "update conversation_participants
+                 set last_read_seq = $3, last_read_at = $4, last_delivered_seq = max(last_delivered_seq, $3),
+                     version = version + 1,
+                     unread_count = (
+                         select count(*) from messages m
+                         where m.conversation_id = $1 and m.seq > $3 and m.sender_id <> $2 and m.deleted_at is null
+                     )
+                 where conversation_id = $1 and user_id = $2",
+            )
+            .bind(id.0)
+            .bind(user.as_str())
+            .bind(marker)
+            .bind(at)
+            .execute(&mut *transaction)
+            .await?;
+            let reader = read_participant(&mut transaction, id, user.as_str()).await?;
+            let at = Timestamp::from_micros(at);
+            let body = render::message_read(id, &reader, at);
+            let (kind, trace) = (render::MESSAGE_READ, draft.trace);
+            let entry = NewEntry { kind, conversation: id.0, message: None, user: Some(user), trace, at };
+            envelopes = writing::enter(&mut transaction, &[format!("user:{user}")], &entry, &body).await?;
+        }
+        let kept = checks(&mut transaction, user.as_str(), Some(id.0)).await?.pop();
+        let value = kept.ok_or(StoreError::NotAParticipant(id))?.kept;
+        transaction.commit().await?;
+        Ok(Kept { value, created, envelopes })
+    }
+
+    async fn unread(&self, caller: &Caller) -> Result<(UnreadTotals, Vec<ReadMarker>), StoreError> {
+        unread(&mut *self.read().await?, caller).await
+    }
+
+    async fn verify_unread(&self, caller: &Caller) -> Result<Vec<UnreadCheck>, StoreError> {
+        let mut transaction = self.read().await?;
+        checks(&mut transaction, caller.user.as_str(), None).await
+    }
+}
+
+/// Where somebody has unread messages, and how many over all.
+pub(super) async fn unread(
+    connection: &mut SqliteConnection,
+    caller: &Caller,
+) -> Result<(UnreadTotals, Vec<ReadMarker>), StoreError> {
+    let head: Option<i64> = sqlx::query_scalar("select seq from feeds where channel = 'user:' || $1")
+        .bind(caller.user.as_str())
+        .fetch_optional(&mut *connection)
+        .await?;
+    let rows: Vec<(Uuid, i64, i64)> = sqlx::query_as(
+        "select conversation_id, last_read_seq, unread_count from conversation_participants
+         where user_id = $1 and left_at is null and unread_count > 0 order by conversation_id",
+    )
+    .bind(caller.user.as_str())
+    .fetch_all(connection)
+    .await?;
+    Ok(unread_of(&rows, head))
+}
+
+/// The row of somebody in a conversation.
+pub(super) async fn read_participant(
+    connection: &mut SqliteConnection,
+    conversation: ConversationId,
+    user: &str,
+) -> Result<Participant, StoreError> {
+    let row: ParticipantRow =
+        sqlx::query_as("select * from participant_rows where conversation_id = $1 and user_id = $2")
+            .bind(conversation.0)
+            .bind(user)
+            .fetch_one(connection)
+            .await?;
+    row.try_into()
+}
+
+/// Kept and counted, in one conversation or in all.
+async fn checks(
+    connection: &mut SqliteConnection,
+    user: &str,
+    only: Option<Uuid>,
+) -> Result<Vec<UnreadCheck>, StoreError> {
+    let rows: Vec<UnreadRow> = sqlx::query_as(
+        "select p.conversation_id, p.last_read_seq, p.unread_count as stored,
+             (
+                 select count(*) from messages m
+                 where m.conversation_id = p.conversation_id and m.seq > p.last_read_seq and m.sender_id <> p.user_id
+                     and m.deleted_at is null
+             ) as counted,
+             coalesce((select seq from feeds where channel = 'user:' || p.user_id), 0) as head
+         from conversation_participants p
+         where p.user_id = $1 and p.left_at is null and ($2 is null or p.conversation_id = $2)
+         order by p.conversation_id",
+    )
+    .bind(user)
+    .bind(only)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(UnreadCheck::from).collect())
+}
