@@ -11,11 +11,13 @@ use shared::ids::{ClientMessageId, ConversationId, MessageId, TraceId, UserId};
 
 use crate::error::Problem;
 use crate::fields::Fields;
-use crate::model::{ConversationDraft, ConversationType, MessageDraft, MessageType};
+use crate::model::{Change, ChangeDraft, ConversationDraft, ConversationType, MessageDraft, MessageType};
 use crate::request::Once;
 
 /// Characters of the longest message.
 pub const MESSAGE_TEXT: usize = 16_384;
+/// Characters of the longest reaction: an emoji can be made of many.
+pub const SIGN: usize = 32;
 /// Characters of the longest subject.
 pub const SUBJECT: usize = 200;
 /// Bytes of the largest metadata, as JSON.
@@ -120,6 +122,35 @@ pub fn conversation(
             trace,
         })
     })
+}
+
+/// A sign to react with: an emoji, or a short word.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sign(pub String);
+
+/// A text that is no sign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a reaction is 1 to {SIGN} characters, without spaces and control characters")]
+pub struct InvalidSign;
+
+impl std::str::FromStr for Sign {
+    type Err = InvalidSign;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSign> {
+        let fits = (1..=SIGN).contains(&text.chars().count());
+        let is_clean = !text.chars().any(|character| character.is_whitespace() || character.is_control());
+        if fits && is_clean { Ok(Self(text.to_owned())) } else { Err(InvalidSign) }
+    }
+}
+
+/// Reads the new text of a message.
+///
+/// # Errors
+///
+/// Names every field that is wrong.
+pub fn edit(mut body: Fields, message_id: MessageId, trace: TraceId) -> Result<ChangeDraft, Problem> {
+    let text = body.required_text("message_text", 1..=MESSAGE_TEXT);
+    body.finish(|| Some(ChangeDraft { message_id, change: Change::Edit(text?), trace }))
 }
 
 /// The type; a word that names none is one that this server does not offer.

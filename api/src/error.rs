@@ -164,6 +164,7 @@ impl From<StoreError> for Problem {
             StoreError::NoConversation(_) | StoreError::NoMessage(_) => ErrorCode::NotFound,
             StoreError::NotAParticipant(_) => ErrorCode::NotAParticipant,
             StoreError::Closed(_) => ErrorCode::ConversationClosed,
+            StoreError::Deleted(_) => ErrorCode::Conflict,
             StoreError::KeyReused => ErrorCode::KeyReused,
             StoreError::Forbidden(_) => ErrorCode::Forbidden,
             StoreError::LimitExceeded { .. } => ErrorCode::LimitExceeded,

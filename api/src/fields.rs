@@ -7,7 +7,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::extract::{FromRequest, FromRequestParts, MatchedPath, Path, Query, Request};
 use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode};
@@ -219,6 +219,26 @@ impl<S: Send + Sync, T: FromStr<Err: Display>> FromRequestParts<S> for Id<T> {
             .await
             .map_err(|error| Problem::field("id", error.body_text()))?;
         text.parse().map(Self).map_err(|error| Problem::field("id", format!("is wrong: {error}")))
+    }
+}
+
+/// The id in the middle of a path, and what its last part names.
+pub struct IdAnd<T, U>(pub T, pub U);
+
+impl<S: Send + Sync, T: FromStr<Err: Display>, U: FromStr<Err: Display>> FromRequestParts<S> for IdAnd<T, U> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Path((id, last)) = Path::<(String, String)>::from_request_parts(parts, state)
+            .await
+            .map_err(|error| Problem::field("id", error.body_text()))?;
+        let id = id.parse().map_err(|error| Problem::field("id", format!("is wrong: {error}")))?;
+        let name = parts
+            .extensions
+            .get()
+            .and_then(|path: &MatchedPath| Some(path.as_str().rsplit('/').next()?.trim_matches(['{', '}']).to_owned()));
+        let wrong = |error| Problem::field(name.as_deref().unwrap_or("path"), format!("is wrong: {error}"));
+        Ok(Self(id, last.parse().map_err(wrong)?))
     }
 }
 

@@ -139,6 +139,78 @@ pub struct Message {
     /// When it was committed.
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub created_at: Timestamp,
+    /// When its text was last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    pub edited_at: Option<Timestamp>,
+    /// When it was deleted: it keeps its place and says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    pub deleted_at: Option<Timestamp>,
+    /// Whether the caller has deleted it for themselves: it keeps its place and says nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
+    /// What people said to it with a sign, the first sign first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reactions: Vec<Reactions>,
+}
+
+impl Message {
+    /// The message as it is shown to whoever has deleted it for themselves.
+    #[must_use]
+    pub fn hidden(self) -> Self {
+        Self { message_text: String::new(), reactions: Vec::new(), hidden: true, ..self }
+    }
+}
+
+/// The reactions with one sign.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Reactions {
+    /// The sign.
+    pub reaction: String,
+    /// How many people used it.
+    pub count: u64,
+    /// The first 20 of them.
+    #[schema(value_type = Vec<String>)]
+    pub user_ids: Vec<UserId>,
+}
+
+/// What a message said before it was edited.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct MessageVersion {
+    /// The version of the message that said it.
+    pub version: u64,
+    /// What it said.
+    pub message_text: String,
+    /// When it was replaced.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    pub replaced_at: Timestamp,
+}
+
+/// What shall become of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Its sender gives it another text.
+    Edit(String),
+    /// Nobody shall read it any more.
+    Delete,
+    /// The caller does not want to see it any more.
+    Hide,
+    /// The caller says something to it with a sign.
+    React(String),
+    /// The caller takes a sign back.
+    Unreact(String),
+}
+
+/// A change of a message. Checked against the limits, not yet against the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeDraft {
+    /// Which message.
+    pub message_id: MessageId,
+    /// What shall become of it.
+    pub change: Change,
+    /// Follows it through the fleet.
+    pub trace: TraceId,
 }
 
 /// A conversation to be started. Checked against the limits, not yet against the store.

@@ -8,7 +8,7 @@ use std::time::Instant;
 use shared::access::Caller;
 
 use crate::announce::Announcer;
-use crate::model::{Conversation, ConversationDraft, MarkerDraft, Message, MessageDraft, ReadMarker};
+use crate::model::{ChangeDraft, Conversation, ConversationDraft, MarkerDraft, Message, MessageDraft, ReadMarker};
 use crate::store::{Kept, Store, StoreError};
 
 /// Turns drafts into what everybody can read.
@@ -44,6 +44,17 @@ impl Publisher {
         tracing::debug!(message = %kept.value.id, trace = %draft.trace, created = kept.created, "message kept");
         self.announcer.offer(&kept.envelopes);
         Ok(kept)
+    }
+
+    /// Changes a message, and tells everyone in its conversation.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. After [`StoreError::Unavailable`] it may have changed; changing it again does no harm.
+    pub async fn change(&self, caller: &Caller, draft: &ChangeDraft) -> Result<Message, StoreError> {
+        let kept = timed("change", self.store.change(caller, draft)).await?;
+        self.announcer.offer(&kept.envelopes);
+        Ok(kept.value)
     }
 
     /// Moves `caller`'s marker, and tells their other devices.

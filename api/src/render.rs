@@ -8,7 +8,9 @@ use shared::event::{DurableBody, Heading};
 use shared::ids::{ClientMessageId, ConversationId, MessageId, Seq, UserId};
 use shared::time::Timestamp;
 
-use crate::model::{Conversation, ConversationStatus, ConversationType, Message, MessageType, Participant};
+use crate::model::{
+    Change, Conversation, ConversationStatus, ConversationType, Message, MessageType, Participant, Reactions,
+};
 
 /// The kind of the entry that a message makes.
 pub const NEW_MESSAGE: &str = "new_message";
@@ -17,6 +19,65 @@ pub const CONVERSATION_CREATED: &str = "conversation.created";
 
 /// The kind of the entry that moving one's marker makes, in one's own feed.
 pub const MESSAGE_READ: &str = "message.read";
+
+/// The kinds of the entries that changes of a message make.
+pub const MESSAGE_UPDATED: &str = "message.updated";
+/// It was deleted for everybody.
+pub const MESSAGE_DELETED: &str = "message.deleted";
+/// It was deleted for one person; only in their own feed.
+pub const MESSAGE_HIDDEN: &str = "message.hidden";
+/// Somebody reacted.
+pub const REACTION_NEW: &str = "reaction.new";
+/// Somebody took a reaction back.
+pub const REACTION_DELETED: &str = "reaction.deleted";
+
+/// The kind of the entry that a change of a message makes.
+#[must_use]
+pub const fn kind_of(change: &Change) -> &'static str {
+    match change {
+        Change::Edit(_) => MESSAGE_UPDATED,
+        Change::Delete => MESSAGE_DELETED,
+        Change::Hide => MESSAGE_HIDDEN,
+        Change::React(_) => REACTION_NEW,
+        Change::Unreact(_) => REACTION_DELETED,
+    }
+}
+
+/// Writes the event of a changed message: the whole of it as it is today, so that whoever applies the highest version is right,
+/// and who changed it.
+#[must_use]
+pub fn message_changed(kind: &str, message: &Message, by: &UserId, at: Timestamp) -> DurableBody {
+    #[derive(Serialize)]
+    struct MessageChanged<'a> {
+        conversation_id: ConversationId,
+        message_id: MessageId,
+        seq: Seq,
+        user_id: &'a UserId,
+        sender_id: &'a UserId,
+        message_text: &'a str,
+        message_type: MessageType,
+        created_at: Timestamp,
+        edited_at: Option<Timestamp>,
+        deleted_at: Option<Timestamp>,
+        reactions: &'a [Reactions],
+    }
+    let heading = Heading { kind, id: message.id.0, timestamp: at };
+    let is_hidden = kind == MESSAGE_HIDDEN;
+    let data = MessageChanged {
+        conversation_id: message.conversation_id,
+        message_id: message.id,
+        seq: message.seq,
+        user_id: by,
+        sender_id: &message.sender_id,
+        message_text: if is_hidden { "" } else { &message.message_text },
+        message_type: message.message_type,
+        created_at: message.created_at,
+        edited_at: message.edited_at,
+        deleted_at: message.deleted_at,
+        reactions: if is_hidden { &[] } else { &message.reactions },
+    };
+    DurableBody::new(&heading, Some(message.version), &data).expect("a message is an object with fields")
+}
 
 /// Writes `new_message`. Its id is the message's, so that whoever is told twice can see it.
 #[must_use]
@@ -33,6 +94,12 @@ pub fn new_message(message: &Message) -> DurableBody {
         #[serde(skip_serializing_if = "Option::is_none")]
         reply_to: Option<MessageId>,
         created_at: Timestamp,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        edited_at: Option<Timestamp>,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        deleted_at: Option<Timestamp>,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        reactions: &'a [Reactions],
     }
     let heading = Heading { kind: NEW_MESSAGE, id: message.id.0, timestamp: message.created_at };
     let data = NewMessage {
@@ -45,6 +112,9 @@ pub fn new_message(message: &Message) -> DurableBody {
         client_message_id: message.client_message_id.as_ref(),
         reply_to: message.reply_to,
         created_at: message.created_at,
+        edited_at: message.edited_at,
+        deleted_at: message.deleted_at,
+        reactions: &message.reactions,
     };
     DurableBody::new(&heading, Some(message.version), &data).expect("a message is an object with fields")
 }
@@ -118,6 +188,10 @@ mod tests {
             reply_to: None,
             version: 1,
             created_at: Timestamp::from_micros(0),
+            edited_at: None,
+            deleted_at: None,
+            hidden: false,
+            reactions: Vec::new(),
         };
         assert_eq!(
             whole(&new_message(&message)),

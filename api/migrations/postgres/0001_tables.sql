@@ -44,7 +44,7 @@ create table conversation_participants (
         constraint conversation_participants_role check (role in ('owner', 'participant', 'staff')),
     joined_at       timestamptz not null,
     left_at         timestamptz,
-    -- Messages up to this one are read; `unread_count` counts those of others after it that are not deleted.
+    -- Messages up to this one are read; `unread_count` is what the view `recounts` counts.
     last_read_seq   bigint not null default 0,
     last_read_at    timestamptz,
     last_delivered_seq bigint not null default 0,
@@ -71,9 +71,11 @@ create table messages (
     -- SHA-256 of what the sender first sent under the key; the text may have changed since.
     body_hash         bytea,
     reply_to          uuid constraint messages_reply_to references messages (id),
+    -- Counts the changes of the message, its reactions among them.
     version           bigint not null default 1,
     created_at        timestamptz not null,
-    -- A deleted message keeps its row and its number; its text is not read any more.
+    edited_at         timestamptz,
+    -- A deleted message keeps its row and its number; its text is gone.
     deleted_at        timestamptz,
     constraint messages_seq unique (conversation_id, seq),
     constraint messages_key_has_a_hash check ((client_message_id is null) = (body_hash is null))
@@ -82,6 +84,30 @@ create table messages (
 create unique index messages_client_message_id on messages (conversation_id, sender_id, client_message_id)
     where client_message_id is not null;
 create index messages_by_reply_to on messages (reply_to) where reply_to is not null;
+
+-- What a message said before it was edited. Gone when it is deleted.
+create table message_versions (
+    message_id   uuid not null constraint message_versions_message references messages (id),
+    version      bigint not null,
+    message_text text not null,
+    replaced_at  timestamptz not null,
+    primary key (message_id, version)
+);
+
+create table message_reactions (
+    message_id uuid not null constraint message_reactions_message references messages (id),
+    reaction   text collate "C" not null,
+    user_id    text collate "C" not null,
+    created_at timestamptz not null,
+    primary key (message_id, reaction, user_id)
+);
+
+-- What somebody has deleted for themselves alone.
+create table message_hides (
+    user_id    text collate "C" not null,
+    message_id uuid not null constraint message_hides_message references messages (id),
+    primary key (user_id, message_id)
+);
 
 create table message_attachments (
     id         uuid primary key,
@@ -189,8 +215,31 @@ create view message_rows with (security_invoker = true) as
 select
     id, seq, conversation_id, sender_id,
     case when deleted_at is null then message_text else '' end as message_text,
-    message_type, client_message_id, reply_to, version, carillon_micros(created_at) as created_at
+    message_type, client_message_id, reply_to, version, carillon_micros(created_at) as created_at,
+    carillon_micros(edited_at) as edited_at, carillon_micros(deleted_at) as deleted_at,
+    (
+        select jsonb_agg(
+            jsonb_build_object('reaction', r.reaction, 'count', r.count, 'user_ids', r.user_ids) order by r.since, r.reaction
+        )
+        from (
+            select x.reaction, count(*), min(x.created_at) as since,
+                (array_agg(x.user_id order by x.created_at, x.user_id))[1:20] as user_ids
+            from message_reactions x where x.message_id = messages.id group by x.reaction
+        ) r
+    ) as reactions
 from messages;
+
+-- What is unread to whom: the one formula of all counts.
+create view recounts with (security_invoker = true) as
+select
+    p.conversation_id, p.user_id,
+    (
+        select count(*) from messages m
+        where m.conversation_id = p.conversation_id and m.seq > p.last_read_seq and m.sender_id <> p.user_id
+            and m.deleted_at is null
+            and not exists (select from message_hides h where h.user_id = p.user_id and h.message_id = m.id)
+    ) as counted
+from conversation_participants p;
 
 create view participant_rows with (security_invoker = true) as
 select

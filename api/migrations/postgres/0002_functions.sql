@@ -6,6 +6,7 @@
 --
 -- Refusals are SQLSTATEs of the class CA; the pods know them by code:
 --   CA001 no such conversation   CA002 not a participant   CA003 closed   CA004 key reused   CA005 no such message
+--   CA006 deleted   CA007 another's message   CA008 too many reactions
 
 -- Today's epoch. Begins another one when this is no longer the server that the numbers were given by. The timeline is that of
 -- the WAL being written: pg_control_checkpoint() would tell a promotion only after its first checkpoint.
@@ -194,8 +195,9 @@ begin
     moment := clock_timestamp();
     update conversation_participants p
     set last_read_seq = marker, last_read_at = moment, last_delivered_seq = greatest(p.last_delivered_seq, marker),
-        unread_count = carillon_count_unread(p_conversation, p_caller, marker), version = p.version + 1
+        version = p.version + 1
     where p.conversation_id = p_conversation and p.user_id = p_caller;
+    perform carillon_recount(p_conversation, p_caller);
     return query
         select true, (
                 select to_jsonb(p) from participant_rows p where p.conversation_id = p_conversation and p.user_id = p_caller
@@ -203,11 +205,13 @@ begin
         from carillon_enter(array['user:' || p_caller], 'message.read', p_conversation, null, p_caller, p_trace, moment) e;
 end $$;
 
--- What is unread to somebody whose marker stands there: the one formula of all counts.
-create function carillon_count_unread(p_conversation uuid, p_user text, p_marker bigint) returns bigint
+-- Counts anew what is unread to somebody.
+create function carillon_recount(p_conversation uuid, p_user text) returns void
 language sql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
-    select count(*) from messages m
-    where m.conversation_id = p_conversation and m.seq > p_marker and m.sender_id <> p_user and m.deleted_at is null
+    update conversation_participants p set unread_count = r.counted
+    from recounts r
+    where p.conversation_id = p_conversation and p.user_id = p_user
+        and r.conversation_id = p_conversation and r.user_id = p_user and p.unread_count <> r.counted
 $$;
 
 -- Refuses somebody who takes no part: to one who sees all the conversation exists.
@@ -224,17 +228,156 @@ end $$;
 create function carillon_verify_unread(p_caller text)
 returns table (conversation_id uuid, last_read_seq bigint, stored bigint, counted bigint, head bigint)
 language sql stable security definer set search_path = pg_catalog, public, pg_temp as $$
-    select p.conversation_id, p.last_read_seq, p.unread_count,
-        (
-            select count(*) from messages m
-            where m.conversation_id = p.conversation_id and m.seq > p.last_read_seq and m.sender_id <> p.user_id
-                and m.deleted_at is null
-        ),
+    select p.conversation_id, p.last_read_seq, p.unread_count, r.counted,
         coalesce((select f.seq from feeds f where f.channel = 'user:' || p_caller), 0)
-    from conversation_participants p
+    from conversation_participants p join recounts r using (conversation_id, user_id)
     where p.user_id = p_caller and p.left_at is null
     order by p.conversation_id
 $$;
+
+-- Takes what a change of a message needs: its conversation and everyone in it, in the order of all locks. Answers the message,
+-- as it is once they are held. `p_moderates`: who sees all may, without taking part.
+create function carillon_take_message(p_caller text, p_sees_all boolean, p_message uuid, p_moderates boolean) returns messages
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    place conversations;
+    taken messages;
+    takes_part boolean;
+begin
+    select c.* into place from conversations c
+    where c.id = (select m.conversation_id from messages m where m.id = p_message) for no key update;
+    if not found then
+        raise exception 'no such message' using errcode = 'CA005';
+    end if;
+    select bool_or(held.user_id = p_caller) into takes_part
+    from (
+        select p.user_id from conversation_participants p
+        where p.conversation_id = place.id and p.left_at is null order by p.user_id for no key update
+    ) held;
+    if takes_part is not true and not (p_moderates and p_sees_all) then
+        if p_sees_all then
+            raise exception '%', place.id using errcode = 'CA002';
+        end if;
+        raise exception 'no such message' using errcode = 'CA005';
+    end if;
+    if place.status = 'closed' and not p_moderates then
+        raise exception '%', place.id using errcode = 'CA003';
+    end if;
+    select m.* into strict taken from messages m where m.id = p_message;
+    return taken;
+end $$;
+
+-- Tells everyone in the conversation that a message has changed, or with `p_channels` only these feeds; nobody if it has not.
+create function carillon_tell_change(p_changed boolean, p_kind text, p_message messages, p_caller text, p_channels text[], p_trace uuid)
+returns table (created boolean, message jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+begin
+    if not p_changed then
+        return query select false, (select to_jsonb(m) from message_rows m where m.id = p_message.id), null::bigint,
+            null::text[], null::bigint[], null::bigint[], null::bigint;
+        return;
+    end if;
+    return query
+        select true, (select to_jsonb(m) from message_rows m where m.id = p_message.id), e.life, e.channels, e.seqs, e.unread, e.at
+        from carillon_enter(coalesce(p_channels, carillon_channels_of(p_message.conversation_id)), p_kind,
+            p_message.conversation_id, p_message.id, p_caller, p_trace, clock_timestamp()) e;
+end $$;
+
+-- Gives a message of the caller's another text. What it said before is kept beside it.
+create function carillon_edit(p_caller text, p_sees_all boolean, p_message uuid, p_text text, p_trace uuid)
+returns table (created boolean, message jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    old messages := carillon_take_message(p_caller, p_sees_all, p_message, false);
+begin
+    if old.deleted_at is not null then
+        raise exception 'deleted' using errcode = 'CA006';
+    elsif old.sender_id <> p_caller then
+        raise exception 'another''s message' using errcode = 'CA007';
+    end if;
+    if old.message_text <> p_text then
+        insert into message_versions (message_id, version, message_text, replaced_at)
+        values (old.id, old.version, old.message_text, clock_timestamp());
+        update messages m set message_text = p_text, edited_at = clock_timestamp(), version = m.version + 1 where m.id = old.id;
+    end if;
+    return query select * from carillon_tell_change(old.message_text <> p_text, 'message.updated', old, p_caller, null, p_trace);
+end $$;
+
+-- Deletes a message for everyone: its sender may, and who sees all. It keeps its number and loses what it said.
+create function carillon_delete(p_caller text, p_sees_all boolean, p_message uuid, p_text text, p_trace uuid)
+returns table (created boolean, message jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    old messages := carillon_take_message(p_caller, p_sees_all, p_message, true);
+begin
+    if old.sender_id <> p_caller and not p_sees_all then
+        raise exception 'another''s message' using errcode = 'CA007';
+    end if;
+    if old.deleted_at is null then
+        update conversation_participants p set unread_count = p.unread_count - 1
+        where p.conversation_id = old.conversation_id and p.user_id <> old.sender_id and p.last_read_seq < old.seq
+            and p.left_at is null
+            and not exists (select from message_hides h where h.user_id = p.user_id and h.message_id = old.id);
+        delete from message_versions v where v.message_id = old.id;
+        delete from message_reactions r where r.message_id = old.id;
+        update messages m set message_text = '', deleted_at = clock_timestamp(), version = m.version + 1 where m.id = old.id;
+    end if;
+    return query select * from carillon_tell_change(old.deleted_at is null, 'message.deleted', old, p_caller, null, p_trace);
+end $$;
+
+-- Deletes a message for the caller alone.
+create function carillon_hide(p_caller text, p_sees_all boolean, p_message uuid, p_text text, p_trace uuid)
+returns table (created boolean, message jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    old messages := carillon_take_message(p_caller, p_sees_all, p_message, false);
+    hidden boolean;
+begin
+    insert into message_hides (user_id, message_id) values (p_caller, old.id) on conflict do nothing;
+    hidden := found;
+    perform carillon_recount(old.conversation_id, p_caller);
+    return query
+        select * from carillon_tell_change(hidden, 'message.hidden', old, p_caller, array['user:' || p_caller], p_trace);
+end $$;
+
+-- Adds a reaction of the caller's. A message takes 50 different ones.
+create function carillon_react(p_caller text, p_sees_all boolean, p_message uuid, p_text text, p_trace uuid)
+returns table (created boolean, message jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    old messages := carillon_take_message(p_caller, p_sees_all, p_message, false);
+    added boolean;
+begin
+    if old.deleted_at is not null then
+        raise exception 'deleted' using errcode = 'CA006';
+    end if;
+    insert into message_reactions (message_id, reaction, user_id, created_at)
+    values (old.id, p_text, p_caller, clock_timestamp()) on conflict do nothing;
+    added := found;
+    if added then
+        if (select count(distinct r.reaction) from message_reactions r where r.message_id = old.id) > 50 then
+            raise exception 'too many reactions' using errcode = 'CA008';
+        end if;
+        update messages m set version = m.version + 1 where m.id = old.id;
+    end if;
+    return query select * from carillon_tell_change(added, 'reaction.new', old, p_caller, null, p_trace);
+end $$;
+
+-- Takes back a reaction of the caller's.
+create function carillon_unreact(p_caller text, p_sees_all boolean, p_message uuid, p_text text, p_trace uuid)
+returns table (created boolean, message jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    old messages := carillon_take_message(p_caller, p_sees_all, p_message, false);
+    removed boolean;
+begin
+    delete from message_reactions r where r.message_id = old.id and r.reaction = p_text and r.user_id = p_caller;
+    removed := found;
+    if removed then
+        update messages m set version = m.version + 1 where m.id = old.id;
+    end if;
+    return query select * from carillon_tell_change(removed, 'reaction.deleted', old, p_caller, null, p_trace);
+end $$;
 
 -- Starts a conversation, or answers the one that the key or the pair made before.
 create function carillon_create_conversation(
@@ -310,7 +453,7 @@ $$;
 create function carillon_differences(p_channels text[], p_after bigint[], p_most bigint, p_bytes bigint)
 returns table (
     ordinal bigint, life bigint, head bigint, floor bigint, seq bigint, kind text, created_at bigint, trace uuid,
-    unread bigint, message jsonb, conversation jsonb, participant jsonb
+    unread bigint, user_id text, message jsonb, conversation jsonb, participant jsonb
 )
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -325,7 +468,7 @@ begin
         order by a.ordinal
     loop
         return query select asked.ordinal, today, asked.head, asked.floor, null::bigint, null::text, null::bigint, null::uuid,
-            null::bigint, null::jsonb, null::jsonb, null::jsonb;
+            null::bigint, null::text, null::jsonb, null::jsonb, null::jsonb;
         continue when p_most <= 0 or asked.after >= asked.head;
         return query
             select asked.ordinal, null::bigint, null::bigint, null::bigint, e.seq, e.kind, carillon_micros(e.created_at), e.trace,
@@ -334,6 +477,7 @@ begin
                     where e.kind not like 'conversation.%' and p.conversation_id = e.conversation_id and p.left_at is null
                         and 'user:' || p.user_id = asked.channel and p.user_id = substr(asked.channel, 6)
                 ),
+                e.user_id,
                 (select to_jsonb(m) from message_rows m where m.id = e.message_id),
                 (select to_jsonb(c) from conversation_rows c where e.kind like 'conversation.%' and c.id = e.conversation_id),
                 (

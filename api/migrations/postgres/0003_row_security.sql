@@ -73,7 +73,8 @@ end $$;
 revoke execute on function carillon_guard(text[]), carillon_show_to_staff(text[]), carillon_hand_over() from public;
 
 select carillon_guard('conversations', 'conversation_participants', 'messages', 'message_attachments', 'feeds', 'entries',
-    'acknowledgements', 'users', 'outbox', 'outbox_readings', 'idempotency_keys');
+    'acknowledgements', 'users', 'outbox', 'outbox_readings', 'idempotency_keys', 'message_versions', 'message_reactions',
+    'message_hides');
 select carillon_show_to_staff('conversations', 'conversation_participants', 'messages', 'message_attachments');
 
 create policy participants on conversations for select to carillon_app using (
@@ -99,17 +100,26 @@ create policy participants on messages for select to carillon_app using (
 create policy participants on message_attachments for select to carillon_app
     using (exists (select from messages m where m.id = message_id));
 
+create policy readers on message_versions for select to carillon_app
+    using (exists (select from messages m where m.id = message_id));
+create policy readers on message_reactions for select to carillon_app
+    using (exists (select from messages m where m.id = message_id));
+create policy own_rows on message_hides for select to carillon_app using (user_id = (select carillon_caller()));
+
 create policy own_channels on feeds for select to carillon_app using (channel = any ((select carillon_own_channels())::text[]));
 create policy own_channels on entries for select to carillon_app using (channel = any ((select carillon_own_channels())::text[]));
 create policy own_rows on acknowledgements for select to carillon_app using (user_id = (select carillon_caller()));
 
 grant select on conversations, conversation_participants, messages, message_attachments, feeds, entries, acknowledgements,
-    message_rows, participant_rows, conversation_rows, fleet_state, _sqlx_migrations to carillon_app;
+    message_versions, message_reactions, message_hides, message_rows, participant_rows, conversation_rows, fleet_state,
+    _sqlx_migrations to carillon_app;
 grant select, insert, update on fleet_state to carillon_definer;
-grant select on message_rows, participant_rows, conversation_rows to carillon_definer;
+grant select on message_rows, participant_rows, conversation_rows, recounts to carillon_definer;
 
 select carillon_hand_over();
 -- Enter any feed, claim anybody's key: only for the functions that have checked.
 revoke execute on function carillon_enter(text[], text, uuid, uuid, text, uuid, timestamptz),
-    carillon_channels_of(uuid), carillon_count_unread(uuid, text, bigint), carillon_refuse_stranger(boolean, uuid),
+    carillon_channels_of(uuid), carillon_recount(uuid, text), carillon_refuse_stranger(boolean, uuid),
+    carillon_take_message(text, boolean, uuid, boolean),
+    carillon_tell_change(boolean, text, messages, text, text[], uuid),
     carillon_claim_key(text, text, text, bytea, uuid) from carillon_app;

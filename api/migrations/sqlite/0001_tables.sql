@@ -43,7 +43,7 @@ create table conversation_participants (
         constraint conversation_participants_role check (role in ('owner', 'participant', 'staff')),
     joined_at       integer not null,
     left_at         integer,
-    -- Messages up to this one are read; `unread_count` counts those of others after it that are not deleted.
+    -- Messages up to this one are read; `unread_count` is what the view `recounts` counts.
     last_read_seq   integer not null default 0,
     last_read_at    integer,
     last_delivered_seq integer not null default 0,
@@ -70,9 +70,11 @@ create table messages (
     -- SHA-256 of what the sender first sent under the key; the text may have changed since.
     body_hash         blob,
     reply_to          blob references messages (id),
+    -- Counts the changes of the message, its reactions among them.
     version           integer not null default 1,
     created_at        integer not null,
-    -- A deleted message keeps its row and its number; its text is not read any more.
+    edited_at         integer,
+    -- A deleted message keeps its row and its number; its text is gone.
     deleted_at        integer,
     constraint messages_seq unique (conversation_id, seq),
     constraint messages_key_has_a_hash check ((client_message_id is null) = (body_hash is null))
@@ -81,6 +83,30 @@ create table messages (
 create unique index messages_client_message_id on messages (conversation_id, sender_id, client_message_id)
     where client_message_id is not null;
 create index messages_by_reply_to on messages (reply_to) where reply_to is not null;
+
+-- What a message said before it was edited. Gone when it is deleted.
+create table message_versions (
+    message_id   blob not null references messages (id),
+    version      integer not null,
+    message_text text not null,
+    replaced_at  integer not null,
+    primary key (message_id, version)
+) strict, without rowid;
+
+create table message_reactions (
+    message_id blob not null references messages (id),
+    reaction   text not null,
+    user_id    text not null,
+    created_at integer not null,
+    primary key (message_id, reaction, user_id)
+) strict, without rowid;
+
+-- What somebody has deleted for themselves alone.
+create table message_hides (
+    user_id    text not null,
+    message_id blob not null references messages (id),
+    primary key (user_id, message_id)
+) strict, without rowid;
 
 create table message_attachments (
     id         blob primary key,
@@ -163,19 +189,55 @@ create trigger feeds_stay before delete on feeds begin
     select raise(abort, 'a feed is not deleted: its numbers would be given again');
 end;
 
+-- What is unread to whom: the one formula of all counts.
+create view recounts as
+select
+    p.conversation_id, p.user_id,
+    (
+        select count(*) from messages m
+        where m.conversation_id = p.conversation_id and m.seq > p.last_read_seq and m.sender_id <> p.user_id
+            and m.deleted_at is null
+            and not exists (select 1 from message_hides h where h.user_id = p.user_id and h.message_id = m.id)
+    ) as counted
+from conversation_participants p;
+
 -- What the pods read: the columns of a noun, and the same as JSON where it is nested in another.
+create view reaction_rows as
+select
+    r.message_id, r.reaction, count(*) as count, min(r.created_at) as since,
+    (
+        select json_group_array(x.user_id)
+        from (
+            select user_id from message_reactions o where o.message_id = r.message_id and o.reaction = r.reaction
+            order by o.created_at, o.user_id limit 20
+        ) x
+    ) as user_ids
+from message_reactions r group by r.message_id, r.reaction;
+
 create view message_rows as
+with shown as (
+    select
+        m.*,
+        (
+            select json_group_array(
+                json_object('reaction', r.reaction, 'count', r.count, 'user_ids', json(r.user_ids)) order by r.since, r.reaction
+            )
+            from reaction_rows r where r.message_id = m.id
+        ) as reactions
+    from messages m
+)
 select
     id, seq, conversation_id, sender_id,
     case when deleted_at is null then message_text else '' end as message_text,
-    message_type, client_message_id, reply_to, version, created_at,
+    message_type, client_message_id, reply_to, version, created_at, edited_at, deleted_at, reactions,
     json_object(
         'id', lower(hex(id)), 'seq', seq, 'conversation_id', lower(hex(conversation_id)), 'sender_id', sender_id,
         'message_text', case when deleted_at is null then message_text else '' end, 'message_type', message_type,
         'client_message_id', client_message_id, 'reply_to', case when reply_to is not null then lower(hex(reply_to)) end,
-        'version', version, 'created_at', created_at
+        'version', version, 'created_at', created_at, 'edited_at', edited_at, 'deleted_at', deleted_at,
+        'reactions', json(reactions)
     ) as json
-from messages;
+from shown;
 
 create view participant_rows as
 select

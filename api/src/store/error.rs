@@ -23,6 +23,9 @@ pub enum StoreError {
     /// The conversation takes no messages.
     #[error("conversation {0} is closed")]
     Closed(ConversationId),
+    /// The message was deleted: it takes no changes.
+    #[error("message {0} was deleted")]
+    Deleted(MessageId),
     /// The key was used for another body.
     #[error("the key was used for something else before")]
     KeyReused,

@@ -20,12 +20,12 @@ use async_trait::async_trait;
 use shared::access::Caller;
 use shared::channel::Channel;
 use shared::envelope::Envelope;
-use shared::ids::{ConversationId, Epoch, Seq};
+use shared::ids::{ConversationId, Epoch, MessageId, Seq};
 use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, Heads, Verdict};
 
 use crate::model::{
-    Conversation, ConversationDraft, ConversationStatus, ConversationType, MarkerDraft, Message, MessageDraft,
-    MessagingStats, ReadMarker, Snapshot, UnreadCheck, UnreadTotals,
+    ChangeDraft, Conversation, ConversationDraft, ConversationStatus, ConversationType, MarkerDraft, Message,
+    MessageDraft, MessageVersion, MessagingStats, ReadMarker, Snapshot, UnreadCheck, UnreadTotals,
 };
 
 pub use error::StoreError;
@@ -33,9 +33,9 @@ pub use open::{migrate, new_epoch, open};
 pub use schema::MigrationSummary;
 
 /// Everything a pod keeps.
-pub trait Store: Messaging + Reading + Feeds + Outbox + Health {}
+pub trait Store: Messaging + Changing + Reading + Feeds + Outbox + Health {}
 
-impl<T: Messaging + Reading + Feeds + Outbox + Health> Store for T {}
+impl<T: Messaging + Changing + Reading + Feeds + Outbox + Health> Store for T {}
 
 /// Conversations and messages. What a write returned, every later read sees; numbers have no holes.
 ///
@@ -75,6 +75,21 @@ pub trait Messaging: Send + Sync {
 
     /// Everything a device needs to start anew, from one moment.
     async fn snapshot(&self, caller: &Caller) -> Result<Snapshot, StoreError>;
+}
+
+/// What becomes of messages once they are sent.
+#[async_trait]
+pub trait Changing: Send + Sync {
+    /// Changes a message, and tells everyone in its conversation; of what a person hides only themselves.
+    ///
+    /// A change that is there already changes nothing and tells nobody. Each one that does raises the message's version.
+    async fn change(&self, caller: &Caller, draft: &ChangeDraft) -> Result<Kept<Message>, StoreError>;
+
+    /// One message, to the participants of its conversation and to staff.
+    async fn message(&self, caller: &Caller, id: MessageId) -> Result<Message, StoreError>;
+
+    /// What a message said before, the oldest first.
+    async fn history(&self, caller: &Caller, id: MessageId) -> Result<Vec<MessageVersion>, StoreError>;
 }
 
 /// How far people have read, and what is unread.

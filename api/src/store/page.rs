@@ -43,6 +43,8 @@ pub(super) struct EntryRow {
     created_at: i64,
     trace: Uuid,
     unread: Option<i64>,
+    /// Whom it is about.
+    user_id: Option<String>,
     message: Option<Json<MessageRow>>,
     conversation: Option<Json<ConversationRow>>,
     participant: Option<Json<ParticipantRow>>,
@@ -51,8 +53,18 @@ pub(super) struct EntryRow {
 impl EntryRow {
     fn envelope(self, epoch: Epoch, channel: Channel, head: Seq) -> Result<Envelope, StoreError> {
         let (committed_at, trace) = (Timestamp::from_micros(self.created_at), TraceId(self.trace.as_u128()));
+        let about = self.user_id.map(|user| user.parse()).transpose().map_err(StoreError::broken)?;
         let body = match (self.kind.as_str(), self.message, self.conversation, self.participant) {
             (render::NEW_MESSAGE, Some(Json(message)), ..) => render::new_message(&Message::try_from(message)?),
+            (
+                kind @ (render::MESSAGE_UPDATED
+                | render::MESSAGE_DELETED
+                | render::MESSAGE_HIDDEN
+                | render::REACTION_NEW
+                | render::REACTION_DELETED),
+                Some(Json(message)),
+                ..,
+            ) if let Some(by) = &about => render::message_changed(kind, &Message::try_from(message)?, by, committed_at),
             (render::CONVERSATION_CREATED, _, Some(Json(conversation)), _) => {
                 render::conversation_created(&Conversation::try_from(conversation)?)
             }

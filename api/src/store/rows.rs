@@ -17,7 +17,8 @@ use uuid::Uuid;
 
 use super::StoreError;
 use crate::model::{
-    Conversation, Message, MessagingStats, OverallStats, Participant, ReadMarker, UnreadCheck, UnreadTotals,
+    Conversation, Message, MessageVersion, MessagingStats, OverallStats, Participant, Reactions, ReadMarker,
+    UnreadCheck, UnreadTotals,
 };
 
 /// A message.
@@ -33,6 +34,13 @@ pub(super) struct MessageRow {
     reply_to: Option<Uuid>,
     version: i64,
     created_at: i64,
+    edited_at: Option<i64>,
+    deleted_at: Option<i64>,
+    /// Whether the reader has deleted it for themselves; not so where nobody in particular reads.
+    #[serde(default)]
+    #[sqlx(default)]
+    hidden: bool,
+    reactions: Option<Json<Vec<Reactions>>>,
 }
 
 /// A participant, nested in a conversation or on its own.
@@ -77,7 +85,7 @@ impl TryFrom<MessageRow> for Message {
     type Error = StoreError;
 
     fn try_from(row: MessageRow) -> Result<Self, StoreError> {
-        Ok(Self {
+        let message = Self {
             id: MessageId(row.id),
             seq: seq(row.seq),
             conversation_id: ConversationId(row.conversation_id),
@@ -88,7 +96,12 @@ impl TryFrom<MessageRow> for Message {
             reply_to: row.reply_to.map(MessageId),
             version: row.version.unsigned_abs(),
             created_at: Timestamp::from_micros(row.created_at),
-        })
+            edited_at: row.edited_at.map(Timestamp::from_micros),
+            deleted_at: row.deleted_at.map(Timestamp::from_micros),
+            hidden: false,
+            reactions: row.reactions.map_or_else(Vec::new, |Json(reactions)| reactions),
+        };
+        Ok(if row.hidden { message.hidden() } else { message })
     }
 }
 
@@ -145,6 +158,21 @@ impl From<UnreadRow> for UnreadCheck {
             unread_version: seq(row.head),
         };
         Self { kept, counted: row.counted.unsigned_abs() }
+    }
+}
+
+/// What a message said before.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct VersionRow {
+    version: i64,
+    message_text: String,
+    replaced_at: i64,
+}
+
+impl From<VersionRow> for MessageVersion {
+    fn from(row: VersionRow) -> Self {
+        let replaced_at = Timestamp::from_micros(row.replaced_at);
+        Self { version: row.version.unsigned_abs(), message_text: row.message_text, replaced_at }
     }
 }
 

@@ -55,6 +55,16 @@ pub(super) fn may_send(caller: &Caller, draft: &MessageDraft) -> Result<(), Stor
     }
 }
 
+/// Different reactions that a message takes.
+pub(super) const MOST_REACTIONS: u64 = 50;
+
+/// Why a message that is somebody else's is not changed.
+pub(super) const NOT_THE_SENDER: StoreError = StoreError::Forbidden("only its sender may change a message");
+
+/// Why one more different reaction is not taken.
+pub(super) const TOO_MANY_REACTIONS: StoreError =
+    StoreError::LimitExceeded { what: "different reactions to a message", limit: MOST_REACTIONS };
+
 /// What someone who joins a conversation is in it, by the role they were last seen with.
 pub(super) fn participant_role(known_as: Option<&str>) -> ParticipantRole {
     match known_as {

@@ -33,18 +33,24 @@ async fn openapi_describes_every_route_with_its_problems() {
         }
     }
     let expected = [
+        "delete /api/v1/messages/messages/{id}",
+        "delete /api/v1/messages/messages/{id}/reactions/{reaction}",
         "get /api/v1/feed",
         "get /api/v1/messages/conversations",
         "get /api/v1/messages/conversations/{id}",
         "get /api/v1/messages/conversations/{id}/messages",
+        "get /api/v1/messages/messages/{id}",
+        "get /api/v1/messages/messages/{id}/history",
         "get /api/v1/messages/stats",
         "get /api/v1/snapshot",
         "get /api/v1/unread",
         "get /api/v1/unread/verify",
         "patch /api/v1/messages/conversations/{id}/read",
+        "patch /api/v1/messages/messages/{id}",
         "post /api/v1/messages/conversations",
         "post /api/v1/messages/conversations/{id}/unread",
         "post /api/v1/messages/messages",
+        "put /api/v1/messages/messages/{id}/reactions/{reaction}",
     ];
     assert_eq!(operations, expected.map(ToOwned::to_owned).into());
 }

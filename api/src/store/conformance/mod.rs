@@ -3,6 +3,7 @@
 //! One function per promise, with its words. [`store_conformance!`](crate::store_conformance) gives an implementation the whole
 //! suite; each test gets a database of its own.
 
+pub mod changing;
 mod console;
 pub mod feeds;
 pub mod messaging;
@@ -39,6 +40,11 @@ macro_rules! store_conformance {
                 a_conversation_has_at_most_250_participants, unread_counts_equal_the_recount,
                 pages_of_messages_are_oldest_first, conversations_are_listed_the_last_active_first,
                 a_refused_write_leaves_no_hole, what_was_numbered_is_not_deleted, a_snapshot_is_from_one_moment;
+            changing: an_edit_is_told_to_everyone_and_keeps_what_was_said_before,
+                a_deleted_message_keeps_its_number_and_says_nothing,
+                only_its_sender_edits_and_only_staff_delete_what_others_sent,
+                a_closed_conversation_takes_no_changes_but_deletions, what_one_hides_is_gone_for_oneself_alone,
+                reactions_are_summed_up_and_each_counts_once;
             reading: reading_moves_the_marker_forwards_and_tells_only_ones_own_devices,
                 a_marker_goes_back_only_when_asked_to, only_participants_have_a_marker,
                 a_send_and_a_read_cannot_each_miss_the_other, counts_equal_the_recount_after_whatever_happened;

@@ -52,10 +52,10 @@ impl Entered {
 }
 
 #[derive(sqlx::FromRow)]
-struct SentRow {
-    message: Json<MessageRow>,
+pub(super) struct SentRow {
+    pub(super) message: Json<MessageRow>,
     #[sqlx(flatten)]
-    entered: Entered,
+    pub(super) entered: Entered,
 }
 
 #[derive(sqlx::FromRow)]
@@ -78,7 +78,7 @@ impl Messaging for PostgresStore {
         if is_deadlock(&started) {
             started = self.start(caller, draft, &cast).await;
         }
-        let row = started.map_err(|error| refusal(error, draft.id, None))?;
+        let row = started.map_err(|error| refusal(error, Some(draft.id), None))?;
         let value = Conversation {
             unread_count: row.unread_count.unsigned_abs(),
             ..Conversation::try_from(row.conversation.0)?
@@ -119,7 +119,7 @@ impl Messaging for PostgresStore {
         if is_deadlock(&sent) {
             sent = self.send(caller, draft).await;
         }
-        let row = sent.map_err(|error| refusal(error, draft.conversation_id, draft.reply_to))?;
+        let row = sent.map_err(|error| refusal(error, Some(draft.conversation_id), draft.reply_to))?;
         let value = Message::try_from(row.message.0)?;
         let created = row.entered.created;
         let envelopes = row.entered.envelopes(&render::new_message(&value), draft.trace)?;
@@ -136,11 +136,13 @@ impl Messaging for PostgresStore {
         let last = last_seq_if_seen(&mut transaction, caller, conversation).await?;
         let (from, to) = page.range(last.ok_or(StoreError::NoConversation(conversation))?);
         let rows: Vec<MessageRow> = sqlx::query_as(
-            "select * from message_rows where conversation_id = $1 and seq between $2 and $3 order by seq",
+            "select m.*, exists (select from message_hides h where h.user_id = $4 and h.message_id = m.id) as hidden
+             from message_rows m where m.conversation_id = $1 and m.seq between $2 and $3 order by m.seq",
         )
         .bind(conversation.0)
         .bind(from)
         .bind(to)
+        .bind(caller.user.as_str())
         .fetch_all(&mut *transaction)
         .await?;
         transaction.commit().await?;
@@ -290,15 +292,24 @@ pub(super) fn is_deadlock<T>(done: &Result<T, sqlx::Error>) -> bool {
     matches!(code.as_deref(), Some("40001" | "40P01"))
 }
 
-/// What a function refused, in the words of the store.
-pub(super) fn refusal(error: sqlx::Error, conversation: ConversationId, reply_to: Option<MessageId>) -> StoreError {
-    let code = error.as_database_error().and_then(|refused| refused.code());
-    match (code.as_deref(), reply_to) {
-        (Some("CA001"), _) => StoreError::NoConversation(conversation),
-        (Some("CA002"), _) => StoreError::NotAParticipant(conversation),
-        (Some("CA003"), _) => StoreError::Closed(conversation),
-        (Some("CA004"), _) => StoreError::KeyReused,
-        (Some("CA005"), Some(message)) => StoreError::NoMessage(message),
+/// What a function refused, in the words of the store. Where the caller named no conversation, the function does.
+pub(super) fn refusal(
+    error: sqlx::Error,
+    conversation: Option<ConversationId>,
+    message: Option<MessageId>,
+) -> StoreError {
+    let Some(refused) = error.as_database_error() else { return error.into() };
+    let code = refused.code().unwrap_or_default();
+    let conversation = conversation.or_else(|| refused.message().parse().ok());
+    match (&*code, conversation, message) {
+        ("CA001", Some(conversation), _) => StoreError::NoConversation(conversation),
+        ("CA002", Some(conversation), _) => StoreError::NotAParticipant(conversation),
+        ("CA003", Some(conversation), _) => StoreError::Closed(conversation),
+        ("CA004", ..) => StoreError::KeyReused,
+        ("CA005", _, Some(message)) => StoreError::NoMessage(message),
+        ("CA006", _, Some(message)) => StoreError::Deleted(message),
+        ("CA007", ..) => rules::NOT_THE_SENDER,
+        ("CA008", ..) => rules::TOO_MANY_REACTIONS,
         _ => error.into(),
     }
 }

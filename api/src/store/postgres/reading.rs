@@ -29,7 +29,7 @@ impl Reading for PostgresStore {
         if is_deadlock(&marked) {
             marked = self.move_marker(caller, draft).await;
         }
-        let row = marked.map_err(|error| refusal(error, draft.conversation_id, None))?;
+        let row = marked.map_err(|error| refusal(error, Some(draft.conversation_id), None))?;
         let reader = Participant::try_from(row.participant.0)?;
         let value = ReadMarker {
             conversation_id: draft.conversation_id,

@@ -95,7 +95,7 @@ async fn entries_after(
     };
     let rows = sqlx::query_as(
         "select $1 as ordinal, e.seq, e.kind, e.created_at, e.trace,
-             case when e.kind not like 'conversation.%' then p.unread_count end as unread, m.json as message, c.json as conversation, about.json as participant
+             case when e.kind not like 'conversation.%' then p.unread_count end as unread, e.user_id, m.json as message, c.json as conversation, about.json as participant
          from entries e
          left join message_rows m on m.id = e.message_id
          left join conversation_rows c on c.id = e.conversation_id and e.kind like 'conversation.%'

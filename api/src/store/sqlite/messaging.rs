@@ -105,11 +105,13 @@ impl Messaging for SqliteStore {
         let last = last_seq_if_seen(&mut transaction, caller, conversation).await?;
         let (from, to) = page.range(last.ok_or(StoreError::NoConversation(conversation))?);
         let rows: Vec<MessageRow> = sqlx::query_as(
-            "select * from message_rows where conversation_id = $1 and seq between $2 and $3 order by seq",
+            "select m.*, exists (select 1 from message_hides h where h.user_id = $4 and h.message_id = m.id) as hidden
+             from message_rows m where m.conversation_id = $1 and m.seq between $2 and $3 order by m.seq",
         )
         .bind(conversation.0)
         .bind(from)
         .bind(to)
+        .bind(caller.user.as_str())
         .fetch_all(&mut *transaction)
         .await?;
         rows.into_iter().map(Message::try_from).collect()

@@ -39,11 +39,7 @@ impl Reading for SqliteStore {
             sqlx::query(
                 "update conversation_participants
                  set last_read_seq = $3, last_read_at = $4, last_delivered_seq = max(last_delivered_seq, $3),
-                     version = version + 1,
-                     unread_count = (
-                         select count(*) from messages m
-                         where m.conversation_id = $1 and m.seq > $3 and m.sender_id <> $2 and m.deleted_at is null
-                     )
+                     version = version + 1
                  where conversation_id = $1 and user_id = $2",
             )
             .bind(id.0)
@@ -52,6 +48,7 @@ impl Reading for SqliteStore {
             .bind(at)
             .execute(&mut *transaction)
             .await?;
+            recount(&mut transaction, id.0, user.as_str()).await?;
             let reader = read_participant(&mut transaction, id, user.as_str()).await?;
             let at = Timestamp::from_micros(at);
             let body = render::message_read(id, &reader, at);
@@ -94,6 +91,24 @@ pub(super) async fn unread(
     Ok(unread_of(&rows, head))
 }
 
+/// Counts anew what is unread to somebody.
+pub(super) async fn recount(
+    connection: &mut SqliteConnection,
+    conversation: Uuid,
+    user: &str,
+) -> Result<(), StoreError> {
+    sqlx::query(
+        "update conversation_participants
+         set unread_count = (select counted from recounts where conversation_id = $1 and user_id = $2)
+         where conversation_id = $1 and user_id = $2",
+    )
+    .bind(conversation)
+    .bind(user)
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// The row of somebody in a conversation.
 pub(super) async fn read_participant(
     connection: &mut SqliteConnection,
@@ -116,14 +131,9 @@ async fn checks(
     only: Option<Uuid>,
 ) -> Result<Vec<UnreadCheck>, StoreError> {
     let rows: Vec<UnreadRow> = sqlx::query_as(
-        "select p.conversation_id, p.last_read_seq, p.unread_count as stored,
-             (
-                 select count(*) from messages m
-                 where m.conversation_id = p.conversation_id and m.seq > p.last_read_seq and m.sender_id <> p.user_id
-                     and m.deleted_at is null
-             ) as counted,
+        "select p.conversation_id, p.last_read_seq, p.unread_count as stored, r.counted,
              coalesce((select seq from feeds where channel = 'user:' || p.user_id), 0) as head
-         from conversation_participants p
+         from conversation_participants p join recounts r using (conversation_id, user_id)
          where p.user_id = $1 and p.left_at is null and ($2 is null or p.conversation_id = $2)
          order by p.conversation_id",
     )

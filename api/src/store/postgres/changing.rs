@@ -1,0 +1,83 @@
+//! Changes of messages in PostgreSQL: one function each, all of one shape.
+
+use async_trait::async_trait;
+use shared::access::Caller;
+use shared::ids::MessageId;
+use uuid::Uuid;
+
+use super::PostgresStore;
+use super::messaging::{SentRow, is_deadlock, refusal};
+use crate::model::{Change, ChangeDraft, Message, MessageVersion};
+use crate::render;
+use crate::store::rows::{MessageRow, VersionRow};
+use crate::store::{Changing, Kept, StoreError};
+
+#[async_trait]
+impl Changing for PostgresStore {
+    async fn change(&self, caller: &Caller, draft: &ChangeDraft) -> Result<Kept<Message>, StoreError> {
+        let mut changed = self.call_change(caller, draft).await;
+        if is_deadlock(&changed) {
+            changed = self.call_change(caller, draft).await;
+        }
+        let row = changed.map_err(|error| refusal(error, None, Some(draft.message_id)))?;
+        let mut value = Message::try_from(row.message.0)?;
+        let (created, at) = (row.entered.created, row.entered.committed_at());
+        let body = render::message_changed(render::kind_of(&draft.change), &value, &caller.user, at);
+        let envelopes = row.entered.envelopes(&body, draft.trace)?;
+        if draft.change == Change::Hide {
+            value = value.hidden();
+        }
+        Ok(Kept { value, created, envelopes })
+    }
+
+    async fn message(&self, caller: &Caller, id: MessageId) -> Result<Message, StoreError> {
+        let mut transaction = self.read_as(caller).await?;
+        let row: Option<MessageRow> = sqlx::query_as(
+            "select m.*, exists (select from message_hides h where h.user_id = $2 and h.message_id = m.id) as hidden
+             from message_rows m where m.id = $1 and ($3 or exists (
+                 select from conversation_participants p
+                 where p.conversation_id = m.conversation_id and p.user_id = $2 and p.left_at is null))",
+        )
+        .bind(id.0)
+        .bind(caller.user.as_str())
+        .bind(caller.role.is_trusted())
+        .fetch_optional(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        row.ok_or(StoreError::NoMessage(id))?.try_into()
+    }
+
+    async fn history(&self, caller: &Caller, id: MessageId) -> Result<Vec<MessageVersion>, StoreError> {
+        self.message(caller, id).await?;
+        let mut transaction = self.read_as(caller).await?;
+        let rows: Vec<VersionRow> = sqlx::query_as(
+            "select version, message_text, carillon_micros(replaced_at) as replaced_at
+             from message_versions where message_id = $1 order by version",
+        )
+        .bind(id.0)
+        .fetch_all(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(rows.into_iter().map(MessageVersion::from).collect())
+    }
+}
+
+impl PostgresStore {
+    async fn call_change(&self, caller: &Caller, draft: &ChangeDraft) -> Result<SentRow, sqlx::Error> {
+        let (function, text) = match &draft.change {
+            Change::Edit(text) => ("select * from carillon_edit($1, $2, $3, $4, $5)", text.as_str()),
+            Change::Delete => ("select * from carillon_delete($1, $2, $3, $4, $5)", ""),
+            Change::Hide => ("select * from carillon_hide($1, $2, $3, $4, $5)", ""),
+            Change::React(sign) => ("select * from carillon_react($1, $2, $3, $4, $5)", sign.as_str()),
+            Change::Unreact(sign) => ("select * from carillon_unreact($1, $2, $3, $4, $5)", sign.as_str()),
+        };
+        sqlx::query_as(function)
+            .bind(caller.user.as_str())
+            .bind(caller.role.is_trusted())
+            .bind(draft.message_id.0)
+            .bind(text)
+            .bind(Uuid::from_u128(draft.trace.0))
+            .fetch_one(&self.pool)
+            .await
+    }
+}

@@ -1,0 +1,82 @@
+//! Changing messages over REST.
+
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::dsl::{Api, answer};
+
+const MESSAGES: &str = "/api/v1/messages/messages";
+
+#[tokio::test]
+async fn a_message_is_edited_reacted_to_hidden_and_deleted() {
+    let api = Api::start().await;
+    let (alice, bob) = (api.user("alice"), api.user("bob"));
+    let conversation = alice.start_group(&["bob"]).await;
+    let sent = alice.send(&conversation, "helo").await;
+    let path = format!("{MESSAGES}/{}", sent["id"].as_str().expect("an id"));
+
+    let edited = answer(alice.request(Method::PATCH, &path).json(&json!({ "message_text": "hello" }))).await;
+    assert_eq!(
+        (edited.status, &edited.body["message_text"], &edited.body["version"]),
+        (200, &json!("hello"), &json!(2))
+    );
+    let history = bob.get(&format!("{path}/history")).await.body;
+    assert_eq!(history["items"][0]["message_text"], "helo", "{history}");
+
+    let reaction = format!("{path}/reactions/%F0%9F%91%8D");
+    let reacted = answer(bob.request(Method::PUT, &reaction)).await;
+    assert_eq!(reacted.body["reactions"], json!([{ "reaction": "\u{1f44d}", "count": 1, "user_ids": ["bob"] }]));
+    let back = answer(bob.request(Method::DELETE, &reaction)).await;
+    assert_eq!((back.status, back.body.get("reactions")), (200, None), "{back:?}");
+
+    let hidden = answer(bob.request(Method::DELETE, &format!("{path}?for=me"))).await;
+    assert_eq!((&hidden.body["hidden"], &hidden.body["message_text"]), (&json!(true), &json!("")), "{hidden:?}");
+    assert_eq!(bob.get(&path).await.body["hidden"], true);
+    assert_eq!(alice.get(&path).await.body["message_text"], "hello");
+
+    let deleted = answer(alice.request(Method::DELETE, &path)).await;
+    assert_eq!((deleted.status, &deleted.body["message_text"]), (200, &json!("")), "{deleted:?}");
+    assert!(deleted.body["deleted_at"].is_string(), "{deleted:?}");
+    let told = bob.feed("limit=100").await;
+    let kinds: Vec<_> =
+        told["events"].as_array().expect("events").iter().filter_map(|event| event["type"].as_str()).collect();
+    let expected = [
+        "conversation.created",
+        "new_message",
+        "message.updated",
+        "reaction.new",
+        "reaction.deleted",
+        "message.hidden",
+        "message.deleted",
+    ];
+    assert_eq!(kinds, expected);
+    assert!(!told.to_string().contains("helo"), "{told}");
+}
+
+#[tokio::test]
+async fn changes_that_cannot_be_are_refused_by_name() {
+    let api = Api::start().await;
+    let (alice, bob, eve) = (api.user("alice"), api.user("bob"), api.user("eve"));
+    let conversation = alice.start_group(&["bob"]).await;
+    let sent = alice.send(&conversation, "mine").await;
+    let path = format!("{MESSAGES}/{}", sent["id"].as_str().expect("an id"));
+    let edit = |text: Value| json!({ "message_text": text });
+    answer(bob.request(Method::PATCH, &path).json(&edit("his".into()))).await.is_problem(403, "forbidden");
+    answer(bob.request(Method::DELETE, &path)).await.is_problem(403, "forbidden");
+    for method in [Method::GET, Method::DELETE] {
+        answer(eve.request(method, &path)).await.is_problem(404, "not_found");
+    }
+    for body in [json!({}), edit("".into()), edit(7.into()), json!({ "message_text": "x", "seq": 3 })] {
+        answer(alice.request(Method::PATCH, &path).json(&body)).await.is_problem(400, "bad_request");
+    }
+    for reaction in ["a%20b", "%00", &"x".repeat(33)] {
+        let refused = answer(alice.request(Method::PUT, &format!("{path}/reactions/{reaction}"))).await;
+        assert_eq!(refused.is_problem(400, "bad_request").blamed(), ["reaction"], "{reaction}");
+    }
+    let refused = answer(alice.request(Method::DELETE, &format!("{path}?for=them"))).await;
+    assert_eq!(refused.is_problem(400, "bad_request").blamed(), ["for"]);
+    let nobody = answer(alice.request(Method::GET, &format!("{MESSAGES}/no-id"))).await;
+    assert_eq!(nobody.is_problem(400, "bad_request").blamed(), ["id"]);
+    answer(alice.request(Method::DELETE, &path)).await;
+    answer(alice.request(Method::PATCH, &path).json(&edit("again".into()))).await.is_problem(409, "conflict");
+}
