@@ -8,14 +8,20 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 use shared::access::Caller;
 use shared::ids::{ClientMessageId, ConversationId, MessageId, TraceId, UserId};
+use shared::time::Timestamp;
 
 use crate::error::Problem;
 use crate::fields::Fields;
-use crate::model::{Change, ChangeDraft, ConversationDraft, ConversationType, MessageDraft, MessageType};
+use crate::model::{
+    Change, ChangeDraft, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationType,
+    MessageDraft, MessageType,
+};
 use crate::request::Once;
 
 /// Characters of the longest message.
 pub const MESSAGE_TEXT: usize = 16_384;
+/// Until when something is muted that is muted without an end: the last moment of the year 9999.
+const FOR_EVER: Timestamp = Timestamp::LAST;
 /// Characters of the longest reaction: an emoji can be made of many.
 pub const SIGN: usize = 32;
 /// Characters of the longest subject.
@@ -122,6 +128,99 @@ pub fn conversation(
             trace,
         })
     })
+}
+
+/// Reads a change of what everyone sees of a conversation.
+///
+/// # Errors
+///
+/// Names every field that is wrong.
+pub fn update(
+    mut body: Fields,
+    conversation_id: ConversationId,
+    trace: TraceId,
+) -> Result<ConversationChangeDraft, Problem> {
+    must_say_something(&mut body);
+    let subject = match body.nullable::<Value>("subject") {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some(subject)) => {
+            body.put("subject", subject);
+            Some(body.text("subject", 0..=SUBJECT).filter(|subject| !subject.trim().is_empty()))
+        }
+    };
+    let status = body.optional("status");
+    let metadata = body.has("metadata").then(|| metadata(&mut body));
+    body.finish(|| {
+        let change = ConversationChange::Update { subject, status, metadata };
+        Some(ConversationChangeDraft { conversation_id, change, trace })
+    })
+}
+
+/// Reads what a person sets for a conversation, for themselves alone.
+///
+/// # Errors
+///
+/// Names every field that is wrong.
+pub fn settings(
+    mut body: Fields,
+    conversation_id: ConversationId,
+    trace: TraceId,
+) -> Result<ConversationChangeDraft, Problem> {
+    must_say_something(&mut body);
+    let now = Timestamp::now();
+    let since_now = |on: bool| on.then_some(now);
+    let muted_until = body.nullable::<Timestamp>("muted_until");
+    let muted = body.optional::<bool>("muted").map(|on| on.then_some(FOR_EVER));
+    if muted.is_some() && muted_until.is_some() {
+        body.wrong("muted", "and muted_until exclude each other");
+    }
+    let pinned_at = body.optional("pinned").map(since_now);
+    let archived_at = body.optional("archived").map(since_now);
+    body.finish(|| {
+        let change = ConversationChange::SetOwn { muted_until: muted_until.or(muted), pinned_at, archived_at };
+        Some(ConversationChangeDraft { conversation_id, change, trace })
+    })
+}
+
+/// Reads whom to bring into a conversation.
+///
+/// # Errors
+///
+/// Names every field that is wrong.
+pub fn member(
+    mut body: Fields,
+    conversation_id: ConversationId,
+    trace: TraceId,
+) -> Result<ConversationChangeDraft, Problem> {
+    let user = body.required("user_id");
+    let role = body.optional("role");
+    body.finish(|| {
+        Some(ConversationChangeDraft { conversation_id, change: ConversationChange::Add(user?, role), trace })
+    })
+}
+
+/// Reads the role that somebody shall have in a conversation.
+///
+/// # Errors
+///
+/// Names every field that is wrong.
+pub fn role(
+    mut body: Fields,
+    conversation_id: ConversationId,
+    user: UserId,
+    trace: TraceId,
+) -> Result<ConversationChangeDraft, Problem> {
+    let role = body.required("role");
+    body.finish(|| {
+        Some(ConversationChangeDraft { conversation_id, change: ConversationChange::SetRole(user, role?), trace })
+    })
+}
+
+fn must_say_something(body: &mut Fields) {
+    if body.is_empty() {
+        body.wrong("body", "says nothing to change");
+    }
 }
 
 /// A sign to react with: an emoji, or a short word.

@@ -161,7 +161,7 @@ pub(crate) fn chain(error: Option<&dyn Error>) -> String {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let code = match &error {
-            StoreError::NoConversation(_) | StoreError::NoMessage(_) => ErrorCode::NotFound,
+            StoreError::NoConversation(_) | StoreError::NoMessage(_) | StoreError::NotIn(_) => ErrorCode::NotFound,
             StoreError::NotAParticipant(_) => ErrorCode::NotAParticipant,
             StoreError::Closed(_) => ErrorCode::ConversationClosed,
             StoreError::Deleted(_) => ErrorCode::Conflict,

@@ -76,6 +76,34 @@ impl Fields {
         self.optional(field)
     }
 
+    /// Reads a field that may be missing, or be `null` and mean it.
+    pub fn nullable<T: DeserializeOwned>(&mut self, field: &str) -> Option<Option<T>> {
+        match self.given.get(field) {
+            Some(Value::Null) => {
+                self.given.remove(field);
+                Some(None)
+            }
+            _ => self.optional(field).map(Some),
+        }
+    }
+
+    /// Whether a field is given.
+    #[must_use]
+    pub fn has(&self, field: &str) -> bool {
+        self.given.contains_key(field)
+    }
+
+    /// Puts a field back that was taken, to be read otherwise.
+    pub fn put(&mut self, field: &str, value: Value) {
+        self.given.insert(field.to_owned(), value);
+    }
+
+    /// Whether nothing at all is given, or left to be read.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.given.is_empty()
+    }
+
     /// Reads a message number, not below `least`, that may be missing. One that no database column can hold is wrong.
     pub fn seq(&mut self, field: &str, least: i64) -> Option<Seq> {
         let number: i64 = self.optional(field)?;

@@ -58,6 +58,17 @@ pub enum MessageType {
     Automated,
 }
 
+impl Conversation {
+    /// The conversation as it is told to whoever has left it: that it was there, and nothing of today.
+    #[must_use]
+    pub(crate) fn as_left_at(self, left_at: Option<Timestamp>) -> Self {
+        match left_at {
+            None => self,
+            Some(_) => Self { subject: None, metadata: serde_json::Map::new(), participants: Vec::new(), ..self },
+        }
+    }
+}
+
 /// Someone in a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Participant {
@@ -77,6 +88,87 @@ pub struct Participant {
     pub last_delivered_seq: Seq,
     /// Counts the changes of the above, from 1: whoever has two of them applies the higher one.
     pub version: u64,
+}
+
+/// What a person has set for a conversation, for themselves alone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct OwnSettings {
+    /// Until when it shall not disturb.
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    pub muted_until: Option<Timestamp>,
+    /// Since when it stands above the others.
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    pub pinned_at: Option<Timestamp>,
+    /// Since when it is put away.
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    pub archived_at: Option<Timestamp>,
+}
+
+/// What shall become of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ConversationChange {
+    /// Everyone sees another subject, status or metadata; what is `None` stays.
+    Update {
+        /// The subject; none if `Some(None)`.
+        subject: Option<Option<String>>,
+        /// Whether it takes messages.
+        status: Option<ConversationStatus>,
+        /// Whatever the product wants to keep with it.
+        metadata: Option<serde_json::Map<String, serde_json::Value>>,
+    },
+    /// Somebody comes into it, as what they are known as if no role is said.
+    Add(UserId, Option<ParticipantRole>),
+    /// Somebody is taken out of it, or leaves.
+    Remove(UserId),
+    /// Somebody gets another role in it.
+    SetRole(UserId, ParticipantRole),
+    /// The caller sets something for themselves; what is `None` stays.
+    SetOwn {
+        /// Until when it shall not disturb.
+        muted_until: Option<Option<Timestamp>>,
+        /// Since when it stands above the others.
+        pinned_at: Option<Option<Timestamp>>,
+        /// Since when it is put away.
+        archived_at: Option<Option<Timestamp>>,
+    },
+}
+
+impl ConversationChange {
+    /// What was chosen of the fields that stay when they are not, as the stores take it: times in microseconds.
+    pub(crate) fn chosen(&self) -> serde_json::Value {
+        let mut chosen = serde_json::Map::new();
+        let mut choose = |field: &str, value: Option<serde_json::Value>| {
+            if let Some(value) = value {
+                chosen.insert(field.to_owned(), value);
+            }
+        };
+        let moment = |moment: &Option<Timestamp>| serde_json::json!(moment.map(Timestamp::as_micros));
+        match self {
+            Self::Update { subject, status, metadata } => {
+                choose("subject", subject.as_ref().map(|subject| serde_json::json!(subject)));
+                choose("status", status.map(|status| serde_json::json!(status)));
+                choose("metadata", metadata.as_ref().map(|metadata| serde_json::json!(metadata)));
+            }
+            Self::SetOwn { muted_until, pinned_at, archived_at } => {
+                choose("muted_until", muted_until.as_ref().map(moment));
+                choose("pinned_at", pinned_at.as_ref().map(moment));
+                choose("archived_at", archived_at.as_ref().map(moment));
+            }
+            Self::Add(..) | Self::Remove(_) | Self::SetRole(..) => {}
+        }
+        serde_json::Value::Object(chosen)
+    }
+}
+
+/// A change of a conversation. Checked against the limits, not yet against the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConversationChangeDraft {
+    /// Which conversation.
+    pub conversation_id: ConversationId,
+    /// What shall become of it.
+    pub change: ConversationChange,
+    /// Follows it through the fleet.
+    pub trace: TraceId,
 }
 
 /// A conversation, as one of its participants sees it.
@@ -104,6 +196,11 @@ pub struct Conversation {
     pub last_message_at: Option<Timestamp>,
     /// How many messages of others the caller has not read.
     pub unread_count: u64,
+    /// What only the caller sees; nothing for who takes no part.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<OwnSettings>,
+    /// Counts the changes of the conversation, of who is in it among them, from 1: whoever has two of it applies the higher one.
+    pub version: u64,
     /// When it was started.
     #[schema(value_type = chrono::DateTime<chrono::Utc>)]
     pub created_at: Timestamp,
@@ -160,6 +257,16 @@ impl Message {
     #[must_use]
     pub fn hidden(self) -> Self {
         Self { message_text: String::new(), reactions: Vec::new(), hidden: true, ..self }
+    }
+
+    /// The message as it is told to whoever left its conversation then: what was written later is not for them.
+    #[must_use]
+    pub(crate) fn as_left_at(self, left_at: Option<Timestamp>) -> Self {
+        let Some(left_at) = left_at else { return self };
+        let is_newer = self.edited_at.is_some_and(|edited_at| edited_at > left_at);
+        let message_text = if is_newer { String::new() } else { self.message_text };
+        let deleted_at = if is_newer { self.deleted_at.or(self.edited_at) } else { self.deleted_at };
+        Self { message_text, deleted_at, reactions: Vec::new(), ..self }
     }
 }
 

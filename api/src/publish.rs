@@ -8,7 +8,10 @@ use std::time::Instant;
 use shared::access::Caller;
 
 use crate::announce::Announcer;
-use crate::model::{ChangeDraft, Conversation, ConversationDraft, MarkerDraft, Message, MessageDraft, ReadMarker};
+use crate::model::{
+    ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, MarkerDraft, Message, MessageDraft,
+    ReadMarker,
+};
 use crate::store::{Kept, Store, StoreError};
 
 /// Turns drafts into what everybody can read.
@@ -42,6 +45,21 @@ impl Publisher {
     pub async fn publish(&self, caller: &Caller, draft: &MessageDraft) -> Result<Kept<Message>, StoreError> {
         let kept = timed("message", self.store.append(caller, draft)).await?;
         tracing::debug!(message = %kept.value.id, trace = %draft.trace, created = kept.created, "message kept");
+        self.announcer.offer(&kept.envelopes);
+        Ok(kept)
+    }
+
+    /// Changes a conversation or who is in it, and tells everyone concerned.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. After [`StoreError::Unavailable`] it may have changed; changing it again does no harm.
+    pub async fn change_conversation(
+        &self,
+        caller: &Caller,
+        draft: &ConversationChangeDraft,
+    ) -> Result<Kept<Conversation>, StoreError> {
+        let kept = timed("conversation_change", self.store.change_conversation(caller, draft)).await?;
         self.announcer.offer(&kept.envelopes);
         Ok(kept)
     }

@@ -9,7 +9,8 @@ use shared::ids::{ClientMessageId, ConversationId, MessageId, Seq, UserId};
 use shared::time::Timestamp;
 
 use crate::model::{
-    Change, Conversation, ConversationStatus, ConversationType, Message, MessageType, Participant, Reactions,
+    Change, Conversation, ConversationChange, ConversationStatus, ConversationType, Message, MessageType, OwnSettings,
+    Participant, ParticipantRole, Reactions,
 };
 
 /// The kind of the entry that a message makes.
@@ -119,29 +120,108 @@ pub fn new_message(message: &Message) -> DurableBody {
     DurableBody::new(&heading, Some(message.version), &data).expect("a message is an object with fields")
 }
 
-/// Writes `conversation.created`. Its id is the conversation's. It holds what is the same for every participant.
+/// The kind of the entry that a change of a conversation makes, for all in it.
+pub const CONVERSATION_UPDATED: &str = "conversation.updated";
+/// Somebody came into it.
+pub const MEMBER_ADDED: &str = "member.added";
+/// Somebody left it, or was taken out of it.
+pub const MEMBER_REMOVED: &str = "member.removed";
+/// Somebody has another role in it.
+pub const MEMBER_UPDATED: &str = "member.updated";
+/// A person set something for themselves; only in their own feed.
+pub const SETTINGS_UPDATED: &str = "settings.updated";
+
+/// The kind of the entry that a change of a conversation makes.
 #[must_use]
-pub fn conversation_created(conversation: &Conversation) -> DurableBody {
+pub const fn kind_of_change(change: &ConversationChange) -> &'static str {
+    match change {
+        ConversationChange::Update { .. } => CONVERSATION_UPDATED,
+        ConversationChange::Add(..) => MEMBER_ADDED,
+        ConversationChange::Remove(_) => MEMBER_REMOVED,
+        ConversationChange::SetRole(..) => MEMBER_UPDATED,
+        ConversationChange::SetOwn { .. } => SETTINGS_UPDATED,
+    }
+}
+
+/// Writes the event of a change of a conversation, which is as it is now.
+#[must_use]
+pub fn conversation_change(change: &ConversationChange, conversation: &Conversation, at: Timestamp) -> DurableBody {
+    let kind = kind_of_change(change);
+    match change {
+        ConversationChange::Update { .. } => conversation_changed(kind, conversation, at),
+        ConversationChange::Add(user, _) | ConversationChange::Remove(user) | ConversationChange::SetRole(user, _) => {
+            let member = conversation.participants.iter().find(|participant| participant.user_id == *user);
+            let role = member.map(|member| member.role);
+            member_changed(kind, conversation.id, conversation.version, user, role, at)
+        }
+        ConversationChange::SetOwn { .. } => {
+            settings_updated(conversation.id, &conversation.settings.unwrap_or_default(), at)
+        }
+    }
+}
+
+/// Writes `member.added`, `member.removed` and `member.updated`: what somebody is in a conversation today, nothing if they are not
+/// in it. The version is the conversation's.
+#[must_use]
+pub fn member_changed(
+    kind: &str,
+    conversation: ConversationId,
+    version: u64,
+    user_id: &UserId,
+    role: Option<ParticipantRole>,
+    at: Timestamp,
+) -> DurableBody {
     #[derive(Serialize)]
-    struct ConversationCreated<'a> {
+    struct MemberChanged<'a> {
+        conversation_id: ConversationId,
+        user_id: &'a UserId,
+        role: Option<ParticipantRole>,
+    }
+    let heading = Heading { kind, id: conversation.0, timestamp: at };
+    let data = MemberChanged { conversation_id: conversation, user_id, role };
+    DurableBody::new(&heading, Some(version), &data).expect("a member is an object with fields")
+}
+
+/// Writes `settings.updated`: what a person has set for a conversation, for their own devices.
+#[must_use]
+pub fn settings_updated(conversation: ConversationId, settings: &OwnSettings, at: Timestamp) -> DurableBody {
+    #[derive(Serialize)]
+    struct SettingsUpdated<'a> {
+        conversation_id: ConversationId,
+        #[serde(flatten)]
+        settings: &'a OwnSettings,
+    }
+    let heading = Heading { kind: SETTINGS_UPDATED, id: conversation.0, timestamp: at };
+    let data = SettingsUpdated { conversation_id: conversation, settings };
+    DurableBody::new(&heading, None, &data).expect("settings are an object with fields")
+}
+
+/// Writes `conversation.created` and `conversation.updated`. The id is the conversation's. It holds what is the same for every
+/// participant.
+#[must_use]
+pub fn conversation_changed(kind: &str, conversation: &Conversation, at: Timestamp) -> DurableBody {
+    #[derive(Serialize)]
+    struct ConversationChanged<'a> {
         id: ConversationId,
         #[serde(rename = "type")]
         kind: ConversationType,
         status: ConversationStatus,
         subject: Option<&'a str>,
+        metadata: &'a serde_json::Map<String, serde_json::Value>,
         participants: &'a [Participant],
         created_at: Timestamp,
     }
-    let heading = Heading { kind: CONVERSATION_CREATED, id: conversation.id.0, timestamp: conversation.created_at };
-    let data = ConversationCreated {
+    let heading = Heading { kind, id: conversation.id.0, timestamp: at };
+    let data = ConversationChanged {
         id: conversation.id,
         kind: conversation.kind,
         status: conversation.status,
         subject: conversation.subject.as_deref(),
+        metadata: &conversation.metadata,
         participants: &conversation.participants,
         created_at: conversation.created_at,
     };
-    DurableBody::new(&heading, None, &data).expect("a conversation is an object with fields")
+    DurableBody::new(&heading, Some(conversation.version), &data).expect("a conversation is an object with fields")
 }
 
 /// Writes `message.read`: how far somebody has read. It enters their own feed, so that their other devices clear at once.
@@ -227,9 +307,11 @@ mod tests {
             last_message: None,
             last_message_at: None,
             unread_count: 0,
+            settings: None,
+            version: 1,
             created_at: at,
         };
-        let said = whole(&conversation_created(&conversation));
+        let said = whole(&conversation_changed(CONVERSATION_CREATED, &conversation, at));
         assert_eq!(said["type"], "conversation.created");
         assert_eq!(said["data"]["type"], "group");
         assert_eq!(said["data"]["participants"][0]["user_id"], "alice");

@@ -10,13 +10,14 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::error::Problem;
 use crate::openapi;
 use crate::request::surround;
-use crate::routes::{changes, conversations, docs, feed, messages, pages, reading, snapshot};
+use crate::routes::{changes, conversations, docs, feed, members, messages, pages, reading, snapshot};
 use crate::state::App;
 
 /// Everything below `/api/v1` with its description.
 fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::frame())
         .merge(conversations::routes())
+        .merge(members::routes())
         .merge(messages::routes())
         .merge(changes::routes())
         .merge(reading::routes())

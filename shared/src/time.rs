@@ -10,6 +10,12 @@ use serde::{Deserialize, Serialize};
 pub struct Timestamp(DateTime<Utc>);
 
 impl Timestamp {
+    /// The last moment that RFC 3339 can write: the end of the year 9999.
+    pub const LAST: Self = match DateTime::from_timestamp_micros(253_402_300_799_999_999) {
+        Some(moment) => Self(moment),
+        None => Self(DateTime::UNIX_EPOCH),
+    };
+
     /// The present moment, cut to microseconds so that it survives a database unchanged.
     #[must_use]
     pub fn now() -> Self {

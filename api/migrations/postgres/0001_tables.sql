@@ -32,6 +32,8 @@ create table conversations (
     created_by      text collate "C" not null,
     -- The number of the newest message; the next one is given under the lock of this row.
     last_seq        bigint not null default 0,
+    -- Counts the changes of the conversation, of who is in it among them.
+    version         bigint not null default 1,
     last_message_at timestamptz,
     created_at      timestamptz not null
     -- Room on each page lets updates stay beside the row they replace, and out of the indexes.
@@ -50,7 +52,10 @@ create table conversation_participants (
     last_delivered_seq bigint not null default 0,
     unread_count    bigint not null default 0
         constraint conversation_participants_unread_count check (unread_count >= 0),
+    -- Theirs alone.
     muted_until     timestamptz,
+    pinned_at       timestamptz,
+    archived_at     timestamptz,
     -- Counts the changes of the row that others may see: whoever has two of them applies the higher one.
     version         bigint not null default 1,
     primary key (conversation_id, user_id),
@@ -244,12 +249,13 @@ from conversation_participants p;
 create view participant_rows with (security_invoker = true) as
 select
     conversation_id, user_id, role, carillon_micros(joined_at) as joined_at, carillon_micros(left_at) as left_at,
-    last_read_seq, last_delivered_seq, version
+    last_read_seq, last_delivered_seq, version, unread_count, carillon_micros(muted_until) as muted_until,
+    carillon_micros(pinned_at) as pinned_at, carillon_micros(archived_at) as archived_at
 from conversation_participants;
 
 create view conversation_rows with (security_invoker = true) as
 select
-    c.id, c.type, c.status, c.subject, c.metadata, c.last_seq,
+    c.id, c.type, c.status, c.subject, c.metadata, c.last_seq, c.version,
     (
         select coalesce(jsonb_agg(to_jsonb(p) order by p.joined_at, p.user_id), '[]')
         from participant_rows p

@@ -6,7 +6,8 @@
 --
 -- Refusals are SQLSTATEs of the class CA; the pods know them by code:
 --   CA001 no such conversation   CA002 not a participant   CA003 closed   CA004 key reused   CA005 no such message
---   CA006 deleted   CA007 another's message   CA008 too many reactions
+--   CA006 deleted   CA007 another's message   CA008 too many reactions   CA009 not theirs to change   CA010 fixed participants
+--   CA011 too many participants   CA012 not in the conversation
 
 -- Today's epoch. Begins another one when this is no longer the server that the numbers were given by. The timeline is that of
 -- the WAL being written: pg_control_checkpoint() would tell a promotion only after its first checkpoint.
@@ -61,7 +62,7 @@ begin
         select n.channel, n.seq, p_kind, p_conversation, p_message, p_user, p_at, p_trace from numbered n
     )
     select array_agg(n.channel order by n.channel), array_agg(n.seq order by n.channel),
-        array_agg(case when p_kind not like 'conversation.%' then p.unread_count end order by n.channel)
+        array_agg(case when p_kind ~ '^(new_message|message|reaction)' then p.unread_count end order by n.channel)
     into channels, seqs, unread
     from numbered n
     left join conversation_participants p on p.conversation_id = p_conversation and p.user_id = substr(n.channel, 6)
@@ -379,14 +380,190 @@ begin
     return query select * from carillon_tell_change(removed, 'reaction.deleted', old, p_caller, null, p_trace);
 end $$;
 
+-- Takes a conversation and everyone in it, in the order of all locks. `manages`: the caller sees all, owns it, is its staff, or
+-- takes part while nobody owns it.
+create function carillon_take_conversation(
+    p_caller text, p_sees_all boolean, p_id uuid, out place conversations, out takes_part boolean, out manages boolean
+)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    led boolean;
+begin
+    select c.* into place from conversations c where c.id = p_id for no key update;
+    if place.id is null then
+        raise exception 'no such conversation' using errcode = 'CA001';
+    end if;
+    select bool_or(held.user_id = p_caller), bool_or(held.role = 'owner'),
+        bool_or(held.user_id = p_caller and held.role in ('owner', 'staff'))
+    into takes_part, led, manages
+    from (
+        select p.user_id, p.role from conversation_participants p
+        where p.conversation_id = p_id and p.left_at is null order by p.user_id for no key update
+    ) held;
+    takes_part := coalesce(takes_part, false);
+    if not takes_part and not p_sees_all then
+        raise exception 'no such conversation' using errcode = 'CA001';
+    end if;
+    manages := coalesce(manages, false) or p_sees_all or (takes_part and not coalesce(led, false));
+end $$;
+
+-- Tells these feeds that a conversation has changed; nobody if it has not.
+create function carillon_tell_conversation(
+    p_changed boolean, p_kind text, p_id uuid, p_user text, p_channels text[], p_trace uuid
+)
+returns table (
+    created boolean, conversation jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint
+)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+begin
+    if not p_changed then
+        return query select false, (select to_jsonb(c) from conversation_rows c where c.id = p_id), null::bigint,
+            null::text[], null::bigint[], null::bigint[], null::bigint;
+        return;
+    end if;
+    return query
+        select true, (select to_jsonb(c) from conversation_rows c where c.id = p_id), e.life, e.channels, e.seqs, e.unread, e.at
+        from carillon_enter(p_channels, p_kind, p_id, null, p_user, p_trace, clock_timestamp()) e;
+end $$;
+
+-- Changes what everyone in a conversation sees of it: those of `subject`, `status` and `metadata` that are in `p_changes`.
+create function carillon_update_conversation(p_caller text, p_sees_all boolean, p_id uuid, p_changes jsonb, p_trace uuid)
+returns table (
+    created boolean, conversation jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint
+)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    held record;
+    changed boolean;
+begin
+    select * into held from carillon_take_conversation(p_caller, p_sees_all, p_id);
+    if p_changes ? 'status' and p_changes ->> 'status' <> (held.place).status and not held.manages then
+        raise exception 'not theirs' using errcode = 'CA009';
+    end if;
+    update conversations c set
+        subject = case when p_changes ? 'subject' then p_changes ->> 'subject' else c.subject end,
+        status = coalesce(p_changes ->> 'status', c.status),
+        metadata = coalesce(p_changes -> 'metadata', c.metadata),
+        version = c.version + 1
+    where c.id = p_id and (
+        (p_changes ? 'subject' and c.subject is distinct from p_changes ->> 'subject')
+        or (p_changes ? 'status' and c.status <> p_changes ->> 'status')
+        or (p_changes ? 'metadata' and c.metadata <> p_changes -> 'metadata')
+    );
+    changed := found;
+    return query select * from carillon_tell_conversation(
+        changed, 'conversation.updated', p_id, p_caller, carillon_channels_of(p_id), p_trace);
+end $$;
+
+-- Brings somebody into a conversation, takes them out of it, or gives them another role in it. Who comes finds everything read;
+-- who leaves has nothing unread, and is told with the others.
+create function carillon_change_member(
+    p_caller text, p_sees_all boolean, p_id uuid, p_action text, p_user text, p_role text, p_most bigint, p_trace uuid
+)
+returns table (
+    created boolean, conversation jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint
+)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    held record;
+    changed boolean;
+    told text[];
+begin
+    select * into held from carillon_take_conversation(p_caller, p_sees_all, p_id);
+    if (held.place).type = 'direct' then
+        raise exception 'two people' using errcode = 'CA010';
+    elsif not held.manages and not (p_action = 'add' or (p_action = 'remove' and p_user = p_caller)) then
+        raise exception 'not theirs' using errcode = 'CA009';
+    elsif p_action = 'add' and p_role = 'owner' and not held.manages then
+        raise exception 'not theirs' using errcode = 'CA009';
+    end if;
+    told := carillon_channels_of(p_id);
+    if p_action = 'add' then
+        if (held.place).status = 'closed' then
+            raise exception 'closed' using errcode = 'CA003';
+        end if;
+        insert into conversation_participants as p (
+            conversation_id, user_id, role, joined_at, last_read_seq, last_delivered_seq
+        )
+        select p_id, p_user,
+            coalesce(p_role, case when u.role in ('staff', 'admin') then 'staff' else 'participant' end), clock_timestamp(),
+            (held.place).last_seq, (held.place).last_seq
+        from (select) one left join users u on u.id = p_user
+        on conflict (conversation_id, user_id) do update set
+            role = excluded.role, joined_at = excluded.joined_at, left_at = null, last_read_seq = excluded.last_read_seq,
+            last_delivered_seq = excluded.last_delivered_seq, version = p.version + 1
+            where p.left_at is not null;
+        changed := found;
+        told := carillon_channels_of(p_id);
+        if changed and cardinality(told) > p_most then
+            raise exception 'too many' using errcode = 'CA011';
+        end if;
+    elsif p_action = 'remove' then
+        update conversation_participants p set left_at = clock_timestamp(), unread_count = 0, version = p.version + 1
+        where p.conversation_id = p_id and p.user_id = p_user and p.left_at is null;
+        changed := found;
+    else
+        update conversation_participants p set role = p_role, version = p.version + 1
+        where p.conversation_id = p_id and p.user_id = p_user and p.left_at is null and p.role <> p_role;
+        changed := found;
+        if not changed and not exists (
+            select from conversation_participants p
+            where p.conversation_id = p_id and p.user_id = p_user and p.left_at is null
+        ) then
+            raise exception 'nobody' using errcode = 'CA012';
+        end if;
+    end if;
+    if changed then
+        update conversations c set version = c.version + 1 where c.id = p_id;
+    end if;
+    return query select * from carillon_tell_conversation(
+        changed, case p_action when 'add' then 'member.added' when 'remove' then 'member.removed' else 'member.updated' end,
+        p_id, p_user, told, p_trace);
+end $$;
+
+-- Changes what only the caller sees of a conversation: those of the settings that are in `p_settings`, times in microseconds.
+create function carillon_set_own(p_caller text, p_sees_all boolean, p_id uuid, p_settings jsonb, p_trace uuid)
+returns table (
+    created boolean, conversation jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint
+)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    changed boolean;
+begin
+    perform from conversation_participants p
+    where p.conversation_id = p_id and p.user_id = p_caller and p.left_at is null for no key update;
+    if not found then
+        perform carillon_refuse_stranger(p_sees_all, p_id);
+    end if;
+    update conversation_participants p
+    set muted_until = s.muted_until, pinned_at = s.pinned_at, archived_at = s.archived_at
+    from (
+        select
+            case when p_settings ? 'muted_until' then carillon_moment(p_settings -> 'muted_until') else o.muted_until end
+                as muted_until,
+            case when p_settings ? 'pinned_at' then carillon_moment(p_settings -> 'pinned_at') else o.pinned_at end as pinned_at,
+            case when p_settings ? 'archived_at' then carillon_moment(p_settings -> 'archived_at') else o.archived_at end
+                as archived_at
+        from conversation_participants o where o.conversation_id = p_id and o.user_id = p_caller
+    ) s
+    where p.conversation_id = p_id and p.user_id = p_caller
+        and (p.muted_until, p.pinned_at, p.archived_at) is distinct from (s.muted_until, s.pinned_at, s.archived_at);
+    changed := found;
+    return query select * from carillon_tell_conversation(
+        changed, 'settings.updated', p_id, p_caller, array['user:' || p_caller], p_trace);
+end $$;
+
+-- The moment of a number of microseconds since 1970; null of JSON's null.
+create function carillon_moment(p_micros jsonb) returns timestamptz language sql immutable parallel safe
+    return timestamptz 'epoch' + (p_micros #>> '{}')::bigint * interval '1 microsecond';
+
 -- Starts a conversation, or answers the one that the key or the pair made before.
 create function carillon_create_conversation(
     p_caller text, p_role text, p_name text, p_id uuid, p_type text, p_subject text, p_metadata jsonb, p_others text[],
     p_pair text, p_key text, p_hash bytea, p_trace uuid
 )
 returns table (
-    created boolean, conversation jsonb, unread_count bigint, life bigint, channels text[], seqs bigint[], unread bigint[],
-    at bigint
+    created boolean, conversation jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint
 )
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -407,11 +584,8 @@ begin
 
     if made is not null then
         return query
-            select false, to_jsonb(c), coalesce(p.unread_count, 0), null::bigint, null::text[], null::bigint[], null::bigint[],
-                null::bigint
-            from conversation_rows c
-            left join conversation_participants p on p.conversation_id = c.id and p.user_id = p_caller
-            where c.id = made;
+            select false, to_jsonb(c), null::bigint, null::text[], null::bigint[], null::bigint[], null::bigint
+            from conversation_rows c where c.id = made;
         return;
     end if;
 
@@ -421,7 +595,7 @@ begin
     select p_id, o.id, case when u.role in ('staff', 'admin') then 'staff' else 'participant' end, moment
     from unnest(p_others) o (id) left join users u on u.id = o.id;
     return query
-        select true, (select to_jsonb(c) from conversation_rows c where c.id = p_id), 0::bigint,
+        select true, (select to_jsonb(c) from conversation_rows c where c.id = p_id),
             e.life, e.channels, e.seqs, e.unread, e.at
         from carillon_enter(carillon_channels_of(p_id), 'conversation.created', p_id, null, null, p_trace, moment) e;
 end $$;
@@ -453,7 +627,7 @@ $$;
 create function carillon_differences(p_channels text[], p_after bigint[], p_most bigint, p_bytes bigint)
 returns table (
     ordinal bigint, life bigint, head bigint, floor bigint, seq bigint, kind text, created_at bigint, trace uuid,
-    unread bigint, user_id text, message jsonb, conversation jsonb, participant jsonb
+    unread bigint, left_at bigint, user_id text, message jsonb, conversation jsonb, participant jsonb
 )
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -468,18 +642,23 @@ begin
         order by a.ordinal
     loop
         return query select asked.ordinal, today, asked.head, asked.floor, null::bigint, null::text, null::bigint, null::uuid,
-            null::bigint, null::text, null::jsonb, null::jsonb, null::jsonb;
+            null::bigint, null::bigint, null::text, null::jsonb, null::jsonb, null::jsonb;
         continue when p_most <= 0 or asked.after >= asked.head;
         return query
             select asked.ordinal, null::bigint, null::bigint, null::bigint, e.seq, e.kind, carillon_micros(e.created_at), e.trace,
                 (
                     select p.unread_count from conversation_participants p
-                    where e.kind not like 'conversation.%' and p.conversation_id = e.conversation_id and p.left_at is null
+                    where e.kind ~ '^(new_message|message|reaction)' and p.conversation_id = e.conversation_id and p.left_at is null
+                        and 'user:' || p.user_id = asked.channel and p.user_id = substr(asked.channel, 6)
+                ),
+                (
+                    select carillon_micros(p.left_at) from conversation_participants p
+                    where p.conversation_id = e.conversation_id
                         and 'user:' || p.user_id = asked.channel and p.user_id = substr(asked.channel, 6)
                 ),
                 e.user_id,
                 (select to_jsonb(m) from message_rows m where m.id = e.message_id),
-                (select to_jsonb(c) from conversation_rows c where e.kind like 'conversation.%' and c.id = e.conversation_id),
+                (select to_jsonb(c) from conversation_rows c where e.kind ~ '^(conversation|member)' and c.id = e.conversation_id),
                 (
                     select to_jsonb(p) from participant_rows p
                     where p.conversation_id = e.conversation_id and p.user_id = e.user_id

@@ -122,4 +122,6 @@ revoke execute on function carillon_enter(text[], text, uuid, uuid, text, uuid, 
     carillon_channels_of(uuid), carillon_recount(uuid, text), carillon_refuse_stranger(boolean, uuid),
     carillon_take_message(text, boolean, uuid, boolean),
     carillon_tell_change(boolean, text, messages, text, text[], uuid),
+    carillon_take_conversation(text, boolean, uuid),
+    carillon_tell_conversation(boolean, text, uuid, text, text[], uuid),
     carillon_claim_key(text, text, text, bytea, uuid) from carillon_app;

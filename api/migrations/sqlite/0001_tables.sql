@@ -32,6 +32,8 @@ create table conversations (
     created_by      text not null,
     -- The number of the newest message; the next one is given under the lock of this row.
     last_seq        integer not null default 0,
+    -- Counts the changes of the conversation, of who is in it among them.
+    version         integer not null default 1,
     last_message_at integer,
     created_at      integer not null
 ) strict;
@@ -49,7 +51,10 @@ create table conversation_participants (
     last_delivered_seq integer not null default 0,
     unread_count    integer not null default 0
         constraint conversation_participants_unread_count check (unread_count >= 0),
+    -- Theirs alone.
     muted_until     integer,
+    pinned_at       integer,
+    archived_at     integer,
     -- Counts the changes of the row that others may see: whoever has two of them applies the higher one.
     version         integer not null default 1,
     primary key (conversation_id, user_id),
@@ -241,10 +246,12 @@ from shown;
 
 create view participant_rows as
 select
-    conversation_id, user_id, role, joined_at, left_at, last_read_seq, last_delivered_seq, version,
+    conversation_id, user_id, role, joined_at, left_at, last_read_seq, last_delivered_seq, version, unread_count,
+    muted_until, pinned_at, archived_at,
     json_object(
         'conversation_id', lower(hex(conversation_id)), 'user_id', user_id, 'role', role, 'joined_at', joined_at,
-        'left_at', left_at, 'last_read_seq', last_read_seq, 'last_delivered_seq', last_delivered_seq, 'version', version
+        'left_at', left_at, 'last_read_seq', last_read_seq, 'last_delivered_seq', last_delivered_seq, 'version', version,
+        'unread_count', unread_count, 'muted_until', muted_until, 'pinned_at', pinned_at, 'archived_at', archived_at
     ) as json
 from conversation_participants;
 
@@ -265,7 +272,7 @@ select
     *,
     json_object(
         'id', lower(hex(id)), 'type', type, 'status', status, 'subject', subject, 'metadata', json(metadata),
-        'participants', json(participants), 'last_message', json(last_message), 'last_message_at', last_message_at,
+        'version', version, 'participants', json(participants), 'last_message', json(last_message), 'last_message_at', last_message_at,
         'created_at', created_at
     ) as json
 from shown;

@@ -19,7 +19,7 @@ use crate::store::ConversationPage;
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(list, start)).routes(routes!(show))
+    OpenApiRouter::new().routes(routes!(list, start)).routes(routes!(show, update))
 }
 
 /// Start a conversation
@@ -55,6 +55,9 @@ async fn start(
     params(
         ("type" = Option<crate::model::ConversationType>, Query, description = "Only of this kind."),
         ("status" = Option<crate::model::ConversationStatus>, Query, description = "Only in this state."),
+        ("unread" = Option<bool>, Query, description = "Only with unread messages, or only without."),
+        ("archived" = Option<bool>, Query, description = "Only those the caller has put away, or only the others."),
+        ("pinned" = Option<bool>, Query, description = "Only those the caller has pinned, or only the others."),
         ("limit" = Option<u32>, Query, description = "At most so many: 1 to 100, 50 if not said."),
         ("after" = Option<String>, Query, description = "The `next` of the page before."),
         ("offset" = Option<u32>, Query, description = "Skip so many."),
@@ -92,9 +95,47 @@ async fn show(
     Ok(Json(app.store.conversation(&caller, id).await?))
 }
 
+/// What to change; what is not said stays.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "only describes the body")]
+struct ConversationUpdate {
+    /// What it is about: at most 200 characters; `null` for nothing.
+    #[schema(max_length = 200)]
+    subject: Option<String>,
+    /// Whether it takes messages. Only who manages it changes this.
+    status: Option<crate::model::ConversationStatus>,
+    /// Whatever the product wants to keep with it: an object of at most 8 KiB, in place of the one before.
+    #[schema(value_type = Option<Object>)]
+    metadata: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// Change a conversation
+///
+/// Its participants may, and staff. Closing, archiving and opening it again is for its owners, its staff, staff at large, and
+/// everyone in it while nobody owns it. A closed one takes no messages.
+#[utoipa::path(
+    patch, operation_id = "update_conversation",
+    path = "/api/v1/messages/conversations/{id}", tag = "conversations",
+    params(("id" = uuid::Uuid, Path, description = "The conversation.")), request_body = ConversationUpdate,
+    responses((status = 200, description = "The conversation as it is now.", body = Conversation), Problems),
+)]
+async fn update(
+    State(app): State<App>,
+    caller: Caller,
+    name: Name,
+    Id(id): Id<ConversationId>,
+    body: Fields,
+) -> Result<Json<Conversation>, Problem> {
+    let draft = drafts::update(body, id, name.trace)?;
+    Ok(Json(app.publisher.change_conversation(&caller, &draft).await?.value))
+}
+
 fn page(mut query: Fields) -> Result<ConversationPage, Problem> {
     let kind = query.optional("type");
     let status = query.optional("status");
+    let unread = query.parameter("unread");
+    let archived = query.parameter("archived");
+    let pinned = query.parameter("pinned");
     let limit = query.limit();
     let offset = query.parameter("offset").unwrap_or(0);
     let after: Option<String> = query.parameter("after");
@@ -105,7 +146,7 @@ fn page(mut query: Fields) -> Result<ConversationPage, Problem> {
         }
         place
     });
-    query.finish(|| Some(ConversationPage { kind, status, after, offset, limit }))
+    query.finish(|| Some(ConversationPage { kind, status, unread, archived, pinned, after, offset, limit }))
 }
 
 /// Where a conversation stands in the list: when it was last active, and its id.

@@ -4,6 +4,7 @@ pub mod changes;
 pub mod conversations;
 pub mod docs;
 pub mod feed;
+pub mod members;
 pub mod messages;
 pub mod pages;
 pub mod reading;

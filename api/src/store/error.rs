@@ -3,7 +3,7 @@
 //! The routes turn these into problem JSON and the gateway's answers into error frames. What a driver says is kept as the
 //! source, for the log; the text is for outsiders.
 
-use shared::ids::{ConversationId, MessageId};
+use shared::ids::{ConversationId, MessageId, UserId};
 
 /// The source of an error, for the log.
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -26,6 +26,9 @@ pub enum StoreError {
     /// The message was deleted: it takes no changes.
     #[error("message {0} was deleted")]
     Deleted(MessageId),
+    /// They take no part in the conversation.
+    #[error("{0} takes no part in this conversation")]
+    NotIn(UserId),
     /// The key was used for another body.
     #[error("the key was used for something else before")]
     KeyReused,

@@ -24,8 +24,9 @@ use shared::ids::{ConversationId, Epoch, MessageId, Seq};
 use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, Heads, Verdict};
 
 use crate::model::{
-    ChangeDraft, Conversation, ConversationDraft, ConversationStatus, ConversationType, MarkerDraft, Message,
-    MessageDraft, MessageVersion, MessagingStats, ReadMarker, Snapshot, UnreadCheck, UnreadTotals,
+    ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, ConversationStatus, ConversationType,
+    MarkerDraft, Message, MessageDraft, MessageVersion, MessagingStats, ReadMarker, Snapshot, UnreadCheck,
+    UnreadTotals,
 };
 
 pub use error::StoreError;
@@ -54,6 +55,17 @@ pub trait Messaging: Send + Sync {
 
     /// The caller's conversations, the last active first.
     async fn conversations(&self, caller: &Caller, page: &ConversationPage) -> Result<Vec<Conversation>, StoreError>;
+
+    /// Changes a conversation or who is in it, and tells everyone concerned: all participants, whoever came or left among them; of
+    /// what a person sets for themselves only that person.
+    ///
+    /// A change that is there already changes nothing and tells nobody. Who comes finds everything read; who left is told
+    /// nothing of what follows.
+    async fn change_conversation(
+        &self,
+        caller: &Caller,
+        draft: &ConversationChangeDraft,
+    ) -> Result<Kept<Conversation>, StoreError>;
 
     /// Makes `draft` a message: numbered, kept, and in every participant's feed, once.
     ///
@@ -175,6 +187,12 @@ pub struct ConversationPage {
     pub kind: Option<ConversationType>,
     /// Only in this state.
     pub status: Option<ConversationStatus>,
+    /// Only with unread messages, or only without.
+    pub unread: Option<bool>,
+    /// Only those that the caller has put away, or only the others.
+    pub archived: Option<bool>,
+    /// Only those that the caller has pinned, or only the others.
+    pub pinned: Option<bool>,
     /// Continue after the conversation that was last active then (microseconds since 1970), with this id.
     pub after: Option<(i64, ConversationId)>,
     /// Skip so many.
@@ -235,8 +253,21 @@ impl MessagePage {
 }
 
 /// The conversations of a snapshot.
-const SNAPSHOT_PAGE: ConversationPage =
-    ConversationPage { kind: None, status: None, after: None, offset: 0, limit: 100 };
+const SNAPSHOT_PAGE: ConversationPage = ConversationPage { limit: 100, ..ConversationPage::ALL };
+
+impl ConversationPage {
+    /// The first 50 of all.
+    pub const ALL: Self = Self {
+        kind: None,
+        status: None,
+        unread: None,
+        archived: None,
+        pinned: None,
+        after: None,
+        offset: 0,
+        limit: 50,
+    };
+}
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,8 @@
 
 use shared::channel::Channel;
 use shared::envelope::Envelope;
-use shared::ids::{Epoch, Seq, TraceId};
+use shared::event::DurableBody;
+use shared::ids::{Epoch, Seq, TraceId, UserId};
 use shared::time::Timestamp;
 use shared::upstream::{Differences, DifferencesAfter, Page, Reach};
 use sqlx::types::Json;
@@ -43,6 +44,8 @@ pub(super) struct EntryRow {
     created_at: i64,
     trace: Uuid,
     unread: Option<i64>,
+    /// When the feed's owner left the conversation, if they have.
+    left_at: Option<i64>,
     /// Whom it is about.
     user_id: Option<String>,
     message: Option<Json<MessageRow>>,
@@ -53,31 +56,53 @@ pub(super) struct EntryRow {
 impl EntryRow {
     fn envelope(self, epoch: Epoch, channel: Channel, head: Seq) -> Result<Envelope, StoreError> {
         let (committed_at, trace) = (Timestamp::from_micros(self.created_at), TraceId(self.trace.as_u128()));
-        let about = self.user_id.map(|user| user.parse()).transpose().map_err(StoreError::broken)?;
-        let body = match (self.kind.as_str(), self.message, self.conversation, self.participant) {
-            (render::NEW_MESSAGE, Some(Json(message)), ..) => render::new_message(&Message::try_from(message)?),
-            (
-                kind @ (render::MESSAGE_UPDATED
-                | render::MESSAGE_DELETED
-                | render::MESSAGE_HIDDEN
-                | render::REACTION_NEW
-                | render::REACTION_DELETED),
-                Some(Json(message)),
-                ..,
-            ) if let Some(by) = &about => render::message_changed(kind, &Message::try_from(message)?, by, committed_at),
-            (render::CONVERSATION_CREATED, _, Some(Json(conversation)), _) => {
-                render::conversation_created(&Conversation::try_from(conversation)?)
-            }
-            (render::MESSAGE_READ, .., Some(Json(reader))) => {
-                render::message_read(reader.conversation_id(), &Participant::try_from(reader)?, committed_at)
-            }
-            (kind, ..) => {
-                let found = format!("entry {} of {channel} has the kind {kind} and nothing to say", self.seq);
-                return Err(StoreError::broken(found));
-            }
+        let (seq, unread) = (seq(self.seq), unread(self.unread, head));
+        let Some(body) = self.render(committed_at)? else {
+            return Err(StoreError::broken(format!("entry {seq} of {channel} has nothing to say")));
         };
         // The count is today's, so it is as new as the head read beside it.
-        Ok(Said { epoch, committed_at, trace, body: &body }.envelope(channel, seq(self.seq), unread(self.unread, head)))
+        Ok(Said { epoch, committed_at, trace, body: &body }.envelope(channel, seq, unread))
+    }
+
+    /// What the entry says today; `None` where what it refers to is not there, or its kind is not known.
+    fn render(self, at: Timestamp) -> Result<Option<DurableBody>, StoreError> {
+        let about: Option<UserId> = self.user_id.map(|user| user.parse()).transpose().map_err(StoreError::broken)?;
+        let left_at = self.left_at.map(Timestamp::from_micros);
+        let message = self.message.map(|Json(row)| Message::try_from(row)).transpose()?;
+        let message = message.map(|message| message.as_left_at(left_at));
+        let conversation = self.conversation.map(|Json(row)| Conversation::try_from(row)).transpose()?;
+        let conversation = conversation.map(|conversation| conversation.as_left_at(left_at));
+        let participant = self.participant.map(|Json(row)| row);
+        Ok(match self.kind.as_str() {
+            render::NEW_MESSAGE => message.map(|message| render::new_message(&message)),
+            kind @ (render::MESSAGE_UPDATED
+            | render::MESSAGE_DELETED
+            | render::MESSAGE_HIDDEN
+            | render::REACTION_NEW
+            | render::REACTION_DELETED) => {
+                message.zip(about).map(|(message, by)| render::message_changed(kind, &message, &by, at))
+            }
+            kind @ (render::CONVERSATION_CREATED | render::CONVERSATION_UPDATED) => {
+                conversation.map(|conversation| render::conversation_changed(kind, &conversation, at))
+            }
+            kind @ (render::MEMBER_ADDED | render::MEMBER_REMOVED | render::MEMBER_UPDATED) => {
+                let (Some(conversation), Some(about), Some(member)) = (conversation, about, participant) else {
+                    return Ok(None);
+                };
+                let (id, version) = (conversation.id, conversation.version);
+                Some(render::member_changed(kind, id, version, &about, member.current_role()?, at))
+            }
+            render::MESSAGE_READ => match participant {
+                Some(reader) => {
+                    Some(render::message_read(reader.conversation_id(), &Participant::try_from(reader)?, at))
+                }
+                None => None,
+            },
+            render::SETTINGS_UPDATED => {
+                participant.map(|own| render::settings_updated(own.conversation_id(), &own.settings(), at))
+            }
+            _ => None,
+        })
     }
 }
 

@@ -10,15 +10,15 @@ use shared::channel::Channel;
 use shared::cursor::Positions;
 use shared::envelope::{Content, Entry, Envelope};
 use shared::event::{DurableBody, Topic, Unread};
-use shared::ids::{ConversationId, Epoch, MessageId, Seq, TraceId};
+use shared::ids::{ConversationId, Epoch, MessageId, Seq, TraceId, UserId};
 use shared::time::Timestamp;
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::StoreError;
 use crate::model::{
-    Conversation, Message, MessageVersion, MessagingStats, OverallStats, Participant, Reactions, ReadMarker,
-    UnreadCheck, UnreadTotals,
+    Conversation, Message, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant, ParticipantRole,
+    Reactions, ReadMarker, UnreadCheck, UnreadTotals,
 };
 
 /// A message.
@@ -50,15 +50,34 @@ pub(super) struct ParticipantRow {
     user_id: String,
     role: String,
     joined_at: i64,
+    left_at: Option<i64>,
     last_read_seq: i64,
     last_delivered_seq: i64,
     version: i64,
+    unread_count: i64,
+    muted_until: Option<i64>,
+    pinned_at: Option<i64>,
+    archived_at: Option<i64>,
 }
 
 impl ParticipantRow {
     /// Where it is.
     pub(super) const fn conversation_id(&self) -> ConversationId {
         ConversationId(self.conversation_id)
+    }
+
+    /// What they are in it; nothing once they have left.
+    pub(super) fn current_role(&self) -> Result<Option<ParticipantRole>, StoreError> {
+        self.left_at.is_none().then(|| word(self.role.clone())).transpose()
+    }
+
+    /// What only they see.
+    pub(super) fn settings(&self) -> OwnSettings {
+        OwnSettings {
+            muted_until: self.muted_until.map(Timestamp::from_micros),
+            pinned_at: self.pinned_at.map(Timestamp::from_micros),
+            archived_at: self.archived_at.map(Timestamp::from_micros),
+        }
     }
 }
 
@@ -75,10 +94,18 @@ pub(super) struct ConversationRow {
     participants: Json<Vec<ParticipantRow>>,
     last_message: Option<Json<MessageRow>>,
     last_message_at: Option<i64>,
-    /// The reader's own; 0 where nobody in particular reads.
-    #[serde(default)]
-    unread_count: i64,
+    version: i64,
     created_at: i64,
+}
+
+impl ConversationRow {
+    /// The conversation with what is one reader's own: their count and their settings.
+    pub(super) fn seen_by(self, reader: &UserId) -> Result<Conversation, StoreError> {
+        let mine = self.participants.iter().find(|participant| participant.user_id == reader.as_str());
+        let (unread_count, settings) = mine.map_or((0, None), |mine| (mine.unread_count, Some(mine.settings())));
+        let conversation = Conversation::try_from(self)?;
+        Ok(Conversation { unread_count: unread_count.unsigned_abs(), settings, ..conversation })
+    }
 }
 
 impl TryFrom<MessageRow> for Message {
@@ -133,7 +160,9 @@ impl TryFrom<ConversationRow> for Conversation {
             participants: row.participants.0.into_iter().map(Participant::try_from).collect::<Result<_, _>>()?,
             last_message: row.last_message.map(|Json(message)| message.try_into()).transpose()?,
             last_message_at: row.last_message_at.map(Timestamp::from_micros),
-            unread_count: row.unread_count.unsigned_abs(),
+            unread_count: 0,
+            settings: None,
+            version: row.version.unsigned_abs(),
             created_at: Timestamp::from_micros(row.created_at),
         })
     }

@@ -11,7 +11,7 @@ use super::StoreError;
 use crate::model::{ConversationDraft, ConversationType, MessageDraft, MessageType, ParticipantRole, may_create};
 
 /// People in one conversation, whoever starts it included. A larger audience is a room.
-const MOST_PARTICIPANTS: u64 = 250;
+pub(super) const MOST_PARTICIPANTS: u64 = 250;
 
 /// Who is to be in a new conversation, the caller first.
 pub(super) struct Cast {
@@ -28,7 +28,7 @@ pub(super) fn cast(caller: &Caller, draft: &ConversationDraft) -> Result<Cast, S
     }
     let others: BTreeSet<_> = draft.participants.iter().filter(|user| **user != caller.user).cloned().collect();
     if others.len() as u64 + 1 > MOST_PARTICIPANTS {
-        return Err(StoreError::LimitExceeded { what: "participants in a conversation", limit: MOST_PARTICIPANTS });
+        return Err(TOO_MANY_PARTICIPANTS);
     }
     let others: Vec<UserId> = others.into_iter().collect();
     let direct_pair = match (draft.kind, others.as_slice()) {
@@ -57,6 +57,17 @@ pub(super) fn may_send(caller: &Caller, draft: &MessageDraft) -> Result<(), Stor
 
 /// Different reactions that a message takes.
 pub(super) const MOST_REACTIONS: u64 = 50;
+
+/// Why nobody else comes into a conversation.
+pub(super) const TOO_MANY_PARTICIPANTS: StoreError =
+    StoreError::LimitExceeded { what: "participants in a conversation", limit: MOST_PARTICIPANTS };
+
+/// Why somebody who only takes part does not manage a conversation.
+pub(super) const NOT_A_MANAGER: StoreError =
+    StoreError::Forbidden("only an owner of the conversation, its staff and staff at large may do this");
+
+/// Why a `direct` conversation keeps its people.
+pub(super) const FIXED_PARTICIPANTS: StoreError = StoreError::Forbidden("a direct conversation keeps its two people");
 
 /// Why a message that is somebody else's is not changed.
 pub(super) const NOT_THE_SENDER: StoreError = StoreError::Forbidden("only its sender may change a message");

@@ -33,6 +33,7 @@ async fn openapi_describes_every_route_with_its_problems() {
         }
     }
     let expected = [
+        "delete /api/v1/messages/conversations/{id}/participants/{user_id}",
         "delete /api/v1/messages/messages/{id}",
         "delete /api/v1/messages/messages/{id}/reactions/{reaction}",
         "get /api/v1/feed",
@@ -45,9 +46,13 @@ async fn openapi_describes_every_route_with_its_problems() {
         "get /api/v1/snapshot",
         "get /api/v1/unread",
         "get /api/v1/unread/verify",
+        "patch /api/v1/messages/conversations/{id}",
+        "patch /api/v1/messages/conversations/{id}/participants/{user_id}",
         "patch /api/v1/messages/conversations/{id}/read",
+        "patch /api/v1/messages/conversations/{id}/settings",
         "patch /api/v1/messages/messages/{id}",
         "post /api/v1/messages/conversations",
+        "post /api/v1/messages/conversations/{id}/participants",
         "post /api/v1/messages/conversations/{id}/unread",
         "post /api/v1/messages/messages",
         "put /api/v1/messages/messages/{id}/reactions/{reaction}",

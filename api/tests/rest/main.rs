@@ -7,6 +7,7 @@ mod description;
 mod dsl;
 mod feed;
 mod gateways;
+mod members;
 mod messages;
 mod reading;
 mod refusals;

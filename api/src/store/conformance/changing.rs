@@ -7,11 +7,10 @@ use shared::access::Caller;
 use shared::channel::Role;
 use shared::ids::{MessageId, Seq, TraceId};
 
+use super::messaging::NEWEST;
 use super::{Bed, entry, event, feed_of, guest, message_draft, person};
 use crate::model::{Change, ChangeDraft, Message};
-use crate::store::{Kept, MessagePage, MessagePart, StoreError};
-
-const NEWEST: MessagePage = MessagePage { part: MessagePart::Newest { offset: 0 }, limit: 100 };
+use crate::store::{Kept, StoreError};
 
 async fn change(bed: &Bed, caller: &Caller, id: MessageId, change: Change) -> Result<Kept<Message>, StoreError> {
     bed.store.change(caller, &ChangeDraft { message_id: id, change, trace: TraceId::random() }).await

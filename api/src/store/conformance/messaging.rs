@@ -12,8 +12,8 @@ use super::{Bed, conversation_draft, entry, feed_of, guest, message_draft, perso
 use crate::model::{ConversationStatus, ConversationType, MessageType, ParticipantRole};
 use crate::store::{ConversationPage, MessagePage, MessagePart, StoreError};
 
-const NEWEST: MessagePage = MessagePage { part: MessagePart::Newest { offset: 0 }, limit: 100 };
-const ALL: ConversationPage = ConversationPage { kind: None, status: None, after: None, offset: 0, limit: 100 };
+pub(super) const NEWEST: MessagePage = MessagePage { part: MessagePart::Newest { offset: 0 }, limit: 100 };
+const ALL: ConversationPage = ConversationPage { limit: 100, ..ConversationPage::ALL };
 
 pub async fn numbers_have_no_holes(bed: &Bed) {
     let alice = guest("alice");

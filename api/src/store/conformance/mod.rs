@@ -6,6 +6,7 @@
 pub mod changing;
 mod console;
 pub mod feeds;
+pub mod members;
 pub mod messaging;
 pub mod outbox;
 pub mod positions;
@@ -40,6 +41,11 @@ macro_rules! store_conformance {
                 a_conversation_has_at_most_250_participants, unread_counts_equal_the_recount,
                 pages_of_messages_are_oldest_first, conversations_are_listed_the_last_active_first,
                 a_refused_write_leaves_no_hole, what_was_numbered_is_not_deleted, a_snapshot_is_from_one_moment;
+            members: a_change_of_a_conversation_is_told_to_everyone_in_it, only_who_manages_a_conversation_closes_it,
+                who_comes_is_told_with_the_others_and_finds_everything_read,
+                who_left_is_told_so_and_nothing_that_follows, roles_are_given_by_who_manages,
+                a_direct_conversation_keeps_its_people_and_a_group_its_limit,
+                what_one_sets_for_oneself_is_told_to_oneself_alone;
             changing: an_edit_is_told_to_everyone_and_keeps_what_was_said_before,
                 a_deleted_message_keeps_its_number_and_says_nothing,
                 only_its_sender_edits_and_only_staff_delete_what_others_sent,

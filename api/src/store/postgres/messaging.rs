@@ -8,14 +8,17 @@ use shared::access::Caller;
 use shared::cursor::{Cursor, Feed, channel_of};
 use shared::envelope::Envelope;
 use shared::event::DurableBody;
-use shared::ids::{ConversationId, MessageId, TraceId};
+use shared::ids::{ConversationId, MessageId, TraceId, UserId};
 use shared::time::Timestamp;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{PostgresStore, reading};
-use crate::model::{Conversation, ConversationDraft, Message, MessageDraft, MessagingStats, Snapshot};
+use crate::model::{
+    Conversation, ConversationChange, ConversationChangeDraft, ConversationDraft, Message, MessageDraft,
+    MessagingStats, ParticipantRole, Snapshot,
+};
 use crate::render;
 use crate::store::rows::{ConversationRow, EnteredRow, MessageRow, Said, epoch, positions, spelling, stats};
 use crate::store::rules::Cast;
@@ -61,7 +64,6 @@ pub(super) struct SentRow {
 #[derive(sqlx::FromRow)]
 struct StartedRow {
     conversation: Json<ConversationRow>,
-    unread_count: i64,
     #[sqlx(flatten)]
     entered: Entered,
 }
@@ -79,12 +81,9 @@ impl Messaging for PostgresStore {
             started = self.start(caller, draft, &cast).await;
         }
         let row = started.map_err(|error| refusal(error, Some(draft.id), None))?;
-        let value = Conversation {
-            unread_count: row.unread_count.unsigned_abs(),
-            ..Conversation::try_from(row.conversation.0)?
-        };
+        let value = row.conversation.0.seen_by(&caller.user)?;
         let created = row.entered.created;
-        let body = render::conversation_created(&value);
+        let body = render::conversation_changed(render::CONVERSATION_CREATED, &value, value.created_at);
         let envelopes = row.entered.envelopes(&body, draft.trace)?;
         Ok(Kept { value, created, envelopes })
     }
@@ -92,7 +91,7 @@ impl Messaging for PostgresStore {
     async fn conversation(&self, caller: &Caller, id: ConversationId) -> Result<Conversation, StoreError> {
         let mut transaction = self.read_as(caller).await?;
         let row: Option<ConversationRow> = sqlx::query_as(
-            "select c.*, coalesce(me.unread_count, 0) as unread_count from conversation_rows c
+            "select c.* from conversation_rows c
              left join conversation_participants me
                  on me.conversation_id = c.id and me.user_id = $2 and me.left_at is null
              where c.id = $1 and ($3 or me.user_id is not null)",
@@ -103,7 +102,7 @@ impl Messaging for PostgresStore {
         .fetch_optional(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        row.ok_or(StoreError::NoConversation(id))?.try_into()
+        row.ok_or(StoreError::NoConversation(id))?.seen_by(&caller.user)
     }
 
     async fn conversations(&self, caller: &Caller, page: &ConversationPage) -> Result<Vec<Conversation>, StoreError> {
@@ -111,6 +110,26 @@ impl Messaging for PostgresStore {
         let listed = list(&mut transaction, caller, page).await?;
         transaction.commit().await?;
         Ok(listed)
+    }
+
+    async fn change_conversation(
+        &self,
+        caller: &Caller,
+        draft: &ConversationChangeDraft,
+    ) -> Result<Kept<Conversation>, StoreError> {
+        let mut changed = self.call_conversation_change(caller, draft).await;
+        if is_deadlock(&changed) {
+            changed = self.call_conversation_change(caller, draft).await;
+        }
+        let row = changed.map_err(|error| match (&draft.change, code_of(&error).as_deref()) {
+            (ConversationChange::SetRole(user, _), Some("CA012")) => StoreError::NotIn(user.clone()),
+            _ => refusal(error, Some(draft.conversation_id), None),
+        })?;
+        let value = row.conversation.0.seen_by(&caller.user)?;
+        let (created, at) = (row.entered.created, row.entered.committed_at());
+        let body = render::conversation_change(&draft.change, &value, at);
+        let envelopes = row.entered.envelopes(&body, draft.trace)?;
+        Ok(Kept { value, created, envelopes })
     }
 
     async fn append(&self, caller: &Caller, draft: &MessageDraft) -> Result<Kept<Message>, StoreError> {
@@ -222,6 +241,45 @@ impl PostgresStore {
             .await
     }
 
+    async fn call_conversation_change(
+        &self,
+        caller: &Caller,
+        draft: &ConversationChangeDraft,
+    ) -> Result<StartedRow, sqlx::Error> {
+        let member = |action, user: &UserId, role: Option<ParticipantRole>| {
+            let most = i64::try_from(rules::MOST_PARTICIPANTS).unwrap_or(i64::MAX);
+            sqlx::query_as("select * from carillon_change_member($1, $2, $3, $5, $6, $7, $8, $4)")
+                .bind(caller.user.as_str())
+                .bind(caller.role.is_trusted())
+                .bind(draft.conversation_id.0)
+                .bind(Uuid::from_u128(draft.trace.0))
+                .bind(action)
+                .bind(user.as_str().to_owned())
+                .bind(role.map(spelling))
+                .bind(most)
+        };
+        let chosen = |function, chosen: serde_json::Value| {
+            sqlx::query_as(function)
+                .bind(caller.user.as_str())
+                .bind(caller.role.is_trusted())
+                .bind(draft.conversation_id.0)
+                .bind(Uuid::from_u128(draft.trace.0))
+                .bind(Json(chosen))
+        };
+        let query = match &draft.change {
+            change @ ConversationChange::Update { .. } => {
+                chosen("select * from carillon_update_conversation($1, $2, $3, $5, $4)", change.chosen())
+            }
+            change @ ConversationChange::SetOwn { .. } => {
+                chosen("select * from carillon_set_own($1, $2, $3, $5, $4)", change.chosen())
+            }
+            ConversationChange::Add(user, role) => member("add", user, *role),
+            ConversationChange::Remove(user) => member("remove", user, None),
+            ConversationChange::SetRole(user, role) => member("role", user, Some(*role)),
+        };
+        query.fetch_one(&self.pool).await
+    }
+
     async fn send(&self, caller: &Caller, draft: &MessageDraft) -> Result<SentRow, sqlx::Error> {
         sqlx::query_as("select * from carillon_send($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)")
             .bind(caller.user.as_str())
@@ -267,11 +325,14 @@ async fn list(
 ) -> Result<Vec<Conversation>, StoreError> {
     let after = page.after.map(|(at, id)| (Timestamp::from_micros(at).as_datetime(), id.0));
     let rows: Vec<ConversationRow> = sqlx::query_as(
-        "select c.*, me.unread_count from conversation_participants me
+        "select c.* from conversation_participants me
          join conversation_rows c on c.id = me.conversation_id
          where me.user_id = $1 and me.left_at is null
              and ($2::text is null or c.type = $2) and ($3::text is null or c.status = $3)
              and ($4::timestamptz is null or (c.active_at, c.id) < ($4, $5))
+             and ($8::boolean is null or (me.unread_count > 0) = $8)
+             and ($9::boolean is null or (me.archived_at is not null) = $9)
+             and ($10::boolean is null or (me.pinned_at is not null) = $10)
          order by c.active_at desc, c.id desc limit $6 offset $7",
     )
     .bind(caller.user.as_str())
@@ -281,15 +342,23 @@ async fn list(
     .bind(after.map(|(_, id)| id))
     .bind(i64::from(page.limit))
     .bind(i64::from(page.offset))
+    .bind(page.unread)
+    .bind(page.archived)
+    .bind(page.pinned)
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(Conversation::try_from).collect()
+    rows.into_iter().map(|row| row.seen_by(&caller.user)).collect()
 }
 
 /// Whether the database broke a deadlock at our cost. Nothing of the attempt remains, so it can be made once more.
 pub(super) fn is_deadlock<T>(done: &Result<T, sqlx::Error>) -> bool {
     let code = done.as_ref().err().and_then(|error| error.as_database_error()).and_then(|refused| refused.code());
     matches!(code.as_deref(), Some("40001" | "40P01"))
+}
+
+/// The code of what the database refused.
+fn code_of(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error()?.code().map(|code| code.into_owned())
 }
 
 /// What a function refused, in the words of the store. Where the caller named no conversation, the function does.
@@ -310,6 +379,9 @@ pub(super) fn refusal(
         ("CA006", _, Some(message)) => StoreError::Deleted(message),
         ("CA007", ..) => rules::NOT_THE_SENDER,
         ("CA008", ..) => rules::TOO_MANY_REACTIONS,
+        ("CA009", ..) => rules::NOT_A_MANAGER,
+        ("CA010", ..) => rules::FIXED_PARTICIPANTS,
+        ("CA011", ..) => rules::TOO_MANY_PARTICIPANTS,
         _ => error.into(),
     }
 }

@@ -11,8 +11,10 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::writing::{self, Claim, NewEntry};
-use super::{SqliteStore, now, reading, today};
-use crate::model::{Conversation, ConversationDraft, Message, MessageDraft, MessagingStats, Snapshot};
+use super::{SqliteStore, members, now, reading, today};
+use crate::model::{
+    Conversation, ConversationChangeDraft, ConversationDraft, Message, MessageDraft, MessagingStats, Snapshot,
+};
 use crate::render;
 use crate::store::rows::{ConversationRow, MessageRow, epoch, seq, spelling, stats};
 use crate::store::{ConversationPage, Kept, MessagePage, Messaging, SNAPSHOT_PAGE, StoreError, rules};
@@ -43,7 +45,7 @@ impl Messaging for SqliteStore {
         let value = read_conversation(&mut transaction, caller, id).await?;
         let mut envelopes = Vec::new();
         if first.is_none() {
-            let body = render::conversation_created(&value);
+            let body = render::conversation_changed(render::CONVERSATION_CREATED, &value, value.created_at);
             let kind = render::CONVERSATION_CREATED;
             let entry = NewEntry {
                 kind,
@@ -68,6 +70,17 @@ impl Messaging for SqliteStore {
 
     async fn conversations(&self, caller: &Caller, page: &ConversationPage) -> Result<Vec<Conversation>, StoreError> {
         list(&mut *self.readers.acquire().await?, caller, page).await
+    }
+
+    async fn change_conversation(
+        &self,
+        caller: &Caller,
+        draft: &ConversationChangeDraft,
+    ) -> Result<Kept<Conversation>, StoreError> {
+        let mut transaction = self.write().await?;
+        let kept = members::change(&mut transaction, caller, draft).await?;
+        transaction.commit().await?;
+        Ok(kept)
     }
 
     async fn append(&self, caller: &Caller, draft: &MessageDraft) -> Result<Kept<Message>, StoreError> {
@@ -183,22 +196,14 @@ pub(super) async fn last_seq_if_seen(
     Ok(last_seq)
 }
 
-async fn read_conversation(
+pub(super) async fn read_conversation(
     connection: &mut SqliteConnection,
     caller: &Caller,
     id: Uuid,
 ) -> Result<Conversation, StoreError> {
-    let row: ConversationRow = sqlx::query_as(
-        "select c.*, coalesce(me.unread_count, 0) as unread_count from conversation_rows c
-         left join conversation_participants me
-             on me.conversation_id = c.id and me.user_id = $1 and me.left_at is null
-         where c.id = $2",
-    )
-    .bind(caller.user.as_str())
-    .bind(id)
-    .fetch_one(connection)
-    .await?;
-    row.try_into()
+    let row: ConversationRow =
+        sqlx::query_as("select c.* from conversation_rows c where c.id = $1").bind(id).fetch_one(connection).await?;
+    row.seen_by(&caller.user)
 }
 
 async fn list(
@@ -208,11 +213,14 @@ async fn list(
 ) -> Result<Vec<Conversation>, StoreError> {
     let after = page.after.map(|(at, id)| (at, id.0));
     let rows: Vec<ConversationRow> = sqlx::query_as(
-        "select c.*, me.unread_count as unread_count from conversation_participants me
+        "select c.* from conversation_participants me
          join conversation_rows c on c.id = me.conversation_id
          where me.user_id = $1 and me.left_at is null
              and ($2 is null or c.type = $2) and ($3 is null or c.status = $3)
              and ($4 is null or (c.active_at, c.id) < ($4, $5))
+             and ($8 is null or (me.unread_count > 0) = $8)
+             and ($9 is null or (me.archived_at is not null) = $9)
+             and ($10 is null or (me.pinned_at is not null) = $10)
          order by c.active_at desc, c.id desc limit $6 offset $7",
     )
     .bind(caller.user.as_str())
@@ -222,7 +230,10 @@ async fn list(
     .bind(after.map(|(_, id)| id))
     .bind(page.limit)
     .bind(page.offset)
+    .bind(page.unread)
+    .bind(page.archived)
+    .bind(page.pinned)
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(Conversation::try_from).collect()
+    rows.into_iter().map(|row| row.seen_by(&caller.user)).collect()
 }

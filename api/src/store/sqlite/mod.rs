@@ -6,6 +6,7 @@
 
 mod changing;
 mod feeds;
+mod members;
 mod messaging;
 mod outbox;
 mod reading;

@@ -284,7 +284,7 @@ pub(super) async fn enter(
     .execute(&mut *connection)
     .await?;
     let entered: Vec<EnteredRow> = sqlx::query_as(
-        "select f.channel, f.seq, case when $3 not like 'conversation.%' then p.unread_count end as unread
+        "select f.channel, f.seq, case when $3 like 'message.%' or $3 like 'reaction.%' or $3 = 'new_message' then p.unread_count end as unread
          from json_each($1) c
          join feeds f on f.channel = c.value
          left join conversation_participants p
