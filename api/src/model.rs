@@ -83,6 +83,9 @@ pub struct Participant {
     /// They have read every message up to this number.
     #[schema(value_type = u64)]
     pub last_read_seq: Seq,
+    /// When they last moved that marker.
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    pub last_read_at: Option<Timestamp>,
     /// One of their devices has received every message up to this number; never below `last_read_seq`.
     #[schema(value_type = u64)]
     pub last_delivered_seq: Seq,

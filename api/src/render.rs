@@ -32,6 +32,12 @@ pub const REACTION_NEW: &str = "reaction.new";
 /// Somebody took a reaction back.
 pub const REACTION_DELETED: &str = "reaction.deleted";
 
+/// Whether an entry of this kind takes back what earlier ones say.
+#[must_use]
+pub fn redacts(kind: &str) -> bool {
+    matches!(kind, MESSAGE_DELETED | MESSAGE_HIDDEN)
+}
+
 /// The kind of the entry that a change of a message makes.
 #[must_use]
 pub const fn kind_of(change: &Change) -> &'static str {
@@ -294,6 +300,7 @@ mod tests {
             role: ParticipantRole::Owner,
             joined_at: at,
             last_read_seq: Seq::ZERO,
+            last_read_at: None,
             last_delivered_seq: Seq::ZERO,
             version: 1,
         };

@@ -133,6 +133,7 @@ mod tests {
                 seq: Seq(seq),
                 topic: Topic::Messaging,
                 unread: None,
+                redacts: false,
                 body: DurableBody::from_trusted(Bytes::new()),
             },
             committed_at: Timestamp::from_micros(0),

@@ -251,6 +251,7 @@ mod tests {
                 seq: Seq(seq),
                 topic: Topic::Messaging,
                 unread: None,
+                redacts: false,
                 body: DurableBody::from_trusted(Bytes::from_static(b"{")),
             },
             committed_at: Timestamp::now(),

@@ -53,6 +53,8 @@ pub struct Entry {
     pub topic: Topic,
     /// The recipient's count, where the entry changes one.
     pub unread: Option<Unread>,
+    /// Whether something said before must not be said again: windows forget what they hold.
+    pub redacts: bool,
     /// The event, shared by all its recipients.
     pub body: DurableBody,
 }
@@ -64,13 +66,14 @@ impl Envelope {
         let Self { channel, committed_at, trace, content } = self;
         let at = committed_at.as_micros();
         match content {
-            Content::Entry(Entry { epoch, seq, topic, unread, .. }) => {
+            Content::Entry(Entry { epoch, seq, topic, unread, redacts, .. }) => {
                 let topic = match topic {
                     Topic::Messaging => 'm',
                     Topic::Notifications => 'n',
                 };
                 let (count, version) = unread.map_or((-1, Seq::ZERO), |unread| (unread.count as i64, unread.version));
-                format!("1 {channel} {at} {trace} entry {epoch} {seq} {topic} {count} {version}\n")
+                let redacts = if *redacts { " r" } else { "" };
+                format!("1 {channel} {at} {trace} entry {epoch} {seq} {topic} {count} {version}{redacts}\n")
             }
             Content::Live { position: None, .. } => format!("1 {channel} {at} {trace} live\n"),
             Content::Live { position: Some(position), .. } => format!("1 {channel} {at} {trace} live {position}\n"),
@@ -124,6 +127,11 @@ impl Envelope {
                     let version = field(&mut fields)?;
                     u64::try_from(count).ok().map(|count| Unread { count, version })
                 },
+                redacts: match fields.next() {
+                    None => false,
+                    Some("r") => true,
+                    Some(_) => return Err(InvalidEnvelope),
+                },
                 body: DurableBody::from_trusted(body),
             }),
             Some("live") => Content::Live {
@@ -172,6 +180,7 @@ mod tests {
                 seq: Seq(12),
                 topic: Topic::Messaging,
                 unread,
+                redacts: unread.is_some(),
                 body: DurableBody::from_trusted(Bytes::from_static(b"{\"type\":\"x\",\"data\":{\"a\":\"\\n\"")),
             })
         };

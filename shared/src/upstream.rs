@@ -260,6 +260,7 @@ mod tests {
                 seq: Seq(seq),
                 topic: Topic::Notifications,
                 unread: None,
+                redacts: false,
                 body: DurableBody::from_trusted(Bytes::from(format!("{{\"n\":\n{seq}"))),
             }),
         };

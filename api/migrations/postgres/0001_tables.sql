@@ -249,7 +249,8 @@ from conversation_participants p;
 create view participant_rows with (security_invoker = true) as
 select
     conversation_id, user_id, role, carillon_micros(joined_at) as joined_at, carillon_micros(left_at) as left_at,
-    last_read_seq, last_delivered_seq, version, unread_count, carillon_micros(muted_until) as muted_until,
+    last_read_seq, carillon_micros(last_read_at) as last_read_at, last_delivered_seq, version, unread_count,
+    carillon_micros(muted_until) as muted_until,
     carillon_micros(pinned_at) as pinned_at, carillon_micros(archived_at) as archived_at
 from conversation_participants;
 

@@ -246,11 +246,12 @@ from shown;
 
 create view participant_rows as
 select
-    conversation_id, user_id, role, joined_at, left_at, last_read_seq, last_delivered_seq, version, unread_count,
+    conversation_id, user_id, role, joined_at, left_at, last_read_seq, last_read_at, last_delivered_seq, version,
+    unread_count,
     muted_until, pinned_at, archived_at,
     json_object(
         'conversation_id', lower(hex(conversation_id)), 'user_id', user_id, 'role', role, 'joined_at', joined_at,
-        'left_at', left_at, 'last_read_seq', last_read_seq, 'last_delivered_seq', last_delivered_seq, 'version', version,
+        'left_at', left_at, 'last_read_seq', last_read_seq, 'last_read_at', last_read_at, 'last_delivered_seq', last_delivered_seq, 'version', version,
         'unread_count', unread_count, 'muted_until', muted_until, 'pinned_at', pinned_at, 'archived_at', archived_at
     ) as json
 from conversation_participants;

@@ -57,11 +57,12 @@ impl EntryRow {
     fn envelope(self, epoch: Epoch, channel: Channel, head: Seq) -> Result<Envelope, StoreError> {
         let (committed_at, trace) = (Timestamp::from_micros(self.created_at), TraceId(self.trace.as_u128()));
         let (seq, unread) = (seq(self.seq), unread(self.unread, head));
+        let kind = self.kind.clone();
         let Some(body) = self.render(committed_at)? else {
             return Err(StoreError::broken(format!("entry {seq} of {channel} has nothing to say")));
         };
         // The count is today's, so it is as new as the head read beside it.
-        Ok(Said { epoch, committed_at, trace, body: &body }.envelope(channel, seq, unread))
+        Ok(Said { epoch, committed_at, trace, kind: &kind, body: &body }.envelope(channel, seq, unread))
     }
 
     /// What the entry says today; `None` where what it refers to is not there, or its kind is not known.

@@ -20,6 +20,7 @@ use crate::model::{
     Conversation, Message, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant, ParticipantRole,
     Reactions, ReadMarker, UnreadCheck, UnreadTotals,
 };
+use crate::render;
 
 /// A message.
 #[derive(Debug, Clone, Deserialize, sqlx::FromRow)]
@@ -52,6 +53,7 @@ pub(super) struct ParticipantRow {
     joined_at: i64,
     left_at: Option<i64>,
     last_read_seq: i64,
+    last_read_at: Option<i64>,
     last_delivered_seq: i64,
     version: i64,
     unread_count: i64,
@@ -141,6 +143,7 @@ impl TryFrom<ParticipantRow> for Participant {
             role: word(row.role)?,
             joined_at: Timestamp::from_micros(row.joined_at),
             last_read_seq: seq(row.last_read_seq),
+            last_read_at: row.last_read_at.map(Timestamp::from_micros),
             last_delivered_seq: seq(row.last_delivered_seq),
             version: row.version.unsigned_abs(),
         })
@@ -257,6 +260,8 @@ pub(super) struct Said<'a> {
     pub(super) epoch: Epoch,
     pub(super) committed_at: Timestamp,
     pub(super) trace: TraceId,
+    /// The kind of what happened.
+    pub(super) kind: &'a str,
     pub(super) body: &'a DurableBody,
 }
 
@@ -264,7 +269,8 @@ impl Said<'_> {
     /// One entry of one feed.
     pub(super) fn envelope(&self, channel: Channel, seq: Seq, unread: Option<Unread>) -> Envelope {
         // Every entry kept so far is about conversations.
-        let entry = Entry { epoch: self.epoch, seq, topic: Topic::Messaging, unread, body: self.body.clone() };
+        let redacts = render::redacts(self.kind);
+        let entry = Entry { epoch: self.epoch, seq, topic: Topic::Messaging, unread, redacts, body: self.body.clone() };
         let (committed_at, trace) = (self.committed_at, self.trace);
         Envelope { channel, committed_at, trace, content: Content::Entry(entry) }
     }

@@ -43,6 +43,7 @@ macro_rules! history_conformance {
                 a_window_that_does_not_reach_back_answers_nothing,
                 a_feed_that_nobody_hears_has_no_window,
                 late_and_repeated_numbers_are_harmless_to_a_window,
+                a_window_forgets_what_must_not_be_said_again,
                 another_epoch_has_another_window,
             ]);
         })+
@@ -267,6 +268,22 @@ pub async fn late_and_repeated_numbers_are_harmless_to_a_window<S: Stage>() {
     assert_eq!(window, [entry(1, 1), entry(1, 2), entry(1, 3)]);
 }
 
+/// A window forgets what must not be said again, and goes on with what follows.
+pub async fn a_window_forgets_what_must_not_be_said_again<S: Stage>() {
+    let stage = S::set().await;
+    let (speaker, listener) = (stage.pod().await, stage.pod().await);
+    listener.hear(&[feed()]).await;
+    let mut third = entry(1, 3);
+    if let Content::Entry(entry) = &mut third.content {
+        entry.redacts = true;
+    }
+    for envelope in [entry(1, 1), entry(1, 2), third.clone(), entry(1, 4)] {
+        speaker.say(&[envelope]).await;
+    }
+    assert_eq!(listener.history.window(&feed(), Epoch(1), Seq(0)).await.expect("a window"), []);
+    assert_eq!(listener.history.window(&feed(), Epoch(1), Seq(2)).await.expect("a window"), [third, entry(1, 4)]);
+}
+
 /// Another epoch has another window: numbers that were given a second time are never mixed with the first.
 pub async fn another_epoch_has_another_window<S: Stage>() {
     let stage = S::set().await;
@@ -291,6 +308,7 @@ fn entry(epoch: u64, seq: u64) -> Envelope {
             seq: Seq(seq),
             topic: Topic::Messaging,
             unread: None,
+            redacts: false,
             body: DurableBody::from_trusted(Bytes::from(format!("{{\"n\":{seq}"))),
         }),
     }

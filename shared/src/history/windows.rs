@@ -28,6 +28,12 @@ pub fn place_of(envelope: &Envelope) -> Option<(Epoch, Seq)> {
     }
 }
 
+/// Whether a window must forget what it holds before it keeps this one.
+#[must_use]
+pub const fn redacts(envelope: &Envelope) -> bool {
+    matches!(&envelope.content, Content::Entry(entry) if entry.redacts)
+}
+
 /// The part of `entries` (ascending) that follows `after` without a hole.
 #[must_use]
 pub fn continuing(entries: Vec<Envelope>, after: Seq) -> Vec<Envelope> {
@@ -66,6 +72,9 @@ impl Windows {
             self.windows.entry(key.clone()).or_insert_with(|| Window { entries: BTreeMap::new(), forgotten_at: now });
         }
         let Some(window) = self.windows.get_mut(&key) else { return };
+        if redacts(envelope) {
+            window.entries = window.entries.split_off(&seq);
+        }
         window.entries.entry(seq).or_insert_with(|| envelope.clone());
         if window.entries.len() > ENTRIES {
             window.entries.pop_first();

@@ -22,8 +22,9 @@ impl Changing for PostgresStore {
         let row = changed.map_err(|error| refusal(error, None, Some(draft.message_id)))?;
         let mut value = Message::try_from(row.message.0)?;
         let (created, at) = (row.entered.created, row.entered.committed_at());
-        let body = render::message_changed(render::kind_of(&draft.change), &value, &caller.user, at);
-        let envelopes = row.entered.envelopes(&body, draft.trace)?;
+        let kind = render::kind_of(&draft.change);
+        let body = render::message_changed(kind, &value, &caller.user, at);
+        let envelopes = row.entered.envelopes(kind, &body, draft.trace)?;
         if draft.change == Change::Hide {
             value = value.hidden();
         }

@@ -42,13 +42,13 @@ impl Entered {
     }
 
     /// One envelope for each feed, all with this body.
-    pub(super) fn envelopes(self, body: &DurableBody, trace: TraceId) -> Result<Vec<Envelope>, StoreError> {
+    pub(super) fn envelopes(self, kind: &str, body: &DurableBody, trace: TraceId) -> Result<Vec<Envelope>, StoreError> {
         let committed_at = self.committed_at();
         let (Some(life), Some(channels), Some(seqs), Some(unread)) = (self.life, self.channels, self.seqs, self.unread)
         else {
             return Ok(Vec::new());
         };
-        let said = Said { epoch: epoch(life), committed_at, trace, body };
+        let said = Said { epoch: epoch(life), committed_at, trace, kind, body };
         let rows = channels.into_iter().zip(seqs).zip(unread);
         rows.map(|((channel, seq), unread)| EnteredRow { channel, seq, unread }.envelope(&said)).collect()
     }
@@ -83,8 +83,9 @@ impl Messaging for PostgresStore {
         let row = started.map_err(|error| refusal(error, Some(draft.id), None))?;
         let value = row.conversation.0.seen_by(&caller.user)?;
         let created = row.entered.created;
-        let body = render::conversation_changed(render::CONVERSATION_CREATED, &value, value.created_at);
-        let envelopes = row.entered.envelopes(&body, draft.trace)?;
+        let kind = render::CONVERSATION_CREATED;
+        let body = render::conversation_changed(kind, &value, value.created_at);
+        let envelopes = row.entered.envelopes(kind, &body, draft.trace)?;
         Ok(Kept { value, created, envelopes })
     }
 
@@ -128,7 +129,8 @@ impl Messaging for PostgresStore {
         let value = row.conversation.0.seen_by(&caller.user)?;
         let (created, at) = (row.entered.created, row.entered.committed_at());
         let body = render::conversation_change(&draft.change, &value, at);
-        let envelopes = row.entered.envelopes(&body, draft.trace)?;
+        let kind = render::kind_of_change(&draft.change);
+        let envelopes = row.entered.envelopes(kind, &body, draft.trace)?;
         Ok(Kept { value, created, envelopes })
     }
 
@@ -141,7 +143,7 @@ impl Messaging for PostgresStore {
         let row = sent.map_err(|error| refusal(error, Some(draft.conversation_id), draft.reply_to))?;
         let value = Message::try_from(row.message.0)?;
         let created = row.entered.created;
-        let envelopes = row.entered.envelopes(&render::new_message(&value), draft.trace)?;
+        let envelopes = row.entered.envelopes(render::NEW_MESSAGE, &render::new_message(&value), draft.trace)?;
         Ok(Kept { value, created, envelopes })
     }
 

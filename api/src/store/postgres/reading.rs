@@ -39,7 +39,7 @@ impl Reading for PostgresStore {
         };
         let created = row.entered.created;
         let body = render::message_read(draft.conversation_id, &reader, row.entered.committed_at());
-        let envelopes = row.entered.envelopes(&body, draft.trace)?;
+        let envelopes = row.entered.envelopes(render::MESSAGE_READ, &body, draft.trace)?;
         Ok(Kept { value, created, envelopes })
     }
 

@@ -318,6 +318,6 @@ pub(super) async fn enter(
         .bind(entry.at.as_micros())
         .execute(connection)
         .await?;
-    let said = Said { epoch: epoch(life), committed_at: entry.at, trace: entry.trace, body };
+    let said = Said { epoch: epoch(life), committed_at: entry.at, trace: entry.trace, kind: entry.kind, body };
     entered.into_iter().map(|row| row.envelope(&said)).collect()
 }

@@ -84,7 +84,8 @@ fn call(names: &Names, batch: &[(String, &Envelope)]) -> Call {
         call.key(kept.map_or_else(|| name.clone(), |(epoch, _)| names.window(&envelope.channel, epoch)));
         call.text(envelope.head());
         call.text((3 + 3 * batch.len() + place).to_string());
-        call.text(kept.map_or(0, |(_, seq)| seq.0).to_string());
+        let sign = if windows::redacts(envelope) { "-" } else { "" };
+        call.text(format!("{sign}{}", kept.map_or(0, |(_, seq)| seq.0)));
     }
     bodies.into_iter().for_each(|body| call.bytes(body.clone()));
     call
