@@ -1,0 +1,148 @@
+//! What becomes of conversations and messages, on every device of everyone concerned.
+
+use fleet::client::{Device, Kind};
+use fleet::eventually::until;
+use fleet::place::Place;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use crate::CAUGHT_UP;
+
+told_everywhere! {
+    reading_on_one_device_clears_it_on_the_others,
+    what_becomes_of_a_message_is_shown_on_every_device,
+    people_come_and_go_and_a_conversation_is_closed,
+    figures_are_exact_and_staff_see_those_over_all,
+}
+
+const CONVERSATIONS: &str = "/api/v1/messages/conversations";
+
+/// Waits until the device was told of something of this kind that fits, and answers the last of those.
+async fn hears(device: &Device, kind: &str, fits: impl Fn(&Value) -> bool) -> Value {
+    let find = || {
+        let record = device.record();
+        record.frames.iter().rev().find(|frame| frame["type"] == kind && fits(&frame["data"])).cloned()
+    };
+    until(CAUGHT_UP, kind, || find().is_some()).await;
+    find().expect("it was there a moment ago")
+}
+
+async fn reading_on_one_device_clears_it_on_the_others(place: &impl Place) {
+    let (alice, bob) = (place.user("alice"), place.user("bob"));
+    let (phone, desk) = (bob.device("phone").connect().await, bob.device("desk").connect().await);
+    let conversation = alice.starts(Kind::GuestGuest, &[&bob]).await;
+    let mut said = Vec::new();
+    for text in ["one", "two", "three"] {
+        said.push(alice.says(&conversation, text).await);
+    }
+    let counted = hears(&phone, "new_message", |data| data["seq"] == 3).await;
+    assert_eq!(counted["data"]["unread_count"], 3, "{counted}");
+    let path = format!("{CONVERSATIONS}/{}", conversation.id);
+    let read = bob.asks(Method::PATCH, &format!("{path}/read"), &json!({ "up_to_seq": 2 })).await;
+    assert_eq!((&read["last_read_seq"], &read["unread_count"]), (&json!(2), &json!(1)), "{read}");
+    for device in [&phone, &desk] {
+        let told = hears(device, "message.read", |data| data["last_read_seq"] == 2).await;
+        assert_eq!(
+            (&told["data"]["unread_count"], &told["data"]["unread_version"]),
+            (&json!(1), &read["unread_version"])
+        );
+    }
+    bob.asks(Method::POST, &format!("{path}/unread"), &json!({ "from_seq": 1 })).await;
+    let told = hears(&desk, "message.read", |data| data["last_read_seq"] == 0).await;
+    assert_eq!(told["data"]["unread_count"], 3, "{told}");
+    bob.asks(Method::PATCH, &format!("{path}/read"), &json!({})).await;
+    // Whoever wrote sees how far the other has read, and since when.
+    let shown = alice.asks(Method::GET, &path, &Value::Null).await;
+    let others = shown["participants"].as_array().expect("people").iter().find(|one| one["user_id"] == bob.name());
+    let other = others.expect("he is in it");
+    assert!(other["last_read_seq"] == 3 && other["last_read_at"].is_string(), "{other}");
+    conversation.is_shown_on(&[&phone, &desk], &said, CAUGHT_UP).await;
+}
+
+async fn what_becomes_of_a_message_is_shown_on_every_device(place: &impl Place) {
+    let (alice, bob) = (place.user("alice"), place.user("bob"));
+    let (hers, his) = (alice.device("phone").connect().await, bob.device("phone").connect().await);
+    let conversation = alice.starts(Kind::Group, &[&bob]).await;
+    let said = alice.says(&conversation, "see you at nien").await;
+    let path = format!("/api/v1/messages/messages/{}", said.id);
+    alice.asks(Method::PATCH, &path, &json!({ "message_text": "see you at nine" })).await;
+    bob.asks(Method::PUT, &format!("{path}/reactions/%F0%9F%91%8D"), &json!({})).await;
+    for device in [&hers, &his] {
+        let edited = hears(device, "message.updated", |data| data["message_id"] == said.id.as_str()).await;
+        assert_eq!((&edited["data"]["message_text"], &edited["version"]), (&json!("see you at nine"), &json!(2)));
+        let reacted = hears(device, "reaction.new", |data| data["user_id"] == bob.name()).await;
+        assert_eq!(reacted["data"]["reactions"][0]["count"], 1, "{reacted}");
+    }
+    // A device that was away is told of it in today's words.
+    his.goes_away().await;
+    alice.asks(Method::DELETE, &path, &json!({})).await;
+    his.comes_back().await;
+    let late = bob.device("tablet").connect().await;
+    for device in [&hers, &his, &late] {
+        let deleted = hears(device, "message.deleted", |data| data["message_id"] == said.id.as_str()).await;
+        assert_eq!(deleted["data"]["message_text"], "", "{deleted}");
+        assert_eq!(deleted["data"]["unread_count"], 0, "{deleted}");
+        device.is_right();
+    }
+    let everything = late.record().frames.iter().map(Value::to_string).collect::<String>();
+    assert!(!everything.contains("see you at"), "a device that never saw it is not told what it said");
+    let read = bob.reads(&conversation).await;
+    assert_eq!((read.len(), read[0].text.as_str()), (1, ""), "it keeps its place");
+}
+
+async fn people_come_and_go_and_a_conversation_is_closed(place: &impl Place) {
+    let (alice, bob, carol) = (place.user("alice"), place.user("bob"), place.user("carol"));
+    let (his, hers) = (bob.device("phone").connect().await, carol.device("phone").connect().await);
+    let conversation = alice.starts(Kind::Group, &[&bob]).await;
+    alice.says(&conversation, "before carol").await;
+    let path = format!("{CONVERSATIONS}/{}", conversation.id);
+    let added = bob.asks(Method::POST, &format!("{path}/participants"), &json!({ "user_id": carol.name() })).await;
+    let roles: Vec<_> =
+        added["participants"].as_array().expect("people").iter().map(|one| one["role"].clone()).collect();
+    assert_eq!(roles, ["owner", "participant", "participant"], "{added}");
+    hears(&hers, "member.added", |data| data["user_id"] == carol.name()).await;
+    alice.says(&conversation, "welcome").await;
+    hears(&hers, "new_message", |data| data["message_text"] == "welcome").await;
+
+    alice.asks(Method::PATCH, &path, &json!({ "subject": "Late checkout" })).await;
+    let renamed = hears(&his, "conversation.updated", |data| data["subject"] == "Late checkout").await;
+    assert_eq!(renamed["data"]["status"], "active", "{renamed}");
+    let muted = json!({ "muted_until": "2999-01-01T00:00:00Z" });
+    bob.asks(Method::PATCH, &format!("{path}/settings"), &muted).await;
+    hears(&his, "settings.updated", |data| data["muted_until"] == "2999-01-01T00:00:00.000000Z").await;
+
+    let removal = alice.request(Method::DELETE, &format!("{path}/participants/{}", carol.name()));
+    assert_eq!(removal.send().await.expect("an answer").status(), 204);
+    hears(&hers, "member.removed", |data| data["user_id"] == carol.name()).await;
+    alice.says(&conversation, "without carol").await;
+    hears(&his, "new_message", |data| data["message_text"] == "without carol").await;
+    hers.asks(json!({ "action": "ping" })).await;
+    let heard = hers.record().frames.iter().map(Value::to_string).collect::<String>();
+    assert!(!heard.contains("without carol"));
+
+    alice.asks(Method::PATCH, &path, &json!({ "status": "closed" })).await;
+    hears(&his, "conversation.updated", |data| data["status"] == "closed").await;
+    let body = json!({ "conversation_id": conversation.id, "message_text": "too late" });
+    let refused = bob.request(Method::POST, "/api/v1/messages/messages").json(&body).send().await.expect("an answer");
+    assert_eq!(refused.status(), 409);
+    for device in [&his, &hers] {
+        device.is_right();
+    }
+}
+
+async fn figures_are_exact_and_staff_see_those_over_all(place: &impl Place) {
+    let (alice, bob, staff) = (place.user("alice"), place.user("bob"), place.user_with_role("sam", "staff"));
+    let conversation = alice.starts(Kind::GuestGuest, &[&bob]).await;
+    for number in 0..5 {
+        alice.says(&conversation, &format!("message {number}")).await;
+    }
+    let own = bob.asks(Method::GET, "/api/v1/messages/stats", &Value::Null).await;
+    assert_eq!((&own["unread"]["messages"], &own["conversations"]), (&json!(5), &json!(1)), "{own}");
+    assert!(own.get("all").is_none(), "{own}");
+    let all = staff.asks(Method::GET, "/api/v1/messages/stats", &Value::Null).await;
+    assert!(all["all"]["messages"].as_u64() >= Some(5), "{all}");
+    let unread = bob.asks(Method::GET, "/api/v1/unread", &Value::Null).await;
+    assert_eq!((&unread["messages"], &unread["conversations"]), (&json!(5), &json!(1)), "{unread}");
+    let verified = bob.asks(Method::GET, "/api/v1/unread/verify", &Value::Null).await;
+    assert_eq!((&verified["is_exact"], &verified["messages"]), (&json!(true), &json!(5)), "{verified}");
+}
