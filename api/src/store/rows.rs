@@ -15,7 +15,7 @@ use shared::time::Timestamp;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{Hit, StoreError};
 use crate::model::{Conversation, Message, Participant};
 
 /// A message.
@@ -107,6 +107,22 @@ impl TryFrom<ConversationRow> for Conversation {
             unread_count: row.unread_count.unsigned_abs(),
             created_at: Timestamp::from_micros(row.created_at),
         })
+    }
+}
+
+/// A message that was found.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct HitRow {
+    #[sqlx(flatten)]
+    message: MessageRow,
+    conversation_subject: Option<String>,
+}
+
+impl TryFrom<HitRow> for Hit {
+    type Error = StoreError;
+
+    fn try_from(row: HitRow) -> Result<Self, StoreError> {
+        Ok(Self { message: row.message.try_into()?, conversation_subject: row.conversation_subject })
     }
 }
 

@@ -37,6 +37,7 @@ async fn openapi_describes_every_route_with_its_problems() {
         "get /api/v1/messages/conversations",
         "get /api/v1/messages/conversations/{id}",
         "get /api/v1/messages/conversations/{id}/messages",
+        "get /api/v1/messages/search",
         "get /api/v1/snapshot",
         "post /api/v1/messages/conversations",
         "post /api/v1/messages/messages",

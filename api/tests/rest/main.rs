@@ -8,3 +8,4 @@ mod feed;
 mod gateways;
 mod messages;
 mod refusals;
+mod search;

@@ -8,6 +8,7 @@ pub mod feeds;
 pub mod messaging;
 pub mod outbox;
 pub mod positions;
+pub mod search;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -38,6 +39,12 @@ macro_rules! store_conformance {
                 a_conversation_has_at_most_250_participants, unread_counts_equal_the_recount,
                 pages_of_messages_are_oldest_first, conversations_are_listed_the_last_active_first,
                 a_refused_write_leaves_no_hole, what_was_numbered_is_not_deleted, a_snapshot_is_from_one_moment;
+            search: a_search_finds_only_what_the_caller_may_see, deleted_messages_are_never_found,
+                an_edited_text_is_found_by_its_new_words_only, words_match_whatever_their_case_and_their_accents,
+                operators_narrow_what_is_found, pages_of_a_search_neither_repeat_nor_skip,
+                abuse_of_the_query_language_finds_nothing_and_breaks_nothing,
+                every_text_can_be_kept_however_long_its_words,
+                somebody_in_many_conversations_finds_what_is_in_any_of_them_and_no_other;
             feeds: every_participant_is_told_of_a_new_conversation, differences_are_contiguous_and_bounded_by_bytes,
                 an_entry_reads_as_it_was_announced, entries_are_rendered_as_of_today,
                 a_foreign_epoch_asks_to_resync, a_number_beyond_the_head_asks_to_resync,
@@ -120,6 +127,16 @@ impl Bed {
     /// Makes every row of the outbox eleven seconds older.
     pub async fn age_outbox(&self) {
         self.console.age_outbox().await.expect("time can be turned");
+    }
+
+    /// Makes messages with such a text (a pattern of SQL) as old as that.
+    pub async fn backdate(&self, pattern: &str, to: &str) {
+        self.console.backdate(pattern, to).await.expect("time can be turned");
+    }
+
+    /// Attaches a picture to the messages with this text.
+    pub async fn attach(&self, text: &str) {
+        self.console.attach(text).await.expect("a message takes attachments");
     }
 
     /// Starts a group of `owner` and `others`.

@@ -7,6 +7,7 @@
 mod feeds;
 mod messaging;
 mod outbox;
+mod search;
 mod writing;
 
 use std::path::Path;
