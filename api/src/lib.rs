@@ -19,6 +19,7 @@ pub mod render;
 pub mod request;
 pub mod router;
 pub mod routes;
+pub mod search;
 pub mod state;
 pub mod stats;
 pub mod store;

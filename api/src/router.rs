@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::error::Problem;
 use crate::openapi;
 use crate::request::surround;
-use crate::routes::{changes, conversations, docs, feed, members, messages, pages, reading, snapshot};
+use crate::routes::{changes, conversations, docs, feed, members, messages, pages, reading, search, snapshot};
 use crate::state::App;
 
 /// Everything below `/api/v1` with its description.
@@ -21,6 +21,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(messages::routes())
         .merge(changes::routes())
         .merge(reading::routes())
+        .merge(search::routes())
         .merge(feed::routes())
         .merge(snapshot::routes())
 }

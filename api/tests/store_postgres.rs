@@ -77,6 +77,27 @@ async fn a_query_without_a_where_shows_nothing_that_is_not_the_callers() {
 }
 
 #[tokio::test]
+async fn a_search_without_a_where_finds_nothing_that_is_not_the_callers() {
+    let bed = bed().await;
+    let group = bed.group(&guest("alice"), &["bob"]).await;
+    bed.send(&guest("alice"), &group, "secret").await;
+    let mut pod = pod(&bed).await;
+    for (who, finds) in [
+        ("", 0),
+        ("set carillon.user_id = 'eve'; set carillon.role = 'guest'", 0),
+        ("set carillon.user_id = 'bob'; set carillon.role = 'guest'", 1),
+        ("set carillon.user_id = 'sam'; set carillon.role = 'staff'", 1),
+        ("set carillon.user_id = ''; set carillon.role = ''", 0),
+    ] {
+        run(&mut pod, who).await.expect("a pod says for whom it reads");
+        for terms in ["'{secret}', '{f}', '{f}'", "'{}', '{}', '{}'"] {
+            let search = format!("carillon_search({terms}, null, null, false, false, null, null, null, null, 9)");
+            assert_eq!(count(&mut pod, &search).await, finds, "{terms} for {who:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_pod_writes_nothing_but_through_the_functions() {
     let bed = bed().await;
     let group = bed.group(&guest("alice"), &["bob"]).await;
@@ -90,7 +111,7 @@ async fn a_pod_writes_nothing_but_through_the_functions() {
         "insert into feeds values ('user:alice', 9)",
         "update feeds set seq = 9",
         "update conversation_participants set unread_count = 0",
-        "insert into messages select * from messages",
+        "insert into messages (id) select id from messages",
         "delete from entries",
         "select * from outbox",
         "delete from outbox",

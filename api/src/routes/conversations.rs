@@ -7,7 +7,7 @@ use shared::ids::ConversationId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{List, Made};
+use super::{List, Made, parse_place};
 use crate::drafts::{self, NewConversation};
 use crate::error::Problem;
 use crate::fields::{Fields, Id, Parameters};
@@ -153,11 +153,4 @@ fn page(mut query: Fields) -> Result<ConversationPage, Problem> {
 fn place_of(conversation: &Conversation) -> String {
     let active = conversation.last_message_at.unwrap_or(conversation.created_at);
     format!("{}.{}", active.as_micros(), conversation.id)
-}
-
-fn parse_place(text: &str) -> Option<(i64, ConversationId)> {
-    let (active, id) = text.split_once('.')?;
-    // Before 1970 nothing was active, and some of it no database can hold.
-    let active = active.parse().ok().filter(|active| *active >= 0)?;
-    Some((active, id.parse().ok()?))
 }

@@ -8,7 +8,10 @@ pub mod members;
 pub mod messages;
 pub mod pages;
 pub mod reading;
+pub mod search;
 pub mod snapshot;
+
+use std::str::FromStr;
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -24,6 +27,14 @@ pub struct List<T> {
     pub items: Vec<T>,
     /// Hand it back as `after` to go on; `null` at the end.
     pub next: Option<String>,
+}
+
+/// Reads where something stands in a list by time: microseconds since 1970, and its id.
+fn parse_place<I: FromStr>(text: &str) -> Option<(i64, I)> {
+    let (at, id) = text.split_once('.')?;
+    // Nothing is older than 1970, and some of what is no database can hold.
+    let at = at.parse().ok().filter(|at| *at >= 0)?;
+    Some((at, id.parse().ok()?))
 }
 
 /// What was made: 201 the first time, 200 when a repeat found the first.

@@ -28,15 +28,16 @@ use crate::model::{
     MarkerDraft, Message, MessageDraft, MessageVersion, MessagingStats, ReadMarker, Snapshot, UnreadCheck,
     UnreadTotals,
 };
+use crate::search::Query;
 
 pub use error::StoreError;
 pub use open::{migrate, new_epoch, open};
 pub use schema::MigrationSummary;
 
 /// Everything a pod keeps.
-pub trait Store: Messaging + Changing + Reading + Feeds + Outbox + Health {}
+pub trait Store: Messaging + Changing + Reading + Search + Feeds + Outbox + Health {}
 
-impl<T: Messaging + Changing + Reading + Feeds + Outbox + Health> Store for T {}
+impl<T: Messaging + Changing + Reading + Search + Feeds + Outbox + Health> Store for T {}
 
 /// Conversations and messages. What a write returned, every later read sees; numbers have no holes.
 ///
@@ -118,6 +119,14 @@ pub trait Reading: Send + Sync {
 
     /// What is unread to the caller in each of their conversations: as kept, and counted anew, from one moment.
     async fn verify_unread(&self, caller: &Caller) -> Result<Vec<UnreadCheck>, StoreError>;
+}
+
+/// Finding what was said.
+#[async_trait]
+pub trait Search: Send + Sync {
+    /// The messages that match, of those that the caller may see, the newest first. A deleted message is not found, and an edited
+    /// one by its newest text only.
+    async fn search(&self, caller: &Caller, page: &SearchPage) -> Result<Vec<Hit>, StoreError>;
 }
 
 /// Numbered feeds, and where everybody stands in them.
@@ -224,6 +233,26 @@ pub enum MessagePart {
     After(Seq),
     /// Half before and half from a number on.
     Around(Seq),
+}
+
+/// Which of the messages that match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SearchPage {
+    /// What they must match.
+    pub query: Query,
+    /// Continue after the message that was sent then (microseconds since 1970), with this id.
+    pub after: Option<(i64, MessageId)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// A message that matches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hit {
+    /// The message.
+    pub message: Message,
+    /// What its conversation is about.
+    pub conversation_subject: Option<String>,
 }
 
 impl MessagePage {

@@ -15,7 +15,7 @@ use shared::time::Timestamp;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::StoreError;
+use super::{Hit, StoreError};
 use crate::model::{
     Conversation, Message, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant, ParticipantRole,
     Reactions, ReadMarker, UnreadCheck, UnreadTotals,
@@ -238,6 +238,22 @@ pub(super) fn unread_of(rows: &[(Uuid, i64, i64)], head: Option<i64>) -> (Unread
     let markers: Vec<_> = rows.iter().map(marker).collect();
     let messages = markers.iter().map(|marker| marker.unread_count).sum();
     (UnreadTotals { messages, conversations: markers.len() as u64, version }, markers)
+}
+
+/// A message that was found.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct HitRow {
+    #[sqlx(flatten)]
+    message: MessageRow,
+    conversation_subject: Option<String>,
+}
+
+impl TryFrom<HitRow> for Hit {
+    type Error = StoreError;
+
+    fn try_from(row: HitRow) -> Result<Self, StoreError> {
+        Ok(Self { message: row.message.try_into()?, conversation_subject: row.conversation_subject })
+    }
 }
 
 /// A feed that a write entered: its new head, and the count of its owner where the write changed one.

@@ -43,6 +43,7 @@ async fn openapi_describes_every_route_with_its_problems() {
         "get /api/v1/messages/messages/{id}",
         "get /api/v1/messages/messages/{id}/history",
         "get /api/v1/messages/stats",
+        "get /api/v1/messages/search",
         "get /api/v1/snapshot",
         "get /api/v1/unread",
         "get /api/v1/unread/verify",

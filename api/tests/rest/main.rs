@@ -11,3 +11,4 @@ mod members;
 mod messages;
 mod reading;
 mod refusals;
+mod search;

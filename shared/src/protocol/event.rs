@@ -1,7 +1,7 @@
 //! Every `type` that a frame from the server can have, rooms aside: there a service may give its own.
 
 /// The types of answers, of the connection's own events, and of the events of feeds and rooms.
-pub const TYPES: [&str; 10] = [
+pub const TYPES: [&str; 21] = [
     "ack",
     "error",
     "pong",
@@ -11,5 +11,16 @@ pub const TYPES: [&str; 10] = [
     "reconnect",
     "new_message",
     "conversation.created",
+    "conversation.updated",
+    "member.added",
+    "member.removed",
+    "member.updated",
+    "settings.updated",
+    "message.read",
+    "message.updated",
+    "message.deleted",
+    "message.hidden",
+    "reaction.new",
+    "reaction.deleted",
     "message",
 ];

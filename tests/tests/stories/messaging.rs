@@ -12,6 +12,7 @@ told_everywhere! {
     nobody_else_sees_a_conversation_but_staff_who_see_them_all,
     a_repeated_send_is_one_message_and_another_body_under_its_key_is_refused,
     whatever_is_written_comes_back_as_it_was_written,
+    what_was_said_is_found_by_those_who_may_read_it,
 }
 
 const CONVERSATIONS: &str = "/api/v1/messages/conversations";
@@ -93,6 +94,40 @@ async fn whatever_is_written_comes_back_as_it_was_written(place: &impl Place) {
     }
     phone.shows(&conversation, &texts).await;
     conversation.is_shown_on(&[&phone], &said, CAUGHT_UP).await;
+}
+
+async fn what_was_said_is_found_by_those_who_may_read_it(place: &impl Place) {
+    let (alice, bob, carol) = (place.user("alice"), place.user("bob"), place.user("carol"));
+    let conversation = alice.starts(Kind::GuestGuest, &[&bob]).await;
+    for text in ["The Crème brûlée was <b>good</b>", "and the wine too", "See https://example.org/menu"] {
+        alice.says(&conversation, text).await;
+    }
+    // Other stories talk in the same fleet, and staff would find that too.
+    let within = format!("in:{}", conversation.id);
+    let staff = place.user_with_role("sam", "staff");
+    for (query, text) in [
+        ("creme -wine", "The Crème brûlée was <b>good</b>"),
+        ("\"the wine\"", "and the wine too"),
+        ("exam* has:link", "See https://example.org/menu"),
+    ] {
+        for user in [&alice, &bob, &staff] {
+            let page = searches(user, &format!("{query} {within}")).await;
+            assert_eq!(page["items"].as_array().map(Vec::len), Some(1), "{query}: {page}");
+            assert_eq!(page["items"][0]["message_text"], text, "{query}: {page}");
+        }
+        let page = searches(&carol, &format!("{query} {within}")).await;
+        assert_eq!(page, json!({ "items": [], "next": null }), "{query}");
+    }
+    let page = searches(&bob, &format!("GOOD {within}")).await;
+    let runs = &page["items"][0]["highlights"][0]["runs"];
+    assert_eq!(runs[1], json!({ "text": "good", "matched": true }), "{page}");
+    let refused = status(&bob, Method::GET, "/api/v1/messages/search?q=to:alice", None).await;
+    assert_eq!(refused, StatusCode::BAD_REQUEST);
+}
+
+async fn searches(user: &User, query: &str) -> Value {
+    let asked: Vec<String> = query.bytes().map(|byte| format!("%{byte:02X}")).collect();
+    user.asks(Method::GET, &format!("/api/v1/messages/search?q={}", asked.concat()), &Value::Null).await
 }
 
 async fn status(user: &User, method: Method, path: &str, body: Option<&Value>) -> StatusCode {

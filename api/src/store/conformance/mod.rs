@@ -11,6 +11,7 @@ pub mod messaging;
 pub mod outbox;
 pub mod positions;
 pub mod reading;
+pub mod search;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -54,6 +55,13 @@ macro_rules! store_conformance {
             reading: reading_moves_the_marker_forwards_and_tells_only_ones_own_devices,
                 a_marker_goes_back_only_when_asked_to, only_participants_have_a_marker,
                 a_send_and_a_read_cannot_each_miss_the_other, counts_equal_the_recount_after_whatever_happened;
+            search: a_search_finds_only_what_the_caller_may_see, deleted_messages_are_never_found,
+                what_one_has_hidden_is_found_by_others_only,
+                an_edited_text_is_found_by_its_new_words_only, words_match_whatever_their_case_and_their_accents,
+                operators_narrow_what_is_found, pages_of_a_search_neither_repeat_nor_skip,
+                abuse_of_the_query_language_finds_nothing_and_breaks_nothing,
+                every_text_can_be_kept_however_long_its_words,
+                somebody_in_many_conversations_finds_what_is_in_any_of_them_and_no_other;
             feeds: every_participant_is_told_of_a_new_conversation, differences_are_contiguous_and_bounded_by_bytes,
                 an_entry_reads_as_it_was_announced, entries_are_rendered_as_of_today,
                 a_foreign_epoch_asks_to_resync, a_number_beyond_the_head_asks_to_resync,
@@ -136,6 +144,16 @@ impl Bed {
     /// Makes every row of the outbox eleven seconds older.
     pub async fn age_outbox(&self) {
         self.console.age_outbox().await.expect("time can be turned");
+    }
+
+    /// Makes messages with such a text (a pattern of SQL) as old as that.
+    pub async fn backdate(&self, pattern: &str, to: &str) {
+        self.console.backdate(pattern, to).await.expect("time can be turned");
+    }
+
+    /// Attaches a picture to the messages with this text.
+    pub async fn attach(&self, text: &str) {
+        self.console.attach(text).await.expect("a message takes attachments");
     }
 
     /// Starts a group of `owner` and `others`.

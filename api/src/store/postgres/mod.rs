@@ -11,6 +11,7 @@ mod messaging;
 mod migrate;
 mod outbox;
 mod reading;
+mod search;
 
 use std::time::Duration;
 
@@ -89,6 +90,8 @@ fn as_pod(options: PgConnectOptions) -> PgConnectOptions {
         ("plan_cache_mode", "force_generic_plan"),
         ("enable_seqscan", "off"),
         ("jit", "off"),
+        // A message with a word too long to be searched for is a message all the same, and nothing to be told of.
+        ("client_min_messages", "warning"),
     ])
 }
 

@@ -10,6 +10,7 @@ mod members;
 mod messaging;
 mod outbox;
 mod reading;
+mod search;
 mod writing;
 
 use std::path::Path;
