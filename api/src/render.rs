@@ -8,6 +8,7 @@ use shared::event::{DurableBody, Heading};
 use shared::ids::{ClientMessageId, ConversationId, MessageId, Seq, UserId};
 use shared::time::Timestamp;
 
+use crate::attachments::model::Attachment;
 use crate::model::{Conversation, ConversationStatus, ConversationType, Message, MessageType, Participant};
 
 /// The kind of the entry that a message makes.
@@ -29,6 +30,8 @@ pub fn new_message(message: &Message) -> DurableBody {
         client_message_id: Option<&'a ClientMessageId>,
         #[serde(skip_serializing_if = "Option::is_none")]
         reply_to: Option<MessageId>,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        attachments: &'a [Attachment],
         created_at: Timestamp,
     }
     let heading = Heading { kind: NEW_MESSAGE, id: message.id.0, timestamp: message.created_at };
@@ -41,6 +44,7 @@ pub fn new_message(message: &Message) -> DurableBody {
         message_type: message.message_type,
         client_message_id: message.client_message_id.as_ref(),
         reply_to: message.reply_to,
+        attachments: &message.attachments,
         created_at: message.created_at,
     };
     DurableBody::new(&heading, Some(message.version), &data).expect("a message is an object with fields")
@@ -95,6 +99,7 @@ mod tests {
             message_type: MessageType::Text,
             client_message_id: Some("k1".parse().expect("a key")),
             reply_to: None,
+            attachments: Vec::new(),
             version: 1,
             created_at: Timestamp::from_micros(0),
         };

@@ -10,7 +10,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::error::Problem;
 use crate::openapi;
 use crate::request::surround;
-use crate::routes::{conversations, docs, feed, messages, pages, snapshot};
+use crate::routes::{attachments, conversations, docs, feed, messages, pages, snapshot};
 use crate::state::App;
 
 /// Everything below `/api/v1` with its description.
@@ -18,6 +18,7 @@ fn api() -> OpenApiRouter<App> {
     OpenApiRouter::with_openapi(openapi::frame())
         .merge(conversations::routes())
         .merge(messages::routes())
+        .merge(attachments::routes())
         .merge(feed::routes())
         .merge(snapshot::routes())
 }

@@ -1,5 +1,6 @@
 //! The routes: one file per noun of the URL, handlers of a few lines.
 
+pub mod attachments;
 pub mod conversations;
 pub mod docs;
 pub mod feed;

@@ -33,6 +33,13 @@ async fn openapi_describes_every_route_with_its_problems() {
         }
     }
     let expected = [
+        "get /api/v1/attachments/{id}",
+        "get /api/v1/attachments/{id}/content",
+        "get /api/v1/attachments/{id}/thumbnail",
+        "head /api/v1/attachments/{id}/content",
+        "post /api/v1/attachments",
+        "post /api/v1/attachments/{id}/complete",
+        "put /api/v1/attachments/{id}/content",
         "get /api/v1/feed",
         "get /api/v1/messages/conversations",
         "get /api/v1/messages/conversations/{id}",

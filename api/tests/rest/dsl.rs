@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use api::announce::Announcer;
-use api::state::App;
+use api::attachments::Blobs;
+use api::state::{App, Attachments};
 use api::store::Store;
 use jsonwebtoken::{EncodingKey, Header};
 use reqwest::header::{HeaderMap, HeaderName};
@@ -21,6 +22,7 @@ use shared::envelope::Envelope;
 use shared::ids::UserId;
 use shared::time::Timestamp;
 use shared::upstream::{CALLER_HEADER, SECRET_HEADER};
+use sqlx::Connection as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -41,6 +43,8 @@ pub(crate) struct Api {
     pub(crate) client: Client,
     place: MemoryBroker,
     path: PathBuf,
+    /// Where the bytes of attachments lie.
+    pub(crate) folder: PathBuf,
     database_url: String,
     stop: CancellationToken,
 }
@@ -52,8 +56,19 @@ impl Api {
         api
     }
 
+    /// A pod whose attachments nobody found a place for.
+    pub(crate) async fn without_storage() -> Self {
+        let api = Self::on(false).await;
+        api::store::migrate(&api.database_url).await.expect("a new database");
+        api
+    }
+
     /// A pod whose database nobody has migrated yet.
     pub(crate) async fn without_schema() -> Self {
+        Self::on(true).await
+    }
+
+    async fn on(storage: bool) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
         let path = directory.join(format!("rest-{}-{number}.db", std::process::id()));
@@ -65,10 +80,15 @@ impl Api {
         let announcer = Announcer::start(&link.broker, link.state, &TaskTracker::new(), &stop);
         let settings = AccessSettings { jwt_secret: Some(Secret::new(JWT_SECRET)), ..AccessSettings::default() };
         let verifier = Verifier::new(&settings).expect("a secret is enough");
-        let app = App::new(Arc::clone(&store), announcer, verifier, Secret::new(SECRET));
+        let folder = directory.join(format!("rest-{}-{number}", std::process::id()));
+        let attachments = storage.then(|| {
+            let blobs = Blobs::in_folder(&folder).expect("a folder");
+            Attachments { blobs, max_bytes: 25 * 1024 * 1024 }
+        });
+        let app = App::new(Arc::clone(&store), announcer, verifier, Secret::new(SECRET), attachments);
         let url = serve(api::router(app.clone()), &stop).await;
         let internal_url = serve(api::internal_router(app), &stop).await;
-        Self { url, internal_url, database_url, store, client: Client::new(), place, path, stop }
+        Self { url, internal_url, database_url, store, client: Client::new(), place, path, folder, stop }
     }
 
     pub(crate) fn user(&self, name: &str) -> User<'_> {
@@ -81,6 +101,13 @@ impl Api {
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    /// Makes everything that waits for a day wait no longer.
+    pub(crate) async fn a_day_passes(&self) {
+        let mut console = sqlx::SqliteConnection::connect(&self.database_url).await.expect("the same file");
+        let aged = "update message_attachments set expires_at = expires_at - 86400000000";
+        sqlx::query(aged).execute(&mut console).await.expect("a right statement");
     }
 
     /// A question of a gateway.
@@ -107,6 +134,7 @@ impl Drop for Api {
         for end in ["", "-wal", "-shm"] {
             let _ = std::fs::remove_file(format!("{}{end}", self.path.display()));
         }
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
 }
 

@@ -54,4 +54,13 @@ impl Console {
         })
         .await
     }
+
+    /// Makes every attachment that waits for a message a day older.
+    pub(super) async fn age_attachments(&self) -> Result<(), StoreError> {
+        self.execute(match self {
+            Self::Sqlite(_) => "update message_attachments set expires_at = expires_at - 86400000000",
+            Self::Postgres(_) => "update message_attachments set expires_at = expires_at - interval '1 day'",
+        })
+        .await
+    }
 }

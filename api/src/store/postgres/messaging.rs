@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::PostgresStore;
+use super::{PostgresStore, attachments};
 use crate::model::{Conversation, ConversationDraft, Message, MessageDraft, Snapshot, UnreadTotals};
 use crate::render;
 use crate::store::rows::{ConversationRow, EnteredRow, MessageRow, Said, epoch, positions, spelling};
@@ -194,7 +194,7 @@ impl PostgresStore {
     }
 
     async fn send(&self, caller: &Caller, draft: &MessageDraft) -> Result<SentRow, sqlx::Error> {
-        sqlx::query_as("select * from carillon_send($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)")
+        sqlx::query_as("select * from carillon_send($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)")
             .bind(caller.user.as_str())
             .bind(caller.role.is_trusted())
             .bind(draft.id.0)
@@ -206,6 +206,7 @@ impl PostgresStore {
             .bind(draft.idempotency_key.as_ref().map(|key| key.as_str()))
             .bind(draft.idempotency_key.as_ref().map(|_| draft.request_hash().to_vec()))
             .bind(draft.reply_to.map(|id| id.0))
+            .bind(draft.attachment_ids.iter().map(|id| id.0).collect::<Vec<_>>())
             .bind(Uuid::from_u128(draft.trace.0))
             .fetch_one(&self.pool)
             .await
@@ -272,6 +273,6 @@ fn refusal(error: sqlx::Error, conversation: ConversationId, reply_to: Option<Me
         (Some("CA003"), _) => StoreError::Closed(conversation),
         (Some("CA004"), _) => StoreError::KeyReused,
         (Some("CA005"), Some(message)) => StoreError::NoMessage(message),
-        _ => error.into(),
+        _ => attachments::refusal(error),
     }
 }
