@@ -20,6 +20,7 @@ macro_rules! told_everywhere {
     };
 }
 
+mod attachments;
 mod delivery;
 mod doors;
 mod links;
