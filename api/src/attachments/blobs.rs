@@ -20,12 +20,12 @@ use object_store::{
 use shared::ids::AttachmentId;
 use shared::protocol::ErrorCode;
 
-use super::bucket;
+use super::s3;
 use crate::config::AttachmentSettings;
 use crate::error::Problem;
 
 /// Bytes of a piece that goes to a bucket at once: S3 takes no smaller ones but the last.
-const BUCKET_PIECE: usize = 5 * 1024 * 1024;
+const S3_PIECE: usize = 5 * 1024 * 1024;
 /// Bytes of a piece that goes to a folder at once.
 const FOLDER_PIECE: usize = 256 * 1024;
 
@@ -72,7 +72,7 @@ impl From<BlobError> for Problem {
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
     /// Makes links that lead straight to a bucket, past the pods.
-    bucket: Option<Arc<dyn Signer>>,
+    s3: Option<Arc<dyn Signer>>,
 }
 
 /// What has been uploaded of an attachment: pieces that follow each other from the first byte on.
@@ -95,8 +95,8 @@ impl Blobs {
         match url.split_once("://") {
             Some(("file", folder)) => Self::in_folder(folder.as_ref()).map(Some),
             Some(("s3", place)) => {
-                let store = Arc::new(bucket::open(place, settings)?);
-                Ok(Some(Self { bucket: Some(store.clone()), store }))
+                let store = Arc::new(s3::open(place, settings)?);
+                Ok(Some(Self { s3: Some(store.clone()), store }))
             }
             _ => Err(BlobError::Unfit("it is neither file://folder nor s3://bucket".to_owned())),
         }
@@ -112,7 +112,7 @@ impl Blobs {
         std::fs::create_dir_all(folder).map_err(|error| unfit(&error))?;
         let store = LocalFileSystem::new_with_prefix(folder).map_err(|error| unfit(&error))?;
         // What was acknowledged must outlive a power cut, as in the databases.
-        Ok(Self { store: Arc::new(store.with_fsync(true).with_automatic_cleanup(true)), bucket: None })
+        Ok(Self { store: Arc::new(store.with_fsync(true).with_automatic_cleanup(true)), s3: None })
     }
 
     /// What has been uploaded so far.
@@ -150,13 +150,29 @@ impl Blobs {
         mut look: impl FnMut(&[u8]) + Send,
     ) -> Result<(), BlobError> {
         // A folder keeps no attributes: pods add them to their answers.
-        let (attributes, size) = match self.bucket {
-            Some(_) => (attributes, BUCKET_PIECE),
+        let (attributes, size) = match self.s3 {
+            Some(_) => (attributes, S3_PIECE),
             None => (Attributes::default(), FOLDER_PIECE),
         };
         let options = PutMultipartOptions { attributes, ..PutMultipartOptions::default() };
         let mut writer =
             WriteMultipart::new_with_chunk_size(self.store.put_multipart_opts(&content(id), options).await?, size);
+        match self.copy(uploaded, &mut writer, &mut look).await {
+            Ok(()) => writer.finish().await.map(drop)?,
+            Err(error) => {
+                let _ = writer.abort().await;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    async fn copy(
+        &self,
+        uploaded: &Uploaded,
+        writer: &mut WriteMultipart,
+        look: &mut (impl FnMut(&[u8]) + Send),
+    ) -> Result<(), BlobError> {
         for piece in &uploaded.pieces {
             let mut bytes = self.store.get(piece).await?.into_stream();
             while let Some(bytes) = bytes.try_next().await? {
@@ -166,7 +182,6 @@ impl Blobs {
                 writer.put(bytes);
             }
         }
-        writer.finish().await?;
         Ok(())
     }
 
@@ -187,7 +202,7 @@ impl Blobs {
         picture: Bytes,
         attributes: Attributes,
     ) -> Result<(), BlobError> {
-        let attributes = if self.bucket.is_some() { attributes } else { Attributes::default() };
+        let attributes = if self.s3.is_some() { attributes } else { Attributes::default() };
         let options = PutOptions { attributes, ..PutOptions::default() };
         self.store.put_opts(&thumbnail(id), picture.into(), options).await?;
         Ok(())
@@ -231,18 +246,18 @@ impl Blobs {
         }
     }
 
-    /// A link by which a client uploads straight to a bucket, if the bytes lie in one. The bucket takes nothing but a body of
-    /// these `headers`.
+    /// A link by which a client uploads straight to a bucket, if the bytes lie in one. The bucket takes nothing without these
+    /// `headers`.
     pub async fn upload_link(
         &self,
         id: AttachmentId,
         headers: HeaderMap,
         lasts: Duration,
     ) -> Result<Option<String>, BlobError> {
-        let Some(bucket) = &self.bucket else { return Ok(None) };
+        let Some(s3) = &self.s3 else { return Ok(None) };
         let mut options = SignedUrlOptions::default();
         options.signed_headers = headers;
-        let url = bucket.signed_url_opts(Method::PUT, &upload(id, 0), lasts, &options).await?;
+        let url = s3.signed_url_opts(Method::PUT, &upload(id, 0), lasts, &options).await?;
         Ok(Some(url.into()))
     }
 
@@ -257,8 +272,8 @@ impl Blobs {
     }
 
     async fn link(&self, path: &Path, lasts: Duration) -> Result<Option<String>, BlobError> {
-        let Some(bucket) = &self.bucket else { return Ok(None) };
-        Ok(Some(bucket.signed_url(Method::GET, path, lasts).await?.into()))
+        let Some(s3) = &self.s3 else { return Ok(None) };
+        Ok(Some(s3.signed_url(Method::GET, path, lasts).await?.into()))
     }
 }
 

@@ -5,7 +5,6 @@
 //! uploaded is shown to anybody else before [`inspect`] has found it to be what it was said to be.
 
 mod blobs;
-mod bucket;
 pub mod draft;
 mod headers;
 pub mod inspect;
@@ -13,6 +12,7 @@ mod links;
 pub mod model;
 mod picture;
 pub mod receive;
+mod s3;
 pub mod serve;
 mod types;
 

@@ -1,8 +1,12 @@
 //! `/api/v1/attachments`: announce a file, upload it, have it looked at, read it.
 
+use std::collections::BTreeMap;
+use std::time::Duration;
+
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Request, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, Method};
 use axum::response::Response;
@@ -11,8 +15,6 @@ use shared::access::Caller;
 use shared::ids::AttachmentId;
 use shared::protocol::ErrorCode;
 use shared::time::Timestamp;
-use std::collections::BTreeMap;
-use std::time::Duration;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -99,12 +101,10 @@ async fn reserve(State(app): State<App>, caller: Caller, once: Once, body: Field
 }
 
 async fn place(attachments: &Attachments, filed: &FiledAttachment) -> Result<Reserved, Problem> {
-    let Attachment { id, file_type, file_size, .. } = &filed.shown;
+    let Attachment { id, file_type, .. } = &filed.shown;
     let file_type = HeaderValue::from_str(file_type).map_err(Problem::internal)?;
-    let signed = HeaderMap::from_iter([
-        (axum::http::header::CONTENT_TYPE, file_type),
-        (axum::http::header::CONTENT_LENGTH, HeaderValue::from(*file_size)),
-    ]);
+    // Not its length, which no bucket is told by such a link: completing finds it out.
+    let signed = HeaderMap::from_iter([(CONTENT_TYPE, file_type)]);
     let headers = |headers: &HeaderMap| {
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         headers.iter().map(|(name, value)| (name.to_string(), text(value))).collect()

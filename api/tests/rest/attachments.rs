@@ -1,6 +1,5 @@
 //! What is sent along with messages.
 
-use api::attachments::Blobs;
 use api::worker::attachments::collect;
 use image::{DynamicImage, ImageFormat};
 use reqwest::Method;
@@ -376,7 +375,7 @@ async fn what_no_message_brought_in_a_day_is_collected_with_its_bytes() {
     let api = Api::start().await;
     let alice = api.user("alice");
     let group = alice.start_group(&["bob"]).await;
-    let blobs = Blobs::in_folder(&api.folder).expect("the same folder");
+    let blobs = api.blobs.clone().expect("a folder");
     let (sent, left) = (
         upload(&alice, "a.png", "image/png", &png(9, 9)).await,
         upload(&alice, "b.png", "image/png", &png(9, 9)).await,
@@ -399,7 +398,7 @@ async fn what_no_message_brought_in_a_day_is_collected_with_its_bytes() {
 
 #[tokio::test]
 async fn a_pod_without_storage_says_that_it_takes_no_attachments() {
-    let api = Api::without_storage().await;
+    let api = Api::keeping_attachments_in(None).await;
     let alice = api.user("alice");
     let body = json!({ "file_name": "a", "file_type": "text/plain", "file_size": 1 });
     let refused = alice.post(PATH, &body).await;

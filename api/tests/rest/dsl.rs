@@ -1,6 +1,6 @@
 //! A pod to talk to, and people who talk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -45,32 +45,35 @@ pub(crate) struct Api {
     path: PathBuf,
     /// Where the bytes of attachments lie.
     pub(crate) folder: PathBuf,
+    pub(crate) blobs: Option<Blobs>,
     database_url: String,
     stop: CancellationToken,
 }
 
 impl Api {
     pub(crate) async fn start() -> Self {
-        let api = Self::without_schema().await;
-        api::store::migrate(&api.database_url).await.expect("a new database");
-        api
+        Self::migrated(in_folder).await
     }
 
-    /// A pod whose attachments nobody found a place for.
-    pub(crate) async fn without_storage() -> Self {
-        let api = Self::on(false).await;
+    /// A pod whose attachments lie there, if anywhere.
+    pub(crate) async fn keeping_attachments_in(blobs: Option<Blobs>) -> Self {
+        Self::migrated(|_| blobs).await
+    }
+
+    async fn migrated(storage: impl FnOnce(&Path) -> Option<Blobs>) -> Self {
+        let api = Self::on(storage).await;
         api::store::migrate(&api.database_url).await.expect("a new database");
         api
     }
 
     /// A pod whose database nobody has migrated yet.
     pub(crate) async fn without_schema() -> Self {
-        Self::on(true).await
+        Self::on(in_folder).await
     }
 
-    async fn on(storage: bool) -> Self {
+    async fn on(storage: impl FnOnce(&Path) -> Option<Blobs>) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let path = directory.join(format!("rest-{}-{number}.db", std::process::id()));
         let database_url = format!("sqlite://{}", path.display());
         let store = api::store::open(&database_url, 4).expect("nothing is connected yet");
@@ -81,14 +84,12 @@ impl Api {
         let settings = AccessSettings { jwt_secret: Some(Secret::new(JWT_SECRET)), ..AccessSettings::default() };
         let verifier = Verifier::new(&settings).expect("a secret is enough");
         let folder = directory.join(format!("rest-{}-{number}", std::process::id()));
-        let attachments = storage.then(|| {
-            let blobs = Blobs::in_folder(&folder).expect("a folder");
-            Attachments { blobs, max_bytes: 25 * 1024 * 1024 }
-        });
+        let blobs = storage(&folder);
+        let attachments = blobs.clone().map(|blobs| Attachments { blobs, max_bytes: 25 * 1024 * 1024 });
         let app = App::new(Arc::clone(&store), announcer, verifier, Secret::new(SECRET), attachments);
         let url = serve(api::router(app.clone()), &stop).await;
         let internal_url = serve(api::internal_router(app), &stop).await;
-        Self { url, internal_url, database_url, store, client: Client::new(), place, path, folder, stop }
+        Self { url, internal_url, database_url, store, client: Client::new(), place, path, folder, blobs, stop }
     }
 
     pub(crate) fn user(&self, name: &str) -> User<'_> {
@@ -136,6 +137,10 @@ impl Drop for Api {
         }
         let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+fn in_folder(folder: &Path) -> Option<Blobs> {
+    Some(Blobs::in_folder(folder).expect("a folder"))
 }
 
 async fn serve(router: axum::Router, stop: &CancellationToken) -> String {

@@ -9,3 +9,4 @@ mod feed;
 mod gateways;
 mod messages;
 mod refusals;
+mod s3;
