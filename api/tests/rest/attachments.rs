@@ -1,6 +1,7 @@
 //! What is sent along with messages.
 
 use api::worker::attachments::collect;
+use fleet::eventually::eventually;
 use image::{DynamicImage, ImageFormat};
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -10,6 +11,8 @@ use shared::channel::Role;
 use super::dsl::{Answer, Api, User, answer};
 
 const PATH: &str = "/api/v1/attachments";
+/// How long a fact may take to come true.
+const SOON: std::time::Duration = std::time::Duration::from_secs(10);
 const MESSAGES: &str = "/api/v1/messages/messages";
 
 /// A picture that does not compress, so that it has some size.
@@ -124,6 +127,35 @@ async fn a_picture_is_uploaded_in_two_parts_sent_and_read_by_the_other() {
     assert_eq!(small.headers()["content-type"], "image/jpeg");
     let small = image::load_from_memory(&small.bytes().await.expect("bytes")).expect("a picture");
     assert_eq!((small.width(), small.height()), (320, 213));
+}
+
+#[tokio::test]
+async fn an_upload_that_breaks_off_goes_on_where_its_last_piece_ended() {
+    let api = Api::start().await;
+    let alice = api.user("alice");
+    let text: Vec<u8> = (0..3_500_000_u32).map(|n| b'a' + u8::try_from(n % 26).expect("small")).collect();
+    let place = reserve(&alice, "a.txt", "text/plain", text.len()).await;
+    let url = place["upload_url"].as_str().expect("a URL");
+    let mut chunks: Vec<_> = text[..2_500_000].chunks(50_000).map(|chunk| Ok(chunk.to_vec())).collect();
+    chunks.push(Err(std::io::Error::other("the line broke")));
+    let body = reqwest::Body::wrap_stream(futures_util::stream::iter(chunks));
+    alice.request(Method::PUT, url).body(body).send().await.expect_err("it broke off");
+    // The pod may still be writing the last of it: then the offset moves once more.
+    eventually(SOON, async || {
+        let far = answer(alice.request(Method::HEAD, url)).await;
+        let offset: usize = far.header("upload-offset").parse().expect("a number");
+        assert!(offset <= 2_500_000, "{offset}");
+        if offset < 2 * 1024 * 1024 {
+            return Err(format!("only {offset} bytes are there"));
+        }
+        match put(&alice, &place, offset, &text[offset..]).await.status {
+            204 => Ok(()),
+            status => Err(format!("{status} from {offset} on")),
+        }
+    })
+    .await;
+    let done = complete(&alice, &place).await;
+    assert_eq!((done.status, &done.body["sha256"]), (200, &json!(sha256(&text))), "{done:?}");
 }
 
 #[tokio::test]
