@@ -51,16 +51,21 @@ fix:
 docs:
 	$(CARGO) run --quiet --package carillon -- check --docs > docs/configuration.md
 
-## Installs what the tests start for themselves, from Debian's packages, where it is missing.
+## Installs what the tests start for themselves, from Debian's packages, where it is missing; and what speaks S3, from PyPI.
 servers:
 	@missing=()
 	command -v redis-server >/dev/null || missing+=(redis-server)
 	command -v redis-sentinel >/dev/null || missing+=(redis-sentinel)
 	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=(nginx)
+	python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 	compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)
 	if [ "$${#missing[@]}" -gt 0 ]; then
 	  $(SUDO) apt-get update
 	  $(SUDO) env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$${missing[@]}"
+	fi
+	if [ ! -x target/servers/moto/bin/moto_server ]; then
+	  python3 -m venv target/servers/moto
+	  target/servers/moto/bin/pip install --quiet 'moto[s3,server]==5.2.5'
 	fi
 
 ## Measures the program built for release, on a PostgreSQL and a Redis of its own, in about three minutes. Every figure is also

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 use shared::access::Caller;
-use shared::ids::{ClientMessageId, ConversationId, MessageId, TraceId, UserId};
+use shared::ids::{AttachmentId, ClientMessageId, ConversationId, MessageId, TraceId, UserId};
 use shared::time::Timestamp;
 
 use crate::error::Problem;
@@ -24,6 +24,8 @@ pub const MESSAGE_TEXT: usize = 16_384;
 const FOR_EVER: Timestamp = Timestamp::LAST;
 /// Characters of the longest reaction: an emoji can be made of many.
 pub const SIGN: usize = 32;
+/// Attachments of one message.
+pub const ATTACHMENTS: usize = 10;
 /// Characters of the longest subject.
 pub const SUBJECT: usize = 200;
 /// Bytes of the largest metadata, as JSON.
@@ -40,9 +42,9 @@ pub struct NewMessage {
     /// Where to send it.
     #[schema(value_type = uuid::Uuid)]
     pub conversation_id: ConversationId,
-    /// What it says: 1 to 16,384 characters, not blank.
-    #[schema(min_length = 1, max_length = 16_384)]
-    pub message_text: String,
+    /// What it says: 1 to 16,384 characters, not blank. With attachments it may be empty or missing.
+    #[schema(max_length = 16_384)]
+    pub message_text: Option<String>,
     /// Who says it: a person, or a program. `text` if it is not said.
     pub message_type: Option<MessageType>,
     /// The sender's own key for it: the same key in the same conversation makes the same message.
@@ -51,9 +53,9 @@ pub struct NewMessage {
     /// The message it answers, in the same conversation.
     #[schema(value_type = Option<uuid::Uuid>)]
     pub reply_to: Option<MessageId>,
-    /// Kept for attachments; only an empty list is taken.
-    #[schema(max_items = 0)]
-    pub attachment_ids: Option<Vec<uuid::Uuid>>,
+    /// What it brings along: at most 10 attachments, each complete, the sender's own, and no other message's.
+    #[schema(value_type = Option<Vec<uuid::Uuid>>, max_items = 10)]
+    pub attachment_ids: Option<Vec<AttachmentId>>,
 }
 
 /// A conversation to start.
@@ -81,13 +83,14 @@ pub struct NewConversation {
 /// Names every field that is wrong.
 pub fn message(mut body: Fields, once: Once, trace: TraceId) -> Result<MessageDraft, Problem> {
     let conversation_id = body.required("conversation_id");
-    let message_text = body.required_text("message_text", 1..=MESSAGE_TEXT);
+    let attachment_ids = attachment_ids(&mut body);
+    let message_text = match attachment_ids.as_slice() {
+        [] => body.required_text("message_text", 1..=MESSAGE_TEXT),
+        _ => Some(body.text("message_text", 0..=MESSAGE_TEXT).unwrap_or_default()),
+    };
     let message_type = message_type(&mut body);
     let client_message_id = body.optional("client_message_id");
     let reply_to = body.optional("reply_to");
-    if body.optional::<Vec<Value>>("attachment_ids").is_some_and(|ids| !ids.is_empty()) {
-        body.unsupported("attachment_ids", "attachments are not offered");
-    }
     body.finish(|| {
         Some(MessageDraft {
             id: MessageId::new(),
@@ -97,6 +100,7 @@ pub fn message(mut body: Fields, once: Once, trace: TraceId) -> Result<MessageDr
             client_message_id,
             idempotency_key: once.0,
             reply_to,
+            attachment_ids,
             trace,
         })
     })
@@ -259,6 +263,16 @@ fn message_type(body: &mut Fields) -> MessageType {
         body.unsupported("message_type", format_args!("is not offered: {error}"));
         MessageType::default()
     })
+}
+
+/// What the message brings along, in the order given.
+fn attachment_ids(body: &mut Fields) -> Vec<AttachmentId> {
+    let ids: Vec<AttachmentId> = body.optional("attachment_ids").unwrap_or_default();
+    let once: BTreeSet<_> = ids.iter().collect();
+    if ids.len() > ATTACHMENTS || once.len() < ids.len() {
+        body.wrong("attachment_ids", format_args!("must name at most {ATTACHMENTS} attachments, each once"));
+    }
+    ids
 }
 
 /// The others, each once. Every id that is none is named by its place.

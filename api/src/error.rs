@@ -101,7 +101,8 @@ impl Problem {
         Self { status, ..self }
     }
 
-    fn because(self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+    /// The same problem with what caused it, for the log.
+    pub(crate) fn because(self, cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         Self { cause: Some(cause.into().into()), ..self }
     }
 
@@ -161,10 +162,15 @@ pub(crate) fn chain(error: Option<&dyn Error>) -> String {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let code = match &error {
-            StoreError::NoConversation(_) | StoreError::NoMessage(_) | StoreError::NotIn(_) => ErrorCode::NotFound,
+            StoreError::NoConversation(_)
+            | StoreError::NoMessage(_)
+            | StoreError::NotIn(_)
+            | StoreError::NoAttachment(_) => ErrorCode::NotFound,
+            StoreError::Deleted(_) | StoreError::NotComplete(_) | StoreError::AttachedElsewhere(_) => {
+                ErrorCode::Conflict
+            }
             StoreError::NotAParticipant(_) => ErrorCode::NotAParticipant,
             StoreError::Closed(_) => ErrorCode::ConversationClosed,
-            StoreError::Deleted(_) => ErrorCode::Conflict,
             StoreError::KeyReused => ErrorCode::KeyReused,
             StoreError::Forbidden(_) => ErrorCode::Forbidden,
             StoreError::LimitExceeded { .. } => ErrorCode::LimitExceeded,

@@ -4,6 +4,7 @@
 //! by the `store` and hands it to `announce.rs`.
 
 pub mod announce;
+pub mod attachments;
 mod caller;
 pub mod config;
 pub mod drafts;

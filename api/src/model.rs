@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 use shared::channel::Role;
-use shared::ids::{ClientMessageId, ConversationId, IdempotencyKey, MessageId, Seq, TraceId, UserId};
+use shared::ids::{AttachmentId, ClientMessageId, ConversationId, IdempotencyKey, MessageId, Seq, TraceId, UserId};
 use shared::time::Timestamp;
+
+use crate::attachments::model::Attachment;
 
 /// What kind of conversation it is: who may start one and who may be in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
@@ -234,6 +236,9 @@ pub struct Message {
     /// The message it answers.
     #[schema(value_type = Option<uuid::Uuid>)]
     pub reply_to: Option<MessageId>,
+    /// What it brings along, in the order of its sender.
+    #[serde(default)]
+    pub attachments: Vec<Attachment>,
     /// Counts its changes, from 1: whoever has two of them applies the higher one.
     pub version: u64,
     /// When it was committed.
@@ -259,7 +264,7 @@ impl Message {
     /// The message as it is shown to whoever has deleted it for themselves.
     #[must_use]
     pub fn hidden(self) -> Self {
-        Self { message_text: String::new(), reactions: Vec::new(), hidden: true, ..self }
+        Self { message_text: String::new(), attachments: Vec::new(), reactions: Vec::new(), hidden: true, ..self }
     }
 
     /// The message as it is told to whoever left its conversation then: what was written later is not for them.
@@ -359,6 +364,8 @@ pub struct MessageDraft {
     pub idempotency_key: Option<IdempotencyKey>,
     /// The message it answers; in the same conversation.
     pub reply_to: Option<MessageId>,
+    /// What it brings along: complete, the sender's, and no other message's.
+    pub attachment_ids: Vec<AttachmentId>,
     /// Follows it through the fleet.
     pub trace: TraceId,
 }
@@ -396,13 +403,15 @@ impl MessageDraft {
             client_message_id: _,
             idempotency_key: _,
             reply_to,
+            attachment_ids,
             trace: _,
         } = self;
-        serde_json::json!([conversation_id, message_text, message_type, reply_to])
+        serde_json::json!([conversation_id, message_text, message_type, reply_to, attachment_ids])
     }
 }
 
-fn hash(chosen: &serde_json::Value) -> [u8; 32] {
+/// SHA-256 of what a caller chose.
+pub(crate) fn hash(chosen: &serde_json::Value) -> [u8; 32] {
     use sha2::Digest;
     sha2::Sha256::digest(chosen.to_string()).into()
 }

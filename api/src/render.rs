@@ -8,6 +8,7 @@ use shared::event::{DurableBody, Heading};
 use shared::ids::{ClientMessageId, ConversationId, MessageId, Seq, UserId};
 use shared::time::Timestamp;
 
+use crate::attachments::model::Attachment;
 use crate::model::{
     Change, Conversation, ConversationChange, ConversationStatus, ConversationType, Message, MessageType, OwnSettings,
     Participant, ParticipantRole, Reactions,
@@ -66,6 +67,8 @@ pub fn message_changed(kind: &str, message: &Message, by: &UserId, at: Timestamp
         created_at: Timestamp,
         edited_at: Option<Timestamp>,
         deleted_at: Option<Timestamp>,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        attachments: &'a [Attachment],
         reactions: &'a [Reactions],
     }
     let heading = Heading { kind, id: message.id.0, timestamp: at };
@@ -81,6 +84,7 @@ pub fn message_changed(kind: &str, message: &Message, by: &UserId, at: Timestamp
         created_at: message.created_at,
         edited_at: message.edited_at,
         deleted_at: message.deleted_at,
+        attachments: if is_hidden { &[] } else { &message.attachments },
         reactions: if is_hidden { &[] } else { &message.reactions },
     };
     DurableBody::new(&heading, Some(message.version), &data).expect("a message is an object with fields")
@@ -100,6 +104,8 @@ pub fn new_message(message: &Message) -> DurableBody {
         client_message_id: Option<&'a ClientMessageId>,
         #[serde(skip_serializing_if = "Option::is_none")]
         reply_to: Option<MessageId>,
+        #[serde(skip_serializing_if = "<[_]>::is_empty")]
+        attachments: &'a [Attachment],
         created_at: Timestamp,
         #[serde(skip_serializing_if = "Option::is_none")]
         edited_at: Option<Timestamp>,
@@ -118,6 +124,7 @@ pub fn new_message(message: &Message) -> DurableBody {
         message_type: message.message_type,
         client_message_id: message.client_message_id.as_ref(),
         reply_to: message.reply_to,
+        attachments: &message.attachments,
         created_at: message.created_at,
         edited_at: message.edited_at,
         deleted_at: message.deleted_at,
@@ -272,6 +279,7 @@ mod tests {
             message_type: MessageType::Text,
             client_message_id: Some("k1".parse().expect("a key")),
             reply_to: None,
+            attachments: Vec::new(),
             version: 1,
             created_at: Timestamp::from_micros(0),
             edited_at: None,

@@ -1,7 +1,7 @@
 //! What surrounds every request: its id, its trace, its deadline, its figures, and the words for its failure.
 //!
 //! On the line it stands before every route and after it. Whatever happens inside, a panic included, the caller gets an
-//! answer within [`DEADLINE`], and that answer names the request.
+//! answer within [`DEADLINE`], or where bytes are sent and looked at within that route's own, and that answer names the request.
 
 use std::convert::Infallible;
 use std::panic::AssertUnwindSafe;
@@ -19,6 +19,7 @@ use shared::upstream::TRACE_HEADER;
 use tracing::Instrument;
 
 use crate::error::Problem;
+use crate::routes::attachments;
 
 /// How long a request may take.
 pub const DEADLINE: Duration = Duration::from_secs(10);
@@ -95,15 +96,16 @@ pub async fn surround(mut request: Request, next: Next) -> Response {
     request.extensions_mut().insert(name.clone());
 
     let began = Instant::now();
-    let response = answer(next.run(request)).instrument(span.clone()).await;
+    let deadline = attachments::deadline(request.method(), &route).unwrap_or(DEADLINE);
+    let response = answer(next.run(request), deadline).instrument(span.clone()).await;
     let response = span.in_scope(|| worded(response, &name));
     count(method, route, response.status(), began.elapsed());
     response
 }
 
 /// The route's answer, or ours when it panics or is late.
-async fn answer(run: impl Future<Output = Response>) -> Response {
-    match tokio::time::timeout(DEADLINE, AssertUnwindSafe(run).catch_unwind()).await {
+async fn answer(run: impl Future<Output = Response>, deadline: Duration) -> Response {
+    match tokio::time::timeout(deadline, AssertUnwindSafe(run).catch_unwind()).await {
         Ok(Ok(response)) => response,
         Ok(Err(_panic)) => Problem::internal("a route panicked").into_response(),
         Err(_late) => Problem::new(ErrorCode::Unavailable, "no answer was found in time").into_response(),

@@ -10,7 +10,9 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::error::Problem;
 use crate::openapi;
 use crate::request::surround;
-use crate::routes::{changes, conversations, docs, feed, members, messages, pages, reading, search, snapshot};
+use crate::routes::{
+    attachments, changes, conversations, docs, feed, members, messages, pages, reading, search, snapshot,
+};
 use crate::state::App;
 
 /// Everything below `/api/v1` with its description.
@@ -22,6 +24,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(changes::routes())
         .merge(reading::routes())
         .merge(search::routes())
+        .merge(attachments::routes())
         .merge(feed::routes())
         .merge(snapshot::routes())
 }

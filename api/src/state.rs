@@ -4,11 +4,14 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::http::StatusCode;
 use shared::access::Verifier;
 use shared::config::Secret;
+use shared::protocol::ErrorCode;
 use shared::upstream::Heads;
 
 use crate::announce::Announcer;
+use crate::attachments::{Blobs, Links};
 use crate::error::Problem;
 use crate::fresh::Fresh;
 use crate::publish::Publisher;
@@ -16,6 +19,15 @@ use crate::store::Store;
 
 /// How long the recent heads count: gateways poll them every 500 ms.
 const HEADS: Duration = Duration::from_millis(250);
+
+/// Where attachments go, and how large they may be.
+#[derive(Debug, Clone)]
+pub struct Attachments {
+    /// Where their bytes are.
+    pub blobs: Blobs,
+    /// Bytes of the largest.
+    pub max_bytes: u64,
+}
 
 /// One api pod. Clones are the same pod.
 #[derive(Clone)]
@@ -31,17 +43,40 @@ pub struct Inner {
     pub verifier: Verifier,
     /// What a gateway must know to be answered.
     pub internal_secret: Secret,
+    /// Makes links to attachments.
+    pub links: Links,
+    attachments: Option<Attachments>,
     recent: Fresh<Result<Arc<Heads>, Problem>>,
 }
 
 impl App {
     /// A pod that keeps things in `store`, announces through `announcer`, believes the tokens that `verifier` does, and
-    /// answers gateways that know `internal_secret`.
+    /// answers gateways that know `internal_secret`. Without `attachments` it takes none.
     #[must_use]
-    pub fn new(store: Arc<dyn Store>, announcer: Announcer, verifier: Verifier, internal_secret: Secret) -> Self {
+    pub fn new(
+        store: Arc<dyn Store>,
+        announcer: Announcer,
+        verifier: Verifier,
+        internal_secret: Secret,
+        attachments: Option<Attachments>,
+    ) -> Self {
         let publisher = Publisher::new(Arc::clone(&store), announcer);
         let recent = Fresh::for_each(HEADS);
-        Self(Arc::new(Inner { store, publisher, verifier, internal_secret, recent }))
+        let links = Links::new(&internal_secret);
+        Self(Arc::new(Inner { store, publisher, verifier, internal_secret, links, attachments, recent }))
+    }
+
+    /// Where attachments go.
+    ///
+    /// # Errors
+    ///
+    /// `unsupported` where nobody configured a place.
+    pub fn attachments(&self) -> Result<&Attachments, Problem> {
+        self.attachments.as_ref().ok_or_else(|| {
+            let detail =
+                "attachments are not offered here: their storage is not configured (CARILLON_ATTACHMENTS__URL)";
+            Problem::new(ErrorCode::Unsupported, detail).with_status(StatusCode::SERVICE_UNAVAILABLE)
+        })
     }
 
     /// The heads of the feeds that grew lately, at most 250 ms old.

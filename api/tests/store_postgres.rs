@@ -43,9 +43,17 @@ async fn a_query_without_a_where_shows_nothing_that_is_not_the_callers() {
     let group = bed.group(&guest("alice"), &["bob"]).await;
     let message = bed.send(&guest("alice"), &group, "secret").await.value;
     bed.execute(&format!(
-        "insert into message_attachments values (gen_random_uuid(), '{}', 'a.png', 'image/png', 1, 'x', now())",
+        "insert into message_attachments (id, message_id, file_name, file_type, file_size, file_url, created_at, uploader_id,
+             kind, state)
+         values (gen_random_uuid(), '{}', 'a.png', 'image/png', 1, 'x', now(), 'alice', 'image', 'attached')",
         message.id
     ))
+    .await;
+    bed.execute(
+        "insert into message_attachments (id, file_name, file_type, file_size, file_url, created_at, uploader_id, kind,
+             expires_at)
+         values (gen_random_uuid(), 'b.png', 'image/png', 1, 'x', now(), 'alice', 'image', now())",
+    )
     .await;
     bed.execute("insert into feeds values ('all', 3), ('role:staff', 4)").await;
     bed.execute("insert into acknowledgements values ('bob', '', 1, 'guest', 1, 0, 0, now())").await;
@@ -55,6 +63,7 @@ async fn a_query_without_a_where_shows_nothing_that_is_not_the_callers() {
         "conversation_participants",
         "messages",
         "message_attachments",
+        "attachment_rows",
         "message_rows",
         "conversation_rows",
         "feeds",
@@ -62,12 +71,14 @@ async fn a_query_without_a_where_shows_nothing_that_is_not_the_callers() {
         "acknowledgements",
     ];
     for (who, seen) in [
-        ("", [0, 0, 0, 0, 0, 0, 0, 0, 0]),
-        ("set carillon.user_id = 'eve'; set carillon.role = 'guest'", [0, 0, 0, 0, 0, 0, 1, 0, 0]),
-        ("set carillon.user_id = 'bob'; set carillon.role = 'guest'", [1, 2, 1, 1, 1, 1, 2, 2, 1]),
-        ("set carillon.user_id = 'sam'; set carillon.role = 'staff'", [1, 2, 1, 1, 1, 1, 2, 0, 0]),
-        ("set carillon.user_id = 'robot'; set carillon.role = 'service'", [1, 2, 1, 1, 1, 1, 1, 0, 0]),
-        ("set carillon.user_id = ''; set carillon.role = ''", [0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        ("", [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
+        ("set carillon.user_id = 'eve'; set carillon.role = 'guest'", [0, 0, 0, 0, 0, 0, 0, 1, 0, 0]),
+        // Both see what the message brought; only she sees what none has brought yet.
+        ("set carillon.user_id = 'alice'; set carillon.role = 'guest'", [1, 2, 1, 2, 2, 1, 1, 2, 2, 0]),
+        ("set carillon.user_id = 'bob'; set carillon.role = 'guest'", [1, 2, 1, 1, 1, 1, 1, 2, 2, 1]),
+        ("set carillon.user_id = 'sam'; set carillon.role = 'staff'", [1, 2, 1, 1, 1, 1, 1, 2, 0, 0]),
+        ("set carillon.user_id = 'robot'; set carillon.role = 'service'", [1, 2, 1, 1, 1, 1, 1, 1, 0, 0]),
+        ("set carillon.user_id = ''; set carillon.role = ''", [0, 0, 0, 0, 0, 0, 0, 0, 0, 0]),
     ] {
         run(&mut pod, who).await.expect("a pod says for whom it reads");
         for (table, rows) in tables.iter().zip(seen) {
@@ -107,6 +118,7 @@ async fn a_pod_writes_nothing_but_through_the_functions() {
         "select carillon_enter(array['user:alice'], 'new_message', '{}', null, null, gen_random_uuid(), now())",
         group.id
     );
+    let attach = format!("select carillon_attach('alice', '{}', '{{}}')", group.id);
     for forbidden in [
         "insert into feeds values ('user:alice', 9)",
         "update feeds set seq = 9",
@@ -117,6 +129,8 @@ async fn a_pod_writes_nothing_but_through_the_functions() {
         "delete from outbox",
         "select * from idempotency_keys",
         "select * from users",
+        "delete from message_attachments",
+        &attach,
         "update fleet_state set epoch = 1",
         "alter table messages disable row level security",
         "select carillon_claim_key('alice', 'messages', 'k', null, gen_random_uuid())",
@@ -261,7 +275,7 @@ async fn what_commits_late_is_announced_all_the_same() {
     // A send takes its row of the outbox first and commits last: whoever remembers the highest id read would skip it.
     let mut late = PgConnection::connect(&bed.url).await.expect("the server runs");
     let send = format!(
-        "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'late', 'text', null, null, null, null, null,
+        "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'late', 'text', null, null, null, null, null, null,
              gen_random_uuid())",
         slow.id
     );
@@ -280,7 +294,7 @@ async fn a_pod_that_freezes_in_a_send_takes_no_number() {
     let group = bed.group(&guest("alice"), &["bob"]).await;
     let mut frozen = PgConnection::connect(&bed.url).await.expect("the server runs");
     let send = format!(
-        "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'never', 'text', null, null, null, null, null,
+        "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'never', 'text', null, null, null, null, null, null,
              gen_random_uuid())",
         group.id
     );

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use api::announce::Announcer;
 use api::health::readiness;
-use api::state::App;
+use api::state::{App, Attachments};
 use api::{stats, worker};
 use gateway::upstream::Upstream;
 use gateway::upstream::local::LocalWire;
@@ -17,7 +17,7 @@ use crate::banner::banner;
 use crate::broker::Broker;
 use crate::pod::Pod;
 use crate::settings::Settings;
-use crate::{made_up, store};
+use crate::{attachments, made_up, store};
 
 pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let playground = settings.makes_up_a_secret();
@@ -32,6 +32,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let made = store::bring_up(&pod.settings).await?;
     tracing::info!(database = %pod.settings.database_url_shown(), version = made.version, "migrated");
     let store = store::open(&pod.settings)?;
+    let attachments = attachments::open(&pod.settings)?;
     let broker = Broker::new(&pod.settings)?;
 
     // The api: it announces, and its worker beats, until nobody is served any more.
@@ -39,10 +40,13 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let (link, _) = broker.link().await;
     let announcer = Announcer::start(&link.broker, link.state.clone(), pod.drain.tasks(), &working);
     pod.drain.tasks().spawn(worker::heads::run(Arc::clone(&store), Arc::clone(&link.broker), working.clone()));
+    if let Some(Attachments { blobs, .. }) = attachments.clone() {
+        pod.drain.tasks().spawn(worker::attachments::run(Arc::clone(&store), blobs, working.clone()));
+    }
     pod.drain.tasks().spawn(stats::run(Arc::clone(&store), working.clone()));
     // Gateway and api speak within the process, so a secret of the moment will do where none is set.
     let secret = pod.settings.internal_secret().unwrap_or_else(made_up::make_up);
-    let app = App::new(Arc::clone(&store), announcer, verifier.clone(), secret.clone());
+    let app = App::new(Arc::clone(&store), announcer, verifier.clone(), secret.clone(), attachments);
 
     // The gateway: it asks the api without a socket between.
     let serving = pod.drain.part();

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::broker::Broker;
 use crate::pod::{Pod, bind};
 use crate::settings::Settings;
-use crate::store;
+use crate::{attachments, store};
 
 pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let pod = Pod::start(settings)?;
@@ -27,7 +27,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let announcing = CancellationToken::new();
     let announcer = Announcer::start(&link.broker, link.state.clone(), pod.drain.tasks(), &announcing);
     pod.drain.tasks().spawn(stats::run(Arc::clone(&store), announcing.clone()));
-    let app = App::new(Arc::clone(&store), announcer, verifier, secret);
+    let app = App::new(Arc::clone(&store), announcer, verifier, secret, attachments::open(&pod.settings)?);
     let router = api::router(app.clone()).merge(pod.ops(vec![readiness(&store)]));
     let serving = pod.drain.part();
     serving.tasks().spawn(pod.serve(listener, router));

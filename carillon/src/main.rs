@@ -7,6 +7,7 @@
 
 mod all;
 mod api;
+mod attachments;
 mod banner;
 mod bench;
 mod broker;

@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 
-use api::config::{ApiSettings, DatabaseSettings};
+use api::config::{ApiSettings, AttachmentSettings, DatabaseSettings};
 use clap::ValueEnum;
 use gateway::config::GatewaySettings;
 use shared::access::{AccessSettings, Verifier, derive};
@@ -34,12 +34,15 @@ pub const GROUPS: &[(&str, Group)] = &[
     ("Redis", RedisSettings::GROUP),
     ("Between pods", InternalSettings::GROUP),
     ("Api and worker", ApiSettings::GROUP),
+    ("Attachments", AttachmentSettings::GROUP),
     ("Gateway", GatewaySettings::GROUP),
     ("Logs", LogSettings::GROUP),
 ];
 
 /// The database of a process that nobody gave another.
 const OWN_DATABASE: &str = "sqlite://./data/carillon.db";
+/// Where the attachments of such a process lie.
+const OWN_ATTACHMENTS: &str = "file://./data/attachments";
 /// HS256 wants a key as long as its hash (RFC 7518, 3.2): shorter ones can be guessed offline from any token.
 const SAFE_SECRET: usize = 32;
 const RANDOM: &str = "`openssl rand -hex 32` makes one";
@@ -54,6 +57,7 @@ pub struct Settings {
     pub redis: RedisSettings,
     pub internal: InternalSettings,
     pub api: ApiSettings,
+    pub attachments: AttachmentSettings,
     pub gateway: GatewaySettings,
     pub log: LogSettings,
     /// What counts, for an operator to see.
@@ -101,6 +105,7 @@ impl Settings {
             redis: reader.read(),
             internal: reader.read(),
             api: reader.read(),
+            attachments: reader.read(),
             gateway: reader.read(),
             log: reader.read(),
             effective: Vec::new(),
@@ -109,6 +114,7 @@ impl Settings {
         settings.check_database(&mut reader);
         settings.check_redis(&mut reader);
         settings.check_internal(&mut reader);
+        settings.check_attachments(&mut reader);
         let groups: Vec<Group> = GROUPS.iter().map(|(_, group)| *group).collect();
         settings.effective = reader.finish(&groups)?;
         Ok(settings)
@@ -127,6 +133,11 @@ impl Settings {
     /// Where things are kept, without its password.
     pub fn database_url_shown(&self) -> String {
         self.database.database_url.as_ref().map_or_else(|| OWN_DATABASE.to_owned(), ToString::to_string)
+    }
+
+    /// Where the bytes of attachments lie if nobody says it.
+    pub fn own_attachments(&self) -> Option<&'static str> {
+        (self.role == Role::All).then_some(OWN_ATTACHMENTS)
     }
 
     /// Whether nobody named a key, so that the process makes up a secret.
@@ -223,6 +234,24 @@ impl Settings {
             reader.problem("internal_listen", "is the same as listen", remedy);
         }
     }
+
+    fn check_attachments(&self, reader: &mut Reader<'_>) {
+        let AttachmentSettings { url, s3_access_key_id, s3_secret_access_key, .. } = &self.attachments;
+        let place = url.as_ref().and_then(|url| url.reveal().split_once("://"));
+        let what = match place {
+            Some(("s3", bucket)) if bucket.starts_with('/') || bucket.is_empty() => Some("names no bucket"),
+            Some(("file", "")) => Some("names no folder"),
+            Some(("s3" | "file", _)) | None => None,
+            Some(_) => Some("is no storage that Carillon can use"),
+        };
+        if let Some(what) = what {
+            reader.problem("attachments.url", what, "write it like file:///var/lib/carillon or s3://bucket/prefix");
+        }
+        if s3_access_key_id.is_some() != s3_secret_access_key.is_some() {
+            let remedy = "set both attachments.s3_access_key_id and attachments.s3_secret_access_key, or neither";
+            reader.problem("attachments.s3_secret_access_key", "is only half of a key", remedy);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -312,6 +341,18 @@ mod tests {
             problems(Role::Gateway, &[("CARILLON_LISTEN", "8000"), ("CARILLON_LOGLEVEL", "x")]),
             ["listen", "CARILLON_LOGLEVEL"]
         );
+    }
+
+    #[test]
+    fn storage_that_cannot_be_used_is_named() {
+        for url in ["ftp://host/folder", "s3://", "s3:///prefix", "file://"] {
+            assert_eq!(problems(Role::Api, &[("CARILLON_ATTACHMENTS__URL", url)]), ["attachments.url"], "{url}");
+        }
+        for url in ["s3://bucket", "s3://bucket/prefix", "file:///var/lib/carillon", "file://./data"] {
+            assert_eq!(problems(Role::Api, &[("CARILLON_ATTACHMENTS__URL", url)]), [""; 0], "{url}");
+        }
+        let half = [("CARILLON_ATTACHMENTS__S3_ACCESS_KEY_ID", "id")];
+        assert_eq!(problems(Role::Api, &half), ["attachments.s3_secret_access_key"]);
     }
 
     #[test]

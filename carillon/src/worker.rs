@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use api::health::readiness;
+use api::state::Attachments;
 use api::{stats, worker};
 
+use crate::attachments;
 use crate::broker::Broker;
 use crate::pod::Pod;
 use crate::settings::Settings;
@@ -14,6 +16,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let pod = Pod::start(settings)?;
     let listener = pod.listener()?;
     let store = store::open(&pod.settings)?;
+    let attachments = attachments::open(&pod.settings)?;
     let (link, _) = Broker::new(&pod.settings)?.link().await;
 
     let ops = pod.ops(vec![readiness(&store)]);
@@ -24,9 +27,15 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     pod.drain.tasks().spawn(async move {
         if store::is_fit(&*store, &draining).await {
             tracing::info!("ready");
+            let collecting = async {
+                if let Some(Attachments { blobs, .. }) = attachments {
+                    worker::attachments::run(Arc::clone(&store), blobs, draining.clone()).await;
+                }
+            };
             tokio::join!(
+                collecting,
                 worker::heads::run(Arc::clone(&store), broker, draining.clone()),
-                stats::run(store, draining.clone())
+                stats::run(Arc::clone(&store), draining.clone())
             );
         }
     });

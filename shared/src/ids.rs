@@ -144,6 +144,10 @@ uuid_id!(
     ConversationId
 );
 uuid_id!(
+    /// A file that goes along with a message.
+    AttachmentId
+);
+uuid_id!(
     /// A message.
     MessageId
 );

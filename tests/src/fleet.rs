@@ -264,6 +264,11 @@ impl Site {
         Ok(("CARILLON_DATABASE_URL", url.to_string()))
     }
 
+    /// The folder that all of them share.
+    fn attachments(&self) -> (&'static str, String) {
+        ("CARILLON_ATTACHMENTS__URL", format!("file://{}", self.scratch.path().join("attachments").display()))
+    }
+
     /// The api pods, and the ports of their internal listeners.
     async fn api_pods(&mut self, shape: &Shape) -> anyhow::Result<(Vec<Pod>, Vec<u16>)> {
         let (mut pods, mut internal) = (Vec::new(), Vec::new());
@@ -276,6 +281,7 @@ impl Site {
                 self.database(&name).await?,
                 ("CARILLON_JWT_SECRET", SECRET.to_owned()),
                 ("CARILLON_INTERNAL_LISTEN", format!("127.0.0.1:{port}")),
+                self.attachments(),
             ]));
             told.extend(environment(shape.environment.iter().copied()));
             pods.push(Pod::new(Role::Api, number, told, self.scratch.path()));
@@ -308,7 +314,7 @@ impl Site {
             let name = format!("worker-{number}");
             let mut told = environment(EVERY_POD);
             told.extend(environment(self.redis(&name).await?));
-            told.extend(environment([self.database(&name).await?]));
+            told.extend(environment([self.database(&name).await?, self.attachments()]));
             pods.push(Pod::new(Role::Worker, number, told, self.scratch.path()));
         }
         Ok(pods)

@@ -23,7 +23,12 @@ impl Single {
     pub async fn start() -> Self {
         let scratch = Scratch::new("single");
         let database = format!("sqlite://{}", scratch.path().join("carillon.db").display());
-        let told = [("CARILLON_DATABASE_URL", database), ("CARILLON_JWT_SECRET", SECRET.to_owned())];
+        let attachments = format!("file://{}", scratch.path().join("attachments").display());
+        let told = [
+            ("CARILLON_DATABASE_URL", database),
+            ("CARILLON_ATTACHMENTS__URL", attachments),
+            ("CARILLON_JWT_SECRET", SECRET.to_owned()),
+        ];
         let told = told.map(|(name, value)| (name.to_owned(), value)).to_vec();
         let mut pod = Pod::new(Role::All, 1, told, scratch.path());
         pod.start();

@@ -189,6 +189,21 @@ async fn a_pod_hears_who_really_asks_and_only_websocket_is_upgraded() {
 }
 
 #[tokio::test]
+async fn only_the_bytes_of_attachments_may_be_large() {
+    let door = door(&[200], &[200], Limits::None).await;
+    let large = vec![b'x'; 2 * 1024 * 1024];
+    for (path, status) in [
+        ("/api/v1/attachments/01939f5e-7c7a-7b4e-9d5e-3a1c5f0f9a01/content", 200),
+        ("/api/v1/attachments", 413),
+        ("/api/v1/attachments/x/content/y", 413),
+        ("/api/v1/messages/messages", 413),
+    ] {
+        let sent = Client::new().put(door.url(path)).body(large.clone()).timeout(SOON).send().await;
+        assert_eq!(sent.expect("an answer").status().as_u16(), status, "{path}");
+    }
+}
+
+#[tokio::test]
 async fn a_request_id_is_kept_or_given_and_comes_back() {
     let door = door(&[200], &[200], Limits::None).await;
     let kept = Client::new().get(door.url("/docs")).header("X-Request-Id", "mine-1").send().await.expect("an answer");

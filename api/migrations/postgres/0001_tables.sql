@@ -115,16 +115,37 @@ create table message_hides (
 );
 
 create table message_attachments (
-    id         uuid primary key,
-    message_id uuid not null constraint message_attachments_message references messages (id),
-    file_name  text not null,
-    file_type  text not null,
-    file_size  bigint not null constraint message_attachments_file_size check (file_size >= 0),
-    file_url   text not null,
-    created_at timestamptz not null
+    id            uuid primary key,
+    -- The message that brought it; nothing until one does.
+    message_id    uuid constraint message_attachments_message references messages (id),
+    file_name     text not null,
+    file_type     text not null,
+    file_size     bigint not null constraint message_attachments_file_size check (file_size > 0),
+    file_url      text not null,
+    created_at    timestamptz not null,
+    uploader_id   text collate "C" not null,
+    kind          text not null constraint message_attachments_kind check (kind in ('file', 'image', 'voice')),
+    -- `expired` ones are being deleted: no message can bring them any more.
+    state         text not null default 'reserved'
+        constraint message_attachments_state check (state in ('reserved', 'complete', 'attached', 'expired')),
+    -- Where it stands among those of its message, from 0.
+    place         bigint not null default 0,
+    -- In hex: what was announced, and once it is complete what was found.
+    sha256        text collate "C",
+    width         bigint,
+    height        bigint,
+    has_thumbnail boolean not null default false,
+    duration_ms   bigint,
+    waveform      jsonb,
+    -- When it is given up, unless a message has brought it.
+    expires_at    timestamptz,
+    constraint message_attachments_attached check ((message_id is not null) = (state = 'attached')),
+    constraint message_attachments_expiry check ((expires_at is null) = (state = 'attached'))
 );
 
-create index message_attachments_by_message on message_attachments (message_id);
+create index message_attachments_by_message on message_attachments (message_id) where message_id is not null;
+create index message_attachments_by_uploader on message_attachments (uploader_id) where message_id is null;
+create index message_attachments_by_expiry on message_attachments (expires_at) where expires_at is not null;
 
 -- A numbered log per channel. The row is the counter: 1, 2, 3 … without holes, because a rollback takes the number back.
 -- Channel names sort bytewise everywhere: the order of locks must not depend on a locale.
@@ -216,6 +237,12 @@ create trigger feeds_stay before delete on feeds
 create function carillon_micros(timestamptz) returns bigint language sql stable parallel safe
     return (extract(epoch from $1) * 1000000)::bigint;
 
+create view attachment_rows with (security_invoker = true) as
+select
+    id, message_id, file_name, file_type, file_size, file_url, uploader_id, kind, state, place, sha256, width, height,
+    has_thumbnail, duration_ms, waveform, carillon_micros(expires_at) as expires_at
+from message_attachments;
+
 create view message_rows with (security_invoker = true) as
 select
     id, seq, conversation_id, sender_id,
@@ -231,7 +258,11 @@ select
                 (array_agg(x.user_id order by x.created_at, x.user_id))[1:20] as user_ids
             from message_reactions x where x.message_id = messages.id group by x.reaction
         ) r
-    ) as reactions
+    ) as reactions,
+    (
+        select jsonb_agg(to_jsonb(a) order by a.place) from attachment_rows a
+        where a.message_id = messages.id and messages.deleted_at is null
+    ) as attachments
 from messages;
 
 -- What is unread to whom: the one formula of all counts.

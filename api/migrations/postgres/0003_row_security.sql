@@ -75,7 +75,7 @@ revoke execute on function carillon_guard(text[]), carillon_show_to_staff(text[]
 select carillon_guard('conversations', 'conversation_participants', 'messages', 'message_attachments', 'feeds', 'entries',
     'acknowledgements', 'users', 'outbox', 'outbox_readings', 'idempotency_keys', 'message_versions', 'message_reactions',
     'message_hides');
-select carillon_show_to_staff('conversations', 'conversation_participants', 'messages', 'message_attachments');
+select carillon_show_to_staff('conversations', 'conversation_participants', 'messages');
 
 create policy participants on conversations for select to carillon_app using (
     exists (
@@ -97,6 +97,7 @@ create policy participants on messages for select to carillon_app using (
     )
 );
 
+-- Whoever sees the message sees what it brought, staff included.
 create policy participants on message_attachments for select to carillon_app
     using (exists (select from messages m where m.id = message_id));
 
@@ -111,10 +112,10 @@ create policy own_channels on entries for select to carillon_app using (channel 
 create policy own_rows on acknowledgements for select to carillon_app using (user_id = (select carillon_caller()));
 
 grant select on conversations, conversation_participants, messages, message_attachments, feeds, entries, acknowledgements,
-    message_versions, message_reactions, message_hides, message_rows, participant_rows, conversation_rows, fleet_state,
-    _sqlx_migrations to carillon_app;
+    message_versions, message_reactions, message_hides, message_rows, participant_rows, conversation_rows,
+    attachment_rows, fleet_state, _sqlx_migrations to carillon_app;
 grant select, insert, update on fleet_state to carillon_definer;
-grant select on message_rows, participant_rows, conversation_rows, recounts to carillon_definer;
+grant select on message_rows, participant_rows, conversation_rows, attachment_rows, recounts to carillon_definer;
 
 select carillon_hand_over();
 -- Enter any feed, claim anybody's key: only for the functions that have checked.

@@ -114,16 +114,37 @@ create table message_hides (
 ) strict, without rowid;
 
 create table message_attachments (
-    id         blob primary key,
-    message_id blob not null references messages (id),
-    file_name  text not null,
-    file_type  text not null,
-    file_size  integer not null constraint message_attachments_file_size check (file_size >= 0),
-    file_url   text not null,
-    created_at integer not null
+    id            blob primary key,
+    -- The message that brought it; nothing until one does.
+    message_id    blob references messages (id),
+    file_name     text not null,
+    file_type     text not null,
+    file_size     integer not null constraint message_attachments_file_size check (file_size > 0),
+    file_url      text not null,
+    created_at    integer not null,
+    uploader_id   text not null,
+    kind          text not null constraint message_attachments_kind check (kind in ('file', 'image', 'voice')),
+    -- `expired` ones are being deleted: no message can bring them any more.
+    state         text not null default 'reserved'
+        constraint message_attachments_state check (state in ('reserved', 'complete', 'attached', 'expired')),
+    -- Where it stands among those of its message, from 0.
+    place         integer not null default 0,
+    -- In hex: what was announced, and once it is complete what was found.
+    sha256        text,
+    width         integer,
+    height        integer,
+    has_thumbnail integer not null default 0,
+    duration_ms   integer,
+    waveform      text,
+    -- When it is given up, unless a message has brought it.
+    expires_at    integer,
+    constraint message_attachments_attached check ((message_id is not null) = (state = 'attached')),
+    constraint message_attachments_expiry check ((expires_at is null) = (state = 'attached'))
 ) strict;
 
-create index message_attachments_by_message on message_attachments (message_id);
+create index message_attachments_by_message on message_attachments (message_id) where message_id is not null;
+create index message_attachments_by_uploader on message_attachments (uploader_id) where message_id is null;
+create index message_attachments_by_expiry on message_attachments (expires_at) where expires_at is not null;
 
 -- A numbered log per channel. The row is the counter: 1, 2, 3 … without holes, because a rollback takes the number back.
 create table feeds (
@@ -219,6 +240,18 @@ select
     ) as user_ids
 from message_reactions r group by r.message_id, r.reaction;
 
+create view attachment_rows as
+select
+    id, message_id, file_name, file_type, file_size, file_url, uploader_id, kind, state, place, sha256, width, height,
+    has_thumbnail, duration_ms, waveform, expires_at,
+    json_object(
+        'id', lower(hex(id)), 'file_name', file_name, 'file_type', file_type, 'file_size', file_size, 'file_url', file_url,
+        'uploader_id', uploader_id, 'kind', kind, 'state', state, 'sha256', sha256, 'width', width, 'height', height,
+        'has_thumbnail', json(iif(has_thumbnail, 'true', 'false')), 'duration_ms', duration_ms,
+        'waveform', json(waveform), 'expires_at', expires_at
+    ) as json
+from message_attachments;
+
 create view message_rows as
 with shown as (
     select
@@ -228,31 +261,35 @@ with shown as (
                 json_object('reaction', r.reaction, 'count', r.count, 'user_ids', json(r.user_ids)) order by r.since, r.reaction
             )
             from reaction_rows r where r.message_id = m.id
-        ) as reactions
+        ) as reactions,
+        (
+            select json_group_array(json(a.json) order by a.place) from attachment_rows a
+            where a.message_id = m.id and m.deleted_at is null
+        ) as attachments
     from messages m
 )
 select
     id, seq, conversation_id, sender_id,
     case when deleted_at is null then message_text else '' end as message_text,
     message_type, client_message_id, reply_to, version, created_at, edited_at, deleted_at, reactions,
+    attachments,
     json_object(
         'id', lower(hex(id)), 'seq', seq, 'conversation_id', lower(hex(conversation_id)), 'sender_id', sender_id,
         'message_text', case when deleted_at is null then message_text else '' end, 'message_type', message_type,
         'client_message_id', client_message_id, 'reply_to', case when reply_to is not null then lower(hex(reply_to)) end,
         'version', version, 'created_at', created_at, 'edited_at', edited_at, 'deleted_at', deleted_at,
-        'reactions', json(reactions)
+        'reactions', json(reactions), 'attachments', json(attachments)
     ) as json
 from shown;
 
 create view participant_rows as
 select
     conversation_id, user_id, role, joined_at, left_at, last_read_seq, last_read_at, last_delivered_seq, version,
-    unread_count,
-    muted_until, pinned_at, archived_at,
+    unread_count, muted_until, pinned_at, archived_at,
     json_object(
         'conversation_id', lower(hex(conversation_id)), 'user_id', user_id, 'role', role, 'joined_at', joined_at,
-        'left_at', left_at, 'last_read_seq', last_read_seq, 'last_read_at', last_read_at, 'last_delivered_seq', last_delivered_seq, 'version', version,
-        'unread_count', unread_count, 'muted_until', muted_until, 'pinned_at', pinned_at, 'archived_at', archived_at
+        'left_at', left_at, 'last_read_seq', last_read_seq, 'last_read_at', last_read_at,
+        'last_delivered_seq', last_delivered_seq, 'version', version, 'unread_count', unread_count, 'muted_until', muted_until, 'pinned_at', pinned_at, 'archived_at', archived_at
     ) as json
 from conversation_participants;
 

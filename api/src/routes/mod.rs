@@ -1,5 +1,6 @@
 //! The routes: one file per noun of the URL, handlers of a few lines.
 
+pub mod attachments;
 pub mod changes;
 pub mod conversations;
 pub mod docs;

@@ -3,7 +3,7 @@
 //! The routes turn these into problem JSON and the gateway's answers into error frames. What a driver says is kept as the
 //! source, for the log; the text is for outsiders.
 
-use shared::ids::{ConversationId, MessageId, UserId};
+use shared::ids::{AttachmentId, ConversationId, MessageId, UserId};
 
 /// The source of an error, for the log.
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -17,6 +17,15 @@ pub enum StoreError {
     /// The message to answer is not in the conversation.
     #[error("message {0} is not in this conversation")]
     NoMessage(MessageId),
+    /// No such attachment, or not the caller's.
+    #[error("attachment {0} does not exist")]
+    NoAttachment(AttachmentId),
+    /// The bytes of the attachment have not been found good yet.
+    #[error("attachment {0} is not complete: upload it and complete it first")]
+    NotComplete(AttachmentId),
+    /// A message has brought the attachment already.
+    #[error("attachment {0} is another message's: upload it again")]
+    AttachedElsewhere(AttachmentId),
     /// The caller sees the conversation but takes no part in it.
     #[error("you take no part in conversation {0}")]
     NotAParticipant(ConversationId),

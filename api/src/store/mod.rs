@@ -20,9 +20,10 @@ use async_trait::async_trait;
 use shared::access::Caller;
 use shared::channel::Channel;
 use shared::envelope::Envelope;
-use shared::ids::{ConversationId, Epoch, MessageId, Seq};
+use shared::ids::{AttachmentId, ConversationId, Epoch, MessageId, Seq};
 use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, Heads, Verdict};
 
+use crate::attachments::model::{AttachmentDraft, FiledAttachment, Found};
 use crate::model::{
     ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, ConversationStatus, ConversationType,
     MarkerDraft, Message, MessageDraft, MessageVersion, MessagingStats, ReadMarker, Snapshot, UnreadCheck,
@@ -35,9 +36,9 @@ pub use open::{migrate, new_epoch, open};
 pub use schema::MigrationSummary;
 
 /// Everything a pod keeps.
-pub trait Store: Messaging + Changing + Reading + Search + Feeds + Outbox + Health {}
+pub trait Store: Messaging + Changing + Reading + Search + Attachments + Feeds + Outbox + Health {}
 
-impl<T: Messaging + Changing + Reading + Search + Feeds + Outbox + Health> Store for T {}
+impl<T: Messaging + Changing + Reading + Search + Attachments + Feeds + Outbox + Health> Store for T {}
 
 /// Conversations and messages. What a write returned, every later read sees; numbers have no holes.
 ///
@@ -127,6 +128,33 @@ pub trait Search: Send + Sync {
     /// The messages that match, of those that the caller may see, the newest first. A deleted message is not found, and an edited
     /// one by its newest text only.
     async fn search(&self, caller: &Caller, page: &SearchPage) -> Result<Vec<Hit>, StoreError>;
+}
+
+/// What is sent along with messages, as far as it is not bytes. [`Messaging::append`] attaches it.
+#[async_trait]
+pub trait Attachments: Send + Sync {
+    /// Reserves a place for what the caller uploads, or answers the one that the caller's key reserved before. At most 100 at a
+    /// time wait for a message that brings them.
+    async fn reserve(&self, caller: &Caller, draft: &AttachmentDraft) -> Result<Kept<FiledAttachment>, StoreError>;
+
+    /// One attachment: to its uploader until a message has brought it, and from then on to whoever sees the message. Without a
+    /// caller, who is vouched for by a link then, any whose bytes are there.
+    async fn attachment(&self, caller: Option<&Caller>, id: AttachmentId) -> Result<FiledAttachment, StoreError>;
+
+    /// Notes what was found in the bytes that the caller uploaded. From then on a message can bring it. Twice is once.
+    async fn complete_attachment(
+        &self,
+        caller: &Caller,
+        id: AttachmentId,
+        found: &Found,
+    ) -> Result<FiledAttachment, StoreError>;
+
+    /// Gives up what no message has brought within 24 hours, and answers at most so many of those given up. No message can
+    /// bring them any more; they are answered again until they are forgotten.
+    async fn expire_attachments(&self, most: u32) -> Result<Vec<AttachmentId>, StoreError>;
+
+    /// Forgets attachments that were given up and whose bytes are gone.
+    async fn forget_attachments(&self, ids: &[AttachmentId]) -> Result<(), StoreError>;
 }
 
 /// Numbered feeds, and where everybody stands in them.

@@ -10,12 +10,13 @@ use shared::channel::Channel;
 use shared::cursor::Positions;
 use shared::envelope::{Content, Entry, Envelope};
 use shared::event::{DurableBody, Topic, Unread};
-use shared::ids::{ConversationId, Epoch, MessageId, Seq, TraceId, UserId};
+use shared::ids::{AttachmentId, ConversationId, Epoch, MessageId, Seq, TraceId, UserId};
 use shared::time::Timestamp;
 use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::{Hit, StoreError};
+use crate::attachments::model::{Attachment, FiledAttachment, thumbnail_url};
 use crate::model::{
     Conversation, Message, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant, ParticipantRole,
     Reactions, ReadMarker, UnreadCheck, UnreadTotals,
@@ -42,6 +43,27 @@ pub(super) struct MessageRow {
     #[sqlx(default)]
     hidden: bool,
     reactions: Option<Json<Vec<Reactions>>>,
+    attachments: Option<Json<Vec<AttachmentRow>>>,
+}
+
+/// An attachment, nested in a message or alone.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct AttachmentRow {
+    id: Uuid,
+    file_name: String,
+    file_type: String,
+    file_size: u64,
+    file_url: String,
+    uploader_id: String,
+    kind: String,
+    state: String,
+    sha256: Option<String>,
+    width: Option<u32>,
+    height: Option<u32>,
+    has_thumbnail: bool,
+    duration_ms: Option<u64>,
+    waveform: Option<Vec<u8>>,
+    expires_at: Option<i64>,
 }
 
 /// A participant, nested in a conversation or on its own.
@@ -123,6 +145,7 @@ impl TryFrom<MessageRow> for Message {
             message_type: word(row.message_type)?,
             client_message_id: row.client_message_id.map(|key| key.parse()).transpose().map_err(StoreError::broken)?,
             reply_to: row.reply_to.map(MessageId),
+            attachments: attachments(row.attachments)?,
             version: row.version.unsigned_abs(),
             created_at: Timestamp::from_micros(row.created_at),
             edited_at: row.edited_at.map(Timestamp::from_micros),
@@ -131,6 +154,43 @@ impl TryFrom<MessageRow> for Message {
             reactions: row.reactions.map_or_else(Vec::new, |Json(reactions)| reactions),
         };
         Ok(if row.hidden { message.hidden() } else { message })
+    }
+}
+
+fn attachments(rows: Option<Json<Vec<AttachmentRow>>>) -> Result<Vec<Attachment>, StoreError> {
+    rows.map_or_else(Vec::new, |Json(rows)| rows).into_iter().map(AttachmentRow::shown).collect()
+}
+
+impl AttachmentRow {
+    fn shown(self) -> Result<Attachment, StoreError> {
+        let id = AttachmentId(self.id);
+        Ok(Attachment {
+            id,
+            file_name: self.file_name,
+            file_type: self.file_type,
+            file_size: self.file_size,
+            kind: word(self.kind)?,
+            url: self.file_url,
+            thumbnail_url: self.has_thumbnail.then(|| thumbnail_url(id)),
+            width: self.width,
+            height: self.height,
+            duration_ms: self.duration_ms,
+            waveform: self.waveform,
+        })
+    }
+}
+
+impl TryFrom<AttachmentRow> for FiledAttachment {
+    type Error = StoreError;
+
+    fn try_from(row: AttachmentRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            uploader_id: row.uploader_id.parse().map_err(StoreError::broken)?,
+            state: word(row.state.clone())?,
+            sha256: row.sha256.clone(),
+            expires_at: row.expires_at.map(Timestamp::from_micros),
+            shown: row.shown()?,
+        })
     }
 }
 

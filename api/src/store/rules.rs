@@ -13,6 +13,14 @@ use crate::model::{ConversationDraft, ConversationType, MessageDraft, MessageTyp
 /// People in one conversation, whoever starts it included. A larger audience is a room.
 pub(super) const MOST_PARTICIPANTS: u64 = 250;
 
+/// Attachments of one person that no message has brought yet.
+pub(super) const MOST_UNATTACHED: u32 = 100;
+/// Hours that an attachment waits for its message.
+pub(super) const UNATTACHED_HOURS: u32 = 24;
+/// One person has enough attachments that wait for a message.
+pub(super) const TOO_MANY_UNATTACHED: StoreError =
+    StoreError::LimitExceeded { what: "attachments that no message has", limit: MOST_UNATTACHED as u64 };
+
 /// Who is to be in a new conversation, the caller first.
 pub(super) struct Cast {
     /// Everyone else, in order, each once.

@@ -1,3 +1,4 @@
 //! What happens without anybody asking: the work of the worker role.
 
+pub mod attachments;
 pub mod heads;

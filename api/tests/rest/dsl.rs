@@ -1,12 +1,13 @@
 //! A pod to talk to, and people who talk.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use api::announce::Announcer;
-use api::state::App;
+use api::attachments::Blobs;
+use api::state::{App, Attachments};
 use api::store::Store;
 use jsonwebtoken::{EncodingKey, Header};
 use reqwest::header::{HeaderMap, HeaderName};
@@ -21,6 +22,7 @@ use shared::envelope::Envelope;
 use shared::ids::UserId;
 use shared::time::Timestamp;
 use shared::upstream::{CALLER_HEADER, SECRET_HEADER};
+use sqlx::Connection as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -41,21 +43,37 @@ pub(crate) struct Api {
     pub(crate) client: Client,
     place: MemoryBroker,
     path: PathBuf,
+    /// Where the bytes of attachments lie.
+    pub(crate) folder: PathBuf,
+    pub(crate) blobs: Option<Blobs>,
     database_url: String,
     stop: CancellationToken,
 }
 
 impl Api {
     pub(crate) async fn start() -> Self {
-        let api = Self::without_schema().await;
+        Self::migrated(in_folder).await
+    }
+
+    /// A pod whose attachments lie there, if anywhere.
+    pub(crate) async fn keeping_attachments_in(blobs: Option<Blobs>) -> Self {
+        Self::migrated(|_| blobs).await
+    }
+
+    async fn migrated(storage: impl FnOnce(&Path) -> Option<Blobs>) -> Self {
+        let api = Self::on(storage).await;
         api::store::migrate(&api.database_url).await.expect("a new database");
         api
     }
 
     /// A pod whose database nobody has migrated yet.
     pub(crate) async fn without_schema() -> Self {
+        Self::on(in_folder).await
+    }
+
+    async fn on(storage: impl FnOnce(&Path) -> Option<Blobs>) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let directory = std::path::Path::new(env!("CARGO_TARGET_TMPDIR"));
+        let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let path = directory.join(format!("rest-{}-{number}.db", std::process::id()));
         let database_url = format!("sqlite://{}", path.display());
         let store = api::store::open(&database_url, 4).expect("nothing is connected yet");
@@ -65,10 +83,13 @@ impl Api {
         let announcer = Announcer::start(&link.broker, link.state, &TaskTracker::new(), &stop);
         let settings = AccessSettings { jwt_secret: Some(Secret::new(JWT_SECRET)), ..AccessSettings::default() };
         let verifier = Verifier::new(&settings).expect("a secret is enough");
-        let app = App::new(Arc::clone(&store), announcer, verifier, Secret::new(SECRET));
+        let folder = directory.join(format!("rest-{}-{number}", std::process::id()));
+        let blobs = storage(&folder);
+        let attachments = blobs.clone().map(|blobs| Attachments { blobs, max_bytes: 25 * 1024 * 1024 });
+        let app = App::new(Arc::clone(&store), announcer, verifier, Secret::new(SECRET), attachments);
         let url = serve(api::router(app.clone()), &stop).await;
         let internal_url = serve(api::internal_router(app), &stop).await;
-        Self { url, internal_url, database_url, store, client: Client::new(), place, path, stop }
+        Self { url, internal_url, database_url, store, client: Client::new(), place, path, folder, blobs, stop }
     }
 
     pub(crate) fn user(&self, name: &str) -> User<'_> {
@@ -81,6 +102,13 @@ impl Api {
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}{path}", self.url))
+    }
+
+    /// Makes everything that waits for a day wait no longer.
+    pub(crate) async fn a_day_passes(&self) {
+        let mut console = sqlx::SqliteConnection::connect(&self.database_url).await.expect("the same file");
+        let aged = "update message_attachments set expires_at = expires_at - 86400000000";
+        sqlx::query(aged).execute(&mut console).await.expect("a right statement");
     }
 
     /// A question of a gateway.
@@ -107,7 +135,12 @@ impl Drop for Api {
         for end in ["", "-wal", "-shm"] {
             let _ = std::fs::remove_file(format!("{}{end}", self.path.display()));
         }
+        let _ = std::fs::remove_dir_all(&self.folder);
     }
+}
+
+fn in_folder(folder: &Path) -> Option<Blobs> {
+    Some(Blobs::in_folder(folder).expect("a folder"))
 }
 
 async fn serve(router: axum::Router, stop: &CancellationToken) -> String {

@@ -1,6 +1,7 @@
 //! The api pod over HTTP, as those outside meet it: SQLite behind it, a broker in memory beside it.
 
 mod announcing;
+mod attachments;
 mod changes;
 mod conversations;
 mod description;
@@ -11,4 +12,5 @@ mod members;
 mod messages;
 mod reading;
 mod refusals;
+mod s3;
 mod search;

@@ -10,6 +10,7 @@ use super::dsl::{Api, answer, token};
 
 const CONVERSATIONS: &str = "/api/v1/messages/conversations";
 const MESSAGES: &str = "/api/v1/messages/messages";
+const ATTACHMENTS: &str = "/api/v1/attachments";
 
 #[tokio::test]
 async fn every_route_needs_a_valid_token_in_the_header() {
@@ -22,6 +23,12 @@ async fn every_route_needs_a_valid_token_in_the_header() {
         (Method::GET, format!("{CONVERSATIONS}/{id}")),
         (Method::GET, format!("{CONVERSATIONS}/{id}/messages")),
         (Method::POST, MESSAGES.to_owned()),
+        (Method::POST, ATTACHMENTS.to_owned()),
+        (Method::GET, format!("{ATTACHMENTS}/{id}")),
+        (Method::POST, format!("{ATTACHMENTS}/{id}/complete")),
+        (Method::GET, format!("{ATTACHMENTS}/{id}/content")),
+        (Method::PUT, format!("{ATTACHMENTS}/{id}/content")),
+        (Method::GET, format!("{ATTACHMENTS}/{id}/thumbnail")),
         (Method::GET, "/api/v1/feed".to_owned()),
         (Method::GET, "/api/v1/snapshot".to_owned()),
     ];
@@ -96,12 +103,13 @@ async fn what_is_not_offered_yet_is_named_unsupported() {
     let api = Api::start().await;
     let alice = api.user("alice");
     let id = alice.start_group(&["bob"]).await;
-    let mut body = json!({ "conversation_id": id, "message_text": "see this", "attachment_ids": [] });
-    assert_eq!(alice.post(MESSAGES, &body).await.status, 201);
-    body["attachment_ids"] = json!([uuid::Uuid::now_v7()]);
+    let mut body = json!({ "conversation_id": id, "message_text": "see this" });
     body["message_type"] = json!("image");
     let refused = alice.post(MESSAGES, &body).await;
-    assert_eq!(refused.is_problem(400, "unsupported").blamed(), ["message_type", "attachment_ids"]);
+    assert_eq!(refused.is_problem(400, "unsupported").blamed(), ["message_type"]);
+    let film = json!({ "file_name": "a.mkv", "file_type": "video/x-matroska", "file_size": 7 });
+    let refused = alice.post(ATTACHMENTS, &film).await;
+    assert_eq!(refused.is_problem(400, "unsupported").blamed(), ["file_type"]);
 }
 
 #[tokio::test]

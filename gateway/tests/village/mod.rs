@@ -108,7 +108,7 @@ impl Village {
         let api_broker: Arc<dyn Broker> = Arc::new(LossyBroker { inner: api_link.broker, losses: losses.clone() });
         let announcer = Announcer::start(&api_broker, api_link.state, drain.tasks(), drain.stopped());
         drain.tasks().spawn(api::worker::heads::run(Arc::clone(&store), api_broker, drain.stopped().clone()));
-        let app = App::new(store, announcer, verifier.clone(), Secret::new("shared by pods"));
+        let app = App::new(store, announcer, verifier.clone(), Secret::new("shared by pods"), None);
 
         let upstream = Upstream::new(Arc::new(LocalWire(api::internal_router(app.clone()))), "shared by pods");
         let parts = Parts {

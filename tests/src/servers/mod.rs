@@ -9,5 +9,6 @@ pub mod ports;
 pub mod postgres;
 pub mod process;
 pub mod redis;
+pub mod s3;
 pub mod scratch;
 pub mod shared;

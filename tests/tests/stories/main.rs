@@ -20,6 +20,7 @@ macro_rules! told_everywhere {
     };
 }
 
+mod attachments;
 mod changes;
 mod delivery;
 mod doors;

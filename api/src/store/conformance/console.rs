@@ -71,9 +71,20 @@ impl Console {
             Self::Postgres(_) => ("gen_random_uuid()", "now()"),
         };
         self.execute(&format!(
-            "insert into message_attachments (id, message_id, file_name, file_type, file_size, file_url, created_at)
-             select {id}, id, 'a.png', 'image/png', 1, 'x', {now} from messages where message_text = '{text}'"
+            "insert into message_attachments (id, message_id, file_name, file_type, file_size, file_url, created_at,
+                 uploader_id, kind, state)
+             select {id}, id, 'a.png', 'image/png', 1, 'x', {now}, sender_id, 'image', 'attached'
+             from messages where message_text = '{text}'"
         ))
+        .await
+    }
+
+    /// Makes every attachment that waits for a message a day older.
+    pub(super) async fn age_attachments(&self) -> Result<(), StoreError> {
+        self.execute(match self {
+            Self::Sqlite(_) => "update message_attachments set expires_at = expires_at - 86400000000",
+            Self::Postgres(_) => "update message_attachments set expires_at = expires_at - interval '1 day'",
+        })
         .await
     }
 }

@@ -3,6 +3,7 @@
 //! One function per promise, with its words. [`store_conformance!`](crate::store_conformance) gives an implementation the whole
 //! suite; each test gets a database of its own.
 
+pub mod attachments;
 pub mod changing;
 mod console;
 pub mod feeds;
@@ -62,6 +63,11 @@ macro_rules! store_conformance {
                 abuse_of_the_query_language_finds_nothing_and_breaks_nothing,
                 every_text_can_be_kept_however_long_its_words,
                 somebody_in_many_conversations_finds_what_is_in_any_of_them_and_no_other;
+            attachments: a_place_is_reserved_once_per_key, an_attachment_is_its_uploaders_until_a_message_brings_it,
+                a_message_brings_attachments_in_order_and_shows_them_ever_after, attaching_is_all_or_nothing,
+                of_two_messages_that_want_one_attachment_one_gets_it, a_deleted_message_shows_no_attachments,
+                completing_twice_is_completing_once, a_person_has_at_most_a_hundred_that_no_message_has,
+                what_no_message_brought_in_a_day_is_given_up_and_forgotten, a_link_shows_only_what_is_complete;
             feeds: every_participant_is_told_of_a_new_conversation, differences_are_contiguous_and_bounded_by_bytes,
                 an_entry_reads_as_it_was_announced, entries_are_rendered_as_of_today,
                 a_foreign_epoch_asks_to_resync, a_number_beyond_the_head_asks_to_resync,
@@ -168,6 +174,11 @@ impl Bed {
         self.store.append(sender, &draft).await.expect("a participant may send")
     }
 
+    /// Makes every attachment that waits for a message a day older.
+    pub async fn age_attachments(&self) {
+        self.console.age_attachments().await.expect("time can be turned");
+    }
+
     /// Today's epoch.
     pub async fn epoch(&self) -> Epoch {
         self.store.epoch().await.expect("there is an epoch")
@@ -239,6 +250,7 @@ pub fn message_draft(conversation_id: ConversationId, text: &str, key: Option<&s
         client_message_id: key.map(|key| key.parse::<ClientMessageId>().expect("test keys are keys")),
         idempotency_key: None,
         reply_to: None,
+        attachment_ids: Vec::new(),
         trace: TraceId::random(),
     }
 }

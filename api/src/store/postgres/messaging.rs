@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{PostgresStore, reading};
+use super::{PostgresStore, attachments, reading};
 use crate::model::{
     Conversation, ConversationChange, ConversationChangeDraft, ConversationDraft, Message, MessageDraft,
     MessagingStats, ParticipantRole, Snapshot,
@@ -283,7 +283,7 @@ impl PostgresStore {
     }
 
     async fn send(&self, caller: &Caller, draft: &MessageDraft) -> Result<SentRow, sqlx::Error> {
-        sqlx::query_as("select * from carillon_send($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)")
+        sqlx::query_as("select * from carillon_send($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)")
             .bind(caller.user.as_str())
             .bind(caller.role.is_trusted())
             .bind(draft.id.0)
@@ -295,6 +295,7 @@ impl PostgresStore {
             .bind(draft.idempotency_key.as_ref().map(|key| key.as_str()))
             .bind(draft.idempotency_key.as_ref().map(|_| draft.request_hash().to_vec()))
             .bind(draft.reply_to.map(|id| id.0))
+            .bind(draft.attachment_ids.iter().map(|id| id.0).collect::<Vec<_>>())
             .bind(Uuid::from_u128(draft.trace.0))
             .fetch_one(&self.pool)
             .await
@@ -384,6 +385,6 @@ pub(super) fn refusal(
         ("CA009", ..) => rules::NOT_A_MANAGER,
         ("CA010", ..) => rules::FIXED_PARTICIPANTS,
         ("CA011", ..) => rules::TOO_MANY_PARTICIPANTS,
-        _ => error.into(),
+        _ => attachments::refusal(error),
     }
 }

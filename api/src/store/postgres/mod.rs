@@ -5,6 +5,7 @@
 //! outbox) are functions too. Waiting is bounded everywhere, and a database that does not answer in time is
 //! [`StoreError::Unavailable`].
 
+mod attachments;
 mod changing;
 mod feeds;
 mod messaging;

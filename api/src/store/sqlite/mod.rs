@@ -4,6 +4,7 @@
 //! under `begin immediate` and flushed before it returns (WAL, `synchronous=full`); others read beside it. There is no
 //! row-level security: the where clauses carry it, and the conformance suite checks them.
 
+mod attachments;
 mod changing;
 mod feeds;
 mod members;

@@ -11,7 +11,7 @@ use shared::time::Timestamp;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::{messaging, now, today};
+use super::{attachments, messaging, now, today};
 use crate::model::{ConversationDraft, ConversationStatus, Message, MessageDraft, ParticipantRole};
 use crate::store::StoreError;
 use crate::store::arrival::SeenRow;
@@ -202,6 +202,7 @@ pub(super) async fn insert_message(
     .bind(caller.user.as_str())
     .execute(&mut *connection)
     .await?;
+    attachments::attach(connection, caller, draft).await?;
     read_message(connection, draft.id.0).await
 }
 
