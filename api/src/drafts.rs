@@ -175,6 +175,11 @@ pub fn settings(
     let now = Timestamp::now();
     let since_now = |on: bool| on.then_some(now);
     let muted_until = body.nullable::<Timestamp>("muted_until");
+    if let Some(Some(until)) = muted_until
+        && !(Timestamp::from_micros(0)..=Timestamp::LAST).contains(&until)
+    {
+        body.wrong("muted_until", "must lie between 1970 and 9999");
+    }
     let muted = body.optional::<bool>("muted").map(|on| on.then_some(FOR_EVER));
     if muted.is_some() && muted_until.is_some() {
         body.wrong("muted", "and muted_until exclude each other");

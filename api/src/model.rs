@@ -63,10 +63,17 @@ pub enum MessageType {
 impl Conversation {
     /// The conversation as it is told to whoever has left it: that it was there, and nothing of today.
     #[must_use]
-    pub(crate) fn as_left_at(self, left_at: Option<Timestamp>) -> Self {
+    pub(crate) fn for_one_who_left(self, left_at: Option<Timestamp>) -> Self {
         match left_at {
             None => self,
-            Some(_) => Self { subject: None, metadata: serde_json::Map::new(), participants: Vec::new(), ..self },
+            Some(_) => Self {
+                subject: None,
+                metadata: serde_json::Map::new(),
+                participants: Vec::new(),
+                last_message: None,
+                last_message_at: None,
+                ..self
+            },
         }
     }
 }
@@ -269,12 +276,13 @@ impl Message {
 
     /// The message as it is told to whoever left its conversation then: what was written later is not for them.
     #[must_use]
-    pub(crate) fn as_left_at(self, left_at: Option<Timestamp>) -> Self {
+    pub(crate) fn for_one_who_left(self, left_at: Option<Timestamp>) -> Self {
         let Some(left_at) = left_at else { return self };
         let is_newer = self.edited_at.is_some_and(|edited_at| edited_at > left_at);
         let message_text = if is_newer { String::new() } else { self.message_text };
         let deleted_at = if is_newer { self.deleted_at.or(self.edited_at) } else { self.deleted_at };
-        Self { message_text, deleted_at, reactions: Vec::new(), ..self }
+        let attachments = if is_newer { Vec::new() } else { self.attachments };
+        Self { message_text, deleted_at, attachments, reactions: Vec::new(), ..self }
     }
 }
 

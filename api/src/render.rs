@@ -67,12 +67,14 @@ pub fn message_changed(kind: &str, message: &Message, by: &UserId, at: Timestamp
         created_at: Timestamp,
         edited_at: Option<Timestamp>,
         deleted_at: Option<Timestamp>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        hidden: bool,
         #[serde(skip_serializing_if = "<[_]>::is_empty")]
         attachments: &'a [Attachment],
         reactions: &'a [Reactions],
     }
     let heading = Heading { kind, id: message.id.0, timestamp: at };
-    let is_hidden = kind == MESSAGE_HIDDEN;
+    let is_hidden = message.hidden || kind == MESSAGE_HIDDEN;
     let data = MessageChanged {
         conversation_id: message.conversation_id,
         message_id: message.id,
@@ -84,6 +86,7 @@ pub fn message_changed(kind: &str, message: &Message, by: &UserId, at: Timestamp
         created_at: message.created_at,
         edited_at: message.edited_at,
         deleted_at: message.deleted_at,
+        hidden: is_hidden,
         attachments: if is_hidden { &[] } else { &message.attachments },
         reactions: if is_hidden { &[] } else { &message.reactions },
     };
@@ -111,6 +114,8 @@ pub fn new_message(message: &Message) -> DurableBody {
         edited_at: Option<Timestamp>,
         #[serde(skip_serializing_if = "Option::is_none")]
         deleted_at: Option<Timestamp>,
+        #[serde(skip_serializing_if = "std::ops::Not::not")]
+        hidden: bool,
         #[serde(skip_serializing_if = "<[_]>::is_empty")]
         reactions: &'a [Reactions],
     }
@@ -128,6 +133,7 @@ pub fn new_message(message: &Message) -> DurableBody {
         created_at: message.created_at,
         edited_at: message.edited_at,
         deleted_at: message.deleted_at,
+        hidden: message.hidden,
         reactions: &message.reactions,
     };
     DurableBody::new(&heading, Some(message.version), &data).expect("a message is an object with fields")
@@ -235,6 +241,17 @@ pub fn conversation_changed(kind: &str, conversation: &Conversation, at: Timesta
         created_at: conversation.created_at,
     };
     DurableBody::new(&heading, Some(conversation.version), &data).expect("a conversation is an object with fields")
+}
+
+/// Writes an event of a kind that this pod does not know, or of something that is not there: that it happened, and where.
+#[must_use]
+pub fn unknown(kind: &str, conversation_id: ConversationId, at: Timestamp) -> DurableBody {
+    #[derive(Serialize)]
+    struct Unknown {
+        conversation_id: ConversationId,
+    }
+    let heading = Heading { kind, id: conversation_id.0, timestamp: at };
+    DurableBody::new(&heading, None, &Unknown { conversation_id }).expect("an id is an object with fields")
 }
 
 /// Writes `message.read`: how far somebody has read. It enters their own feed, so that their other devices clear at once.

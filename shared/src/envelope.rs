@@ -127,11 +127,8 @@ impl Envelope {
                     let version = field(&mut fields)?;
                     u64::try_from(count).ok().map(|count| Unread { count, version })
                 },
-                redacts: match fields.next() {
-                    None => false,
-                    Some("r") => true,
-                    Some(_) => return Err(InvalidEnvelope),
-                },
+                // What a newer pod adds is passed over, so that pods of two versions can live side by side.
+                redacts: fields.by_ref().any(|field| field == "r"),
                 body: DurableBody::from_trusted(body),
             }),
             Some("live") => Content::Live {
@@ -143,6 +140,7 @@ impl Envelope {
         };
         match fields.next() {
             None => Ok(Self { channel, committed_at, trace, content }),
+            Some(_) if matches!(content, Content::Entry(_)) => Ok(Self { channel, committed_at, trace, content }),
             Some(_) => Err(InvalidEnvelope),
         }
     }
@@ -169,6 +167,18 @@ mod tests {
             committed_at: Timestamp::from_micros(1_700_000_000_000_001),
             trace: TraceId(7),
             content,
+        }
+    }
+
+    #[test]
+    fn what_a_newer_pod_adds_to_an_entry_is_passed_over() {
+        let head = "1 user:alice 7 00000000000000000000000000000007 entry 0000000000000003 12 m 2 12";
+        for (added, redacts) in [("", false), (" r", true), (" r z9", true), (" z9", false)] {
+            let bytes = Bytes::from(format!("{head}{added}\n{{"));
+            let Ok(Envelope { content: Content::Entry(entry), .. }) = Envelope::decode(&bytes) else {
+                panic!("{added} is not understood");
+            };
+            assert_eq!((entry.redacts, entry.seq), (redacts, Seq(12)), "{added}");
         }
     }
 

@@ -40,7 +40,7 @@ select carillon_epoch();
 -- The feeds of everyone in a conversation.
 create function carillon_channels_of(p_conversation uuid) returns text[]
 language sql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
-    select array_agg('user:' || p.user_id order by p.user_id) from conversation_participants p
+    select coalesce(array_agg('user:' || p.user_id order by p.user_id), '{}') from conversation_participants p
     where p.conversation_id = p_conversation and p.left_at is null
 $$;
 
@@ -62,13 +62,16 @@ begin
         insert into entries (channel, seq, kind, conversation_id, message_id, user_id, created_at, trace)
         select n.channel, n.seq, p_kind, p_conversation, p_message, p_user, p_at, p_trace from numbered n
     )
-    select array_agg(n.channel order by n.channel), array_agg(n.seq order by n.channel),
-        array_agg(case when p_kind ~ '^(new_message|message|reaction)' then p.unread_count end order by n.channel)
+    select coalesce(array_agg(n.channel order by n.channel), '{}'), coalesce(array_agg(n.seq order by n.channel), '{}'),
+        coalesce(array_agg(case when p_kind ~ '^(new_message|message|reaction)' then p.unread_count end order by n.channel), '{}')
     into channels, seqs, unread
     from numbered n
     left join conversation_participants p on p.conversation_id = p_conversation and p.user_id = substr(n.channel, 6)
         and p.left_at is null and n.channel = 'user:' || p.user_id;
-    insert into outbox (channels, seqs, epoch, created_at) values (channels, seqs, life, p_at);
+    -- Of a conversation that everybody has left there is nobody to tell.
+    if cardinality(channels) > 0 then
+        insert into outbox (channels, seqs, epoch, created_at) values (channels, seqs, life, p_at);
+    end if;
 end $$;
 
 -- Claims a path's key for what the caller is about to make. Answers what the key made before; null if there is no key, or
@@ -340,7 +343,11 @@ declare
 begin
     insert into message_hides (user_id, message_id) values (p_caller, old.id) on conflict do nothing;
     hidden := found;
-    perform carillon_recount(old.conversation_id, p_caller);
+    if hidden then
+        update conversation_participants p set unread_count = p.unread_count - 1
+        where p.conversation_id = old.conversation_id and p.user_id = p_caller and p.last_read_seq < old.seq
+            and old.sender_id <> p_caller and old.deleted_at is null;
+    end if;
     return query
         select * from carillon_tell_change(hidden, 'message.hidden', old, p_caller, array['user:' || p_caller], p_trace);
 end $$;
@@ -478,7 +485,7 @@ begin
         raise exception 'two people' using errcode = 'CA010';
     elsif not held.manages and not (p_action = 'add' or (p_action = 'remove' and p_user = p_caller)) then
         raise exception 'not theirs' using errcode = 'CA009';
-    elsif p_action = 'add' and p_role = 'owner' and not held.manages then
+    elsif p_action = 'add' and p_role <> 'participant' and not held.manages then
         raise exception 'not theirs' using errcode = 'CA009';
     end if;
     told := carillon_channels_of(p_id);
@@ -557,9 +564,11 @@ begin
         changed, 'settings.updated', p_id, p_caller, array['user:' || p_caller], p_trace);
 end $$;
 
--- The moment of a number of microseconds since 1970; null of JSON's null.
+-- The moment of a number of microseconds since 1970; null of JSON's null. In two parts, because an interval of microseconds is
+-- reckoned in floating point and the last moments of the calendar would be rounded out of it.
 create function carillon_moment(p_micros jsonb) returns timestamptz language sql immutable parallel safe
-    return timestamptz 'epoch' + (p_micros #>> '{}')::bigint * interval '1 microsecond';
+    return timestamptz 'epoch' + (p_micros #>> '{}')::bigint / 1000000 * interval '1 second'
+        + (p_micros #>> '{}')::bigint % 1000000 * interval '1 microsecond';
 
 -- Starts a conversation, or answers the one that the key or the pair made before.
 create function carillon_create_conversation(
@@ -631,7 +640,8 @@ $$;
 create function carillon_differences(p_channels text[], p_after bigint[], p_most bigint, p_bytes bigint)
 returns table (
     ordinal bigint, life bigint, head bigint, floor bigint, seq bigint, kind text, created_at bigint, trace uuid,
-    unread bigint, left_at bigint, user_id text, message jsonb, conversation jsonb, participant jsonb
+    unread bigint, left_at bigint, hidden boolean, user_id text, conversation_id uuid, conversation_version bigint,
+    message jsonb, conversation jsonb, participant jsonb
 )
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -646,7 +656,7 @@ begin
         order by a.ordinal
     loop
         return query select asked.ordinal, today, asked.head, asked.floor, null::bigint, null::text, null::bigint, null::uuid,
-            null::bigint, null::bigint, null::text, null::jsonb, null::jsonb, null::jsonb;
+            null::bigint, null::bigint, null::boolean, null::text, null::uuid, null::bigint, null::jsonb, null::jsonb, null::jsonb;
         continue when p_most <= 0 or asked.after >= asked.head;
         return query
             select asked.ordinal, null::bigint, null::bigint, null::bigint, e.seq, e.kind, carillon_micros(e.created_at), e.trace,
@@ -660,9 +670,14 @@ begin
                     where p.conversation_id = e.conversation_id
                         and 'user:' || p.user_id = asked.channel and p.user_id = substr(asked.channel, 6)
                 ),
-                e.user_id,
+                exists (
+                    select from message_hides h
+                    where h.message_id = e.message_id and h.user_id = substr(asked.channel, 6)
+                        and 'user:' || h.user_id = asked.channel
+                ),
+                e.user_id, e.conversation_id, (select c.version from conversations c where c.id = e.conversation_id),
                 (select to_jsonb(m) from message_rows m where m.id = e.message_id),
-                (select to_jsonb(c) from conversation_rows c where e.kind ~ '^(conversation|member)' and c.id = e.conversation_id),
+                (select to_jsonb(c) from conversation_rows c where e.kind like 'conversation.%' and c.id = e.conversation_id),
                 (
                     select to_jsonb(p) from participant_rows p
                     where p.conversation_id = e.conversation_id and p.user_id = e.user_id

@@ -95,7 +95,7 @@ async fn delete(
 
 /// Read what a message said before
 ///
-/// The oldest first; empty if it was never edited, or is deleted.
+/// The oldest first, at most the last 100; empty if it was never edited, is deleted, or is hidden from the caller.
 #[utoipa::path(
     get, operation_id = "message_history",
     path = "/api/v1/messages/messages/{id}/history", tag = "messages",

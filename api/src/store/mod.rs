@@ -102,7 +102,7 @@ pub trait Changing: Send + Sync {
     /// One message, to the participants of its conversation and to staff.
     async fn message(&self, caller: &Caller, id: MessageId) -> Result<Message, StoreError>;
 
-    /// What a message said before, the oldest first.
+    /// What a message said before, the oldest first: the last 100 texts. Nothing of a message that the caller has hidden.
     async fn history(&self, caller: &Caller, id: MessageId) -> Result<Vec<MessageVersion>, StoreError>;
 }
 

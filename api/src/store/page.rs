@@ -6,7 +6,7 @@
 use shared::channel::Channel;
 use shared::envelope::Envelope;
 use shared::event::DurableBody;
-use shared::ids::{Epoch, Seq, TraceId, UserId};
+use shared::ids::{ConversationId, Epoch, Seq, TraceId, UserId};
 use shared::time::Timestamp;
 use shared::upstream::{Differences, DifferencesAfter, Page, Reach};
 use sqlx::types::Json;
@@ -46,8 +46,12 @@ pub(super) struct EntryRow {
     unread: Option<i64>,
     /// When the feed's owner left the conversation, if they have.
     left_at: Option<i64>,
+    /// Whether the feed's owner has deleted the message for themselves.
+    hidden: bool,
     /// Whom it is about.
     user_id: Option<String>,
+    conversation_id: Uuid,
+    conversation_version: Option<i64>,
     message: Option<Json<MessageRow>>,
     conversation: Option<Json<ConversationRow>>,
     participant: Option<Json<ParticipantRow>>,
@@ -57,22 +61,28 @@ impl EntryRow {
     fn envelope(self, epoch: Epoch, channel: Channel, head: Seq) -> Result<Envelope, StoreError> {
         let (committed_at, trace) = (Timestamp::from_micros(self.created_at), TraceId(self.trace.as_u128()));
         let (seq, unread) = (seq(self.seq), unread(self.unread, head));
-        let kind = self.kind.clone();
-        let Some(body) = self.render(committed_at)? else {
-            return Err(StoreError::broken(format!("entry {seq} of {channel} has nothing to say")));
+        let (kind, conversation) = (self.kind.clone(), ConversationId(self.conversation_id));
+        let body = match self.render(&channel, committed_at)? {
+            Some(body) => body,
+            // A pod of another version wrote it, or somebody at the console took away what it refers to. The feed goes on.
+            None => {
+                tracing::error!(%channel, %seq, kind, "an entry has nothing to say");
+                render::unknown(&kind, conversation, committed_at)
+            }
         };
         // The count is today's, so it is as new as the head read beside it.
         Ok(Said { epoch, committed_at, trace, kind: &kind, body: &body }.envelope(channel, seq, unread))
     }
 
     /// What the entry says today; `None` where what it refers to is not there, or its kind is not known.
-    fn render(self, at: Timestamp) -> Result<Option<DurableBody>, StoreError> {
+    fn render(self, channel: &Channel, at: Timestamp) -> Result<Option<DurableBody>, StoreError> {
         let about: Option<UserId> = self.user_id.map(|user| user.parse()).transpose().map_err(StoreError::broken)?;
         let left_at = self.left_at.map(Timestamp::from_micros);
         let message = self.message.map(|Json(row)| Message::try_from(row)).transpose()?;
-        let message = message.map(|message| message.as_left_at(left_at));
+        let message =
+            message.map(|message| if self.hidden { message.hidden() } else { message.for_one_who_left(left_at) });
         let conversation = self.conversation.map(|Json(row)| Conversation::try_from(row)).transpose()?;
-        let conversation = conversation.map(|conversation| conversation.as_left_at(left_at));
+        let conversation = conversation.map(|conversation| conversation.for_one_who_left(left_at));
         let participant = self.participant.map(|Json(row)| row);
         Ok(match self.kind.as_str() {
             render::NEW_MESSAGE => message.map(|message| render::new_message(&message)),
@@ -87,11 +97,13 @@ impl EntryRow {
                 conversation.map(|conversation| render::conversation_changed(kind, &conversation, at))
             }
             kind @ (render::MEMBER_ADDED | render::MEMBER_REMOVED | render::MEMBER_UPDATED) => {
-                let (Some(conversation), Some(about), Some(member)) = (conversation, about, participant) else {
+                let (Some(version), Some(about), Some(member)) = (self.conversation_version, about, participant) else {
                     return Ok(None);
                 };
-                let (id, version) = (conversation.id, conversation.version);
-                Some(render::member_changed(kind, id, version, &about, member.current_role()?, at))
+                // Who has left is told of nobody else what they are today.
+                let is_theirs = left_at.is_none() || *channel == Channel::User(about.clone());
+                let role = if is_theirs { member.current_role()? } else { None };
+                Some(render::member_changed(kind, member.conversation_id(), version.unsigned_abs(), &about, role, at))
             }
             render::MESSAGE_READ => match participant {
                 Some(reader) => {

@@ -6,11 +6,12 @@
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use shared::access::Caller;
 use shared::channel::Channel;
 use shared::cursor::Positions;
 use shared::envelope::{Content, Entry, Envelope};
 use shared::event::{DurableBody, Topic, Unread};
-use shared::ids::{AttachmentId, ConversationId, Epoch, MessageId, Seq, TraceId, UserId};
+use shared::ids::{AttachmentId, ConversationId, Epoch, MessageId, Seq, TraceId};
 use shared::time::Timestamp;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -120,15 +121,32 @@ pub(super) struct ConversationRow {
     last_message_at: Option<i64>,
     version: i64,
     created_at: i64,
+    /// Whether the reader has deleted the last message for themselves; not so where nobody in particular reads.
+    #[serde(default)]
+    #[sqlx(default)]
+    last_hidden: bool,
 }
 
 impl ConversationRow {
-    /// The conversation with what is one reader's own: their count and their settings.
-    pub(super) fn seen_by(self, reader: &UserId) -> Result<Conversation, StoreError> {
-        let mine = self.participants.iter().find(|participant| participant.user_id == reader.as_str());
-        let (unread_count, settings) = mine.map_or((0, None), |mine| (mine.unread_count, Some(mine.settings())));
-        let conversation = Conversation::try_from(self)?;
-        Ok(Conversation { unread_count: unread_count.unsigned_abs(), settings, ..conversation })
+    /// The conversation with what is one reader's own: their count and their settings, and nothing of a last message that they have
+    /// deleted for themselves. To who may not see it, it is only that it was there.
+    pub(super) fn seen_by(self, reader: &Caller) -> Result<Conversation, StoreError> {
+        let mine = self.participants.iter().find(|participant| participant.user_id == reader.user.as_str());
+        let own = mine.map(|mine| (mine.unread_count, mine.settings()));
+        let last_hidden = self.last_hidden;
+        let mut conversation = Conversation::try_from(self)?;
+        match own {
+            Some((unread_count, settings)) => {
+                conversation.unread_count = unread_count.unsigned_abs();
+                conversation.settings = Some(settings);
+            }
+            None if !reader.role.is_trusted() => conversation = conversation.for_one_who_left(Some(Timestamp::now())),
+            None => {}
+        }
+        if last_hidden {
+            conversation.last_message = conversation.last_message.map(Message::hidden);
+        }
+        Ok(conversation)
     }
 }
 

@@ -66,6 +66,9 @@ pub(super) fn may_send(caller: &Caller, draft: &MessageDraft) -> Result<(), Stor
 /// Different reactions that a message takes.
 pub(super) const MOST_REACTIONS: u64 = 50;
 
+/// Former texts of a message that are shown: the newest.
+pub(super) const MOST_VERSIONS: i64 = 100;
+
 /// Why nobody else comes into a conversation.
 pub(super) const TOO_MANY_PARTICIPANTS: StoreError =
     StoreError::LimitExceeded { what: "participants in a conversation", limit: MOST_PARTICIPANTS };

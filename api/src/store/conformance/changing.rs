@@ -10,7 +10,7 @@ use shared::ids::{MessageId, Seq, TraceId};
 use super::messaging::NEWEST;
 use super::{Bed, entry, event, feed_of, guest, message_draft, person};
 use crate::model::{Change, ChangeDraft, Message};
-use crate::store::{Kept, StoreError};
+use crate::store::{ConversationPage, Kept, StoreError};
 
 async fn change(bed: &Bed, caller: &Caller, id: MessageId, change: Change) -> Result<Kept<Message>, StoreError> {
     bed.store.change(caller, &ChangeDraft { message_id: id, change, trace: TraceId::random() }).await
@@ -125,6 +125,22 @@ pub async fn what_one_hides_is_gone_for_oneself_alone(bed: &Bed) {
     let hers = bed.store.messages(&alice, group.id, &NEWEST).await.expect("hers");
     assert!(!hers[0].hidden && hers[0].message_text == "not for me");
     assert!(!change(bed, &bob, sent.id, Change::Hide).await.expect("hidden already").created);
+    // Wherever he is told of it again, and whatever becomes of it, it stays hidden.
+    change(bed, &alice, sent.id, edit("still not for me")).await.expect("her own");
+    for told in bed.page(&feed_of("bob"), 0, usize::MAX / 2).await.entries {
+        let said = event(&told);
+        assert!(!said.to_string().contains("not for me"), "{said}");
+        assert_eq!(said["data"]["message_id"] == sent.id.to_string(), said["data"]["hidden"] == true, "{said}");
+    }
+    assert_eq!(bed.store.history(&bob, sent.id).await.expect("his to see"), []);
+    let last = bed.send(&alice, &group, "the last").await.value;
+    change(bed, &bob, last.id, Change::Hide).await.expect("his to see");
+    let his = bed.store.conversation(&bob, group.id).await.expect("his").last_message.expect("there is one");
+    assert!(his.hidden && his.message_text.is_empty());
+    let listed = bed.store.conversations(&bob, &ConversationPage::ALL).await.expect("his");
+    assert!(listed[0].last_message.as_ref().is_some_and(|last| last.hidden));
+    let hers = bed.store.conversation(&alice, group.id).await.expect("hers").last_message.expect("there is one");
+    assert_eq!(hers.message_text, "the last");
     // Deleted for everyone afterwards, it is not taken off his count twice.
     change(bed, &alice, sent.id, Change::Delete).await.expect("her own");
     let check = bed.store.verify_unread(&bob).await.expect("his own")[0];

@@ -66,6 +66,17 @@ pub async fn entries_are_rendered_as_of_today(bed: &Bed) {
     assert_eq!((unread.count, unread.version), (2, Seq(3)));
 }
 
+pub async fn an_entry_that_nobody_understands_does_not_stop_its_feed(bed: &Bed) {
+    let alice = guest("alice");
+    let group = bed.group(&alice, &["bob"]).await;
+    bed.send(&alice, &group, "before").await;
+    bed.execute("update entries set kind = 'of.tomorrow' where seq = 1").await;
+    let page = bed.page(&feed_of("bob"), 0, usize::MAX / 2).await;
+    let kinds: Vec<_> = page.entries.iter().map(|told| super::event(told)["type"].clone()).collect();
+    assert_eq!(kinds, ["of.tomorrow", "new_message"]);
+    assert_eq!(super::event(&page.entries[0])["data"]["conversation_id"], group.id.to_string());
+}
+
 pub async fn a_foreign_epoch_asks_to_resync(bed: &Bed) {
     bed.group(&guest("alice"), &["bob"]).await;
     let today = bed.epoch().await;

@@ -100,8 +100,10 @@ pub async fn who_comes_is_told_with_the_others_and_finds_everything_read(bed: &B
     assert_eq!(sent.envelopes.len(), 3);
     assert_eq!(bed.store.conversation(&carol, group.id).await.expect("hers").unread_count, 1);
     assert!(!change(bed, &bob, &group, add("carol")).await.expect("he is in it").created);
-    let refused = change(bed, &bob, &group, ConversationChange::Add(user("dave"), Some(ParticipantRole::Owner))).await;
-    assert!(matches!(refused, Err(StoreError::Forbidden(_))), "{refused:?}");
+    for role in [ParticipantRole::Owner, ParticipantRole::Staff] {
+        let refused = change(bed, &bob, &group, ConversationChange::Add(user("dave"), Some(role))).await;
+        assert!(matches!(refused, Err(StoreError::Forbidden(_))), "{refused:?}");
+    }
     let refused = change(bed, &guest("eve"), &group, add("eve")).await;
     assert!(matches!(refused, Err(StoreError::NoConversation(_))), "{refused:?}");
 }
@@ -134,6 +136,34 @@ pub async fn who_left_is_told_so_and_nothing_that_follows(bed: &Bed) {
     assert_eq!(bed.store.conversation(&bob, group.id).await.expect("his").unread_count, 0);
     assert_eq!(bed.send(&alice, &group, "welcome back").await.envelopes.len(), 3);
     assert_eq!(bed.store.verify_unread(&bob).await.expect("his own")[0].counted, 1);
+}
+
+pub async fn a_key_tells_who_was_removed_nothing_of_today(bed: &Bed) {
+    let alice = guest("alice");
+    let mut draft = conversation_draft(ConversationType::Group, &["bob"]);
+    draft.idempotency_key = "k".parse().ok();
+    let group = bed.store.create_conversation(&alice, &draft).await.expect("started").value;
+    let bob = ConversationChange::SetRole(user("bob"), ParticipantRole::Owner);
+    change(bed, &alice, &group, bob).await.expect("she owns it");
+    change(bed, &guest("bob"), &group, remove("alice")).await.expect("he owns it too");
+    change(bed, &guest("bob"), &group, subject("not for her")).await.expect("he owns it");
+    bed.send(&guest("bob"), &group, "not for her").await;
+    let again = bed.store.create_conversation(&alice, &draft).await.expect("it was made");
+    assert!(!again.created && again.value.id == group.id);
+    assert_eq!((again.value.subject, again.value.participants.len(), again.value.last_message), (None, 0, None));
+}
+
+pub async fn what_everybody_has_left_can_still_be_closed_and_cleaned(bed: &Bed) {
+    let (alice, maria) = (guest("alice"), person("maria", Role::Staff));
+    let group = bed.group(&alice, &["bob"]).await;
+    let sent = bed.send(&alice, &group, "abuse").await.value;
+    for name in ["bob", "alice"] {
+        change(bed, &guest(name), &group, remove(name)).await.expect("everyone may leave");
+    }
+    let closed = change(bed, &maria, &group, status(ConversationStatus::Closed)).await.expect("staff may");
+    assert!(closed.created && closed.envelopes.is_empty());
+    let draft = ChangeDraft { message_id: sent.id, change: Change::Delete, trace: TraceId::random() };
+    assert!(bed.store.change(&maria, &draft).await.expect("staff may").created);
 }
 
 pub async fn roles_are_given_by_who_manages(bed: &Bed) {
@@ -183,6 +213,8 @@ pub async fn what_one_sets_for_oneself_is_told_to_oneself_alone(bed: &Bed) {
     let page = |pinned| ConversationPage { pinned: Some(pinned), ..ConversationPage::ALL };
     assert_eq!(bed.store.conversations(&bob, &page(true)).await.expect("his").len(), 1);
     assert_eq!(bed.store.conversations(&bob, &page(false)).await.expect("his").len(), 0);
+    let for_ever = change(bed, &bob, &group, set(Some(Some(Timestamp::LAST)), None)).await.expect("his own").value;
+    assert_eq!(for_ever.settings.and_then(|settings| settings.muted_until), Some(Timestamp::LAST));
     let unmuted = change(bed, &bob, &group, set(Some(None), None)).await.expect("his own").value;
     assert_eq!(unmuted.settings.and_then(|settings| settings.muted_until), None);
     let refused = change(bed, &person("maria", Role::Staff), &group, set(Some(None), None)).await;

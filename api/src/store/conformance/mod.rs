@@ -45,7 +45,8 @@ macro_rules! store_conformance {
                 a_refused_write_leaves_no_hole, what_was_numbered_is_not_deleted, a_snapshot_is_from_one_moment;
             members: a_change_of_a_conversation_is_told_to_everyone_in_it, only_who_manages_a_conversation_closes_it,
                 who_comes_is_told_with_the_others_and_finds_everything_read,
-                who_left_is_told_so_and_nothing_that_follows, roles_are_given_by_who_manages,
+                who_left_is_told_so_and_nothing_that_follows, a_key_tells_who_was_removed_nothing_of_today,
+                what_everybody_has_left_can_still_be_closed_and_cleaned, roles_are_given_by_who_manages,
                 a_direct_conversation_keeps_its_people_and_a_group_its_limit,
                 what_one_sets_for_oneself_is_told_to_oneself_alone;
             changing: an_edit_is_told_to_everyone_and_keeps_what_was_said_before,
@@ -69,7 +70,8 @@ macro_rules! store_conformance {
                 completing_twice_is_completing_once, a_person_has_at_most_a_hundred_that_no_message_has,
                 what_no_message_brought_in_a_day_is_given_up_and_forgotten, a_link_shows_only_what_is_complete;
             feeds: every_participant_is_told_of_a_new_conversation, differences_are_contiguous_and_bounded_by_bytes,
-                an_entry_reads_as_it_was_announced, entries_are_rendered_as_of_today,
+                an_entry_reads_as_it_was_announced,
+                an_entry_that_nobody_understands_does_not_stop_its_feed, entries_are_rendered_as_of_today,
                 a_foreign_epoch_asks_to_resync, a_number_beyond_the_head_asks_to_resync,
                 a_number_below_the_floor_asks_to_resync, heads_come_in_the_order_asked;
             positions: a_person_never_seen_starts_at_the_oldest_entry, a_device_starts_where_it_acknowledged,

@@ -42,7 +42,7 @@ pub async fn reading_moves_the_marker_forwards_and_tells_only_ones_own_devices(b
     assert_eq!(bed.head(&feed_of("alice")).await, Seq(4), "nobody else's feed grows");
     assert_eq!(
         bed.page(&feed_of("bob"), 4, usize::MAX / 2).await.entries,
-        [told.clone()],
+        std::slice::from_ref(told),
         "it reads as it was announced"
     );
 

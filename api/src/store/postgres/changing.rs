@@ -10,6 +10,7 @@ use super::messaging::{SentRow, is_deadlock, refusal};
 use crate::model::{Change, ChangeDraft, Message, MessageVersion};
 use crate::render;
 use crate::store::rows::{MessageRow, VersionRow};
+use crate::store::rules::MOST_VERSIONS;
 use crate::store::{Changing, Kept, StoreError};
 
 #[async_trait]
@@ -49,17 +50,21 @@ impl Changing for PostgresStore {
     }
 
     async fn history(&self, caller: &Caller, id: MessageId) -> Result<Vec<MessageVersion>, StoreError> {
-        self.message(caller, id).await?;
+        if self.message(caller, id).await?.hidden {
+            return Ok(Vec::new());
+        }
         let mut transaction = self.read_as(caller).await?;
         let rows: Vec<VersionRow> = sqlx::query_as(
             "select version, message_text, carillon_micros(replaced_at) as replaced_at
-             from message_versions where message_id = $1 order by version",
+             from message_versions where message_id = $1
+             order by version desc limit $2",
         )
         .bind(id.0)
+        .bind(MOST_VERSIONS)
         .fetch_all(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        Ok(rows.into_iter().map(MessageVersion::from).collect())
+        Ok(rows.into_iter().rev().map(MessageVersion::from).collect())
     }
 }
 

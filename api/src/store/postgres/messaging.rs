@@ -81,7 +81,7 @@ impl Messaging for PostgresStore {
             started = self.start(caller, draft, &cast).await;
         }
         let row = started.map_err(|error| refusal(error, Some(draft.id), None))?;
-        let value = row.conversation.0.seen_by(&caller.user)?;
+        let value = row.conversation.0.seen_by(caller)?;
         let created = row.entered.created;
         let kind = render::CONVERSATION_CREATED;
         let body = render::conversation_changed(kind, &value, value.created_at);
@@ -92,7 +92,9 @@ impl Messaging for PostgresStore {
     async fn conversation(&self, caller: &Caller, id: ConversationId) -> Result<Conversation, StoreError> {
         let mut transaction = self.read_as(caller).await?;
         let row: Option<ConversationRow> = sqlx::query_as(
-            "select c.* from conversation_rows c
+            "select c.*, exists (select from message_hides h join messages m on m.id = h.message_id
+                 where h.user_id = $2 and m.conversation_id = c.id and m.seq = c.last_seq) as last_hidden
+             from conversation_rows c
              left join conversation_participants me
                  on me.conversation_id = c.id and me.user_id = $2 and me.left_at is null
              where c.id = $1 and ($3 or me.user_id is not null)",
@@ -103,7 +105,7 @@ impl Messaging for PostgresStore {
         .fetch_optional(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        row.ok_or(StoreError::NoConversation(id))?.seen_by(&caller.user)
+        row.ok_or(StoreError::NoConversation(id))?.seen_by(caller)
     }
 
     async fn conversations(&self, caller: &Caller, page: &ConversationPage) -> Result<Vec<Conversation>, StoreError> {
@@ -126,7 +128,7 @@ impl Messaging for PostgresStore {
             (ConversationChange::SetRole(user, _), Some("CA012")) => StoreError::NotIn(user.clone()),
             _ => refusal(error, Some(draft.conversation_id), None),
         })?;
-        let value = row.conversation.0.seen_by(&caller.user)?;
+        let value = row.conversation.0.seen_by(caller)?;
         let (created, at) = (row.entered.created, row.entered.committed_at());
         let body = render::conversation_change(&draft.change, &value, at);
         let kind = render::kind_of_change(&draft.change);
@@ -328,7 +330,9 @@ async fn list(
 ) -> Result<Vec<Conversation>, StoreError> {
     let after = page.after.map(|(at, id)| (Timestamp::from_micros(at).as_datetime(), id.0));
     let rows: Vec<ConversationRow> = sqlx::query_as(
-        "select c.* from conversation_participants me
+        "select c.*, exists (select from message_hides h join messages m on m.id = h.message_id
+                 where h.user_id = $1 and m.conversation_id = c.id and m.seq = c.last_seq) as last_hidden
+         from conversation_participants me
          join conversation_rows c on c.id = me.conversation_id
          where me.user_id = $1 and me.left_at is null
              and ($2::text is null or c.type = $2) and ($3::text is null or c.status = $3)
@@ -350,7 +354,7 @@ async fn list(
     .bind(page.pinned)
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(|row| row.seen_by(&caller.user)).collect()
+    rows.into_iter().map(|row| row.seen_by(caller)).collect()
 }
 
 /// Whether the database broke a deadlock at our cost. Nothing of the attempt remains, so it can be made once more.

@@ -8,11 +8,11 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::writing::{self, NewEntry};
-use super::{SqliteStore, now, reading};
+use super::{SqliteStore, now};
 use crate::model::{Change, ChangeDraft, ConversationStatus, Message, MessageVersion};
 use crate::render;
 use crate::store::rows::{MessageRow, VersionRow, number, word};
-use crate::store::rules::{MOST_REACTIONS, NOT_THE_SENDER, TOO_MANY_REACTIONS};
+use crate::store::rules::{MOST_REACTIONS, MOST_VERSIONS, NOT_THE_SENDER, TOO_MANY_REACTIONS};
 use crate::store::{Changing, Kept, StoreError};
 
 #[async_trait]
@@ -54,14 +54,18 @@ impl Changing for SqliteStore {
 
     async fn history(&self, caller: &Caller, id: MessageId) -> Result<Vec<MessageVersion>, StoreError> {
         let mut transaction = self.read().await?;
-        seen(&mut transaction, caller, id).await?;
+        if seen(&mut transaction, caller, id).await?.hidden {
+            return Ok(Vec::new());
+        }
         let rows: Vec<VersionRow> = sqlx::query_as(
-            "select version, message_text, replaced_at from message_versions where message_id = $1 order by version",
+            "select version, message_text, replaced_at from message_versions where message_id = $1
+             order by version desc limit $2",
         )
         .bind(id.0)
+        .bind(MOST_VERSIONS)
         .fetch_all(&mut *transaction)
         .await?;
-        Ok(rows.into_iter().map(MessageVersion::from).collect())
+        Ok(rows.into_iter().rev().map(MessageVersion::from).collect())
     }
 }
 
@@ -171,8 +175,21 @@ async fn hide(connection: &mut SqliteConnection, old: &Message, user: &str) -> R
         .bind(old.id.0)
         .execute(&mut *connection)
         .await?;
-    reading::recount(connection, old.conversation_id.0, user).await?;
-    Ok(hidden.rows_affected() > 0)
+    if hidden.rows_affected() == 0 {
+        return Ok(false);
+    }
+    if old.sender_id.as_str() != user && old.deleted_at.is_none() {
+        sqlx::query(
+            "update conversation_participants set unread_count = unread_count - 1
+             where conversation_id = $1 and user_id = $2 and last_read_seq < $3",
+        )
+        .bind(old.conversation_id.0)
+        .bind(user)
+        .bind(number(old.seq))
+        .execute(connection)
+        .await?;
+    }
+    Ok(true)
 }
 
 async fn react(

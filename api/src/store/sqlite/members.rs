@@ -137,7 +137,7 @@ async fn add(
     at: i64,
 ) -> Result<bool, StoreError> {
     may_have_others(held)?;
-    if role == Some(ParticipantRole::Owner) && !held.manages {
+    if role.is_some_and(|role| role != ParticipantRole::Participant) && !held.manages {
         return Err(NOT_A_MANAGER);
     }
     if held.status == ConversationStatus::Closed {

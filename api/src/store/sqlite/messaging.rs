@@ -201,9 +201,16 @@ pub(super) async fn read_conversation(
     caller: &Caller,
     id: Uuid,
 ) -> Result<Conversation, StoreError> {
-    let row: ConversationRow =
-        sqlx::query_as("select c.* from conversation_rows c where c.id = $1").bind(id).fetch_one(connection).await?;
-    row.seen_by(&caller.user)
+    let row: ConversationRow = sqlx::query_as(
+        "select c.*, exists (select 1 from message_hides h join messages m on m.id = h.message_id
+                 where h.user_id = $2 and m.conversation_id = c.id and m.seq = c.last_seq) as last_hidden
+         from conversation_rows c where c.id = $1",
+    )
+    .bind(id)
+    .bind(caller.user.as_str())
+    .fetch_one(connection)
+    .await?;
+    row.seen_by(caller)
 }
 
 async fn list(
@@ -213,7 +220,9 @@ async fn list(
 ) -> Result<Vec<Conversation>, StoreError> {
     let after = page.after.map(|(at, id)| (at, id.0));
     let rows: Vec<ConversationRow> = sqlx::query_as(
-        "select c.* from conversation_participants me
+        "select c.*, exists (select 1 from message_hides h join messages m on m.id = h.message_id
+                 where h.user_id = $1 and m.conversation_id = c.id and m.seq = c.last_seq) as last_hidden
+         from conversation_participants me
          join conversation_rows c on c.id = me.conversation_id
          where me.user_id = $1 and me.left_at is null
              and ($2 is null or c.type = $2) and ($3 is null or c.status = $3)
@@ -235,5 +244,5 @@ async fn list(
     .bind(page.pinned)
     .fetch_all(connection)
     .await?;
-    rows.into_iter().map(|row| row.seen_by(&caller.user)).collect()
+    rows.into_iter().map(|row| row.seen_by(caller)).collect()
 }

@@ -281,7 +281,7 @@ pub(super) async fn enter(
         "insert into feeds (channel, seq) select value, 1 from json_each($1) where true
          on conflict (channel) do update set seq = seq + 1",
     )
-    .bind(&channels)
+    .bind(channels)
     .execute(&mut *connection)
     .await?;
     let entered: Vec<EnteredRow> = sqlx::query_as(
@@ -292,7 +292,7 @@ pub(super) async fn enter(
              on p.conversation_id = $2 and f.channel = 'user:' || p.user_id and p.left_at is null
          order by f.channel",
     )
-    .bind(&channels)
+    .bind(channels)
     .bind(entry.conversation)
     .bind(entry.kind)
     .fetch_all(&mut *connection)
