@@ -462,8 +462,6 @@ pub struct MessagingStats {
     pub conversations: u64,
     /// Those of them that are active.
     pub active_conversations: u64,
-    /// Messages that the caller has sent and not deleted.
-    pub messages_sent: u64,
     /// What is unread to the caller.
     pub unread: UnreadTotals,
     /// Over all conversations; only staff and services see it.

@@ -290,14 +290,12 @@ impl From<VersionRow> for MessageVersion {
 pub(super) fn stats(
     conversations: i64,
     active: i64,
-    sent: i64,
     unread: UnreadTotals,
     all: Option<OverallStats>,
 ) -> MessagingStats {
     MessagingStats {
         conversations: conversations.unsigned_abs(),
         active_conversations: active.unsigned_abs(),
-        messages_sent: sent.unsigned_abs(),
         unread,
         all,
     }

@@ -173,15 +173,13 @@ impl Messaging for PostgresStore {
     }
 
     async fn stats(&self, caller: &Caller) -> Result<MessagingStats, StoreError> {
-        let mut transaction = self.read_as(caller).await?;
+        let mut transaction = self.ask_as(caller).await?;
         let mine = sqlx::query_as(
-            "select count(*), count(*) filter (where c.status = 'active'),
-             (select count(*) from messages m where m.sender_id = $1 and m.deleted_at is null)
+            "select count(*), count(*) filter (where c.status = 'active')
          from conversation_participants p join conversations c on c.id = p.conversation_id
          where p.user_id = $1 and p.left_at is null",
         );
-        let (conversations, active, sent): (i64, i64, i64) =
-            mine.bind(caller.user.as_str()).fetch_one(&mut *transaction).await?;
+        let (conversations, active): (i64, i64) = mine.bind(caller.user.as_str()).fetch_one(&mut *transaction).await?;
         let (unread, _) = reading::unread(&mut transaction, caller).await?;
         let mut all = None;
         if caller.role.is_trusted() {
@@ -198,7 +196,7 @@ impl Messaging for PostgresStore {
             all = Some(overall.fetch_one(&mut *transaction).await?);
         }
         transaction.commit().await?;
-        Ok(stats(conversations, active, sent, unread, all))
+        Ok(stats(conversations, active, unread, all))
     }
 
     async fn snapshot(&self, caller: &Caller) -> Result<Snapshot, StoreError> {

@@ -77,6 +77,14 @@ impl PostgresStore {
         );
         Ok(self.pool.begin_with(AssertSqlSafe(begin)).await?)
     }
+
+    /// As [`read_as`](Self::read_as), for a question whose cost its asker chooses or that counts everything: it is given up after
+    /// three seconds, and does not hold connections for long that others need.
+    async fn ask_as(&self, caller: &Caller) -> Result<Transaction<'static, Postgres>, StoreError> {
+        let mut transaction = self.read_as(caller).await?;
+        sqlx::query("set local statement_timeout = 3000").execute(&mut *transaction).await?;
+        Ok(transaction)
+    }
 }
 
 /// Connects as a pod does: without rights of its own, and never waiting for long.

@@ -51,10 +51,12 @@ impl Reading for PostgresStore {
     }
 
     async fn verify_unread(&self, caller: &Caller) -> Result<Vec<UnreadCheck>, StoreError> {
+        let mut transaction = self.ask_as(caller).await?;
         let rows: Vec<UnreadRow> = sqlx::query_as("select * from carillon_verify_unread($1)")
             .bind(caller.user.as_str())
-            .fetch_all(&self.pool)
+            .fetch_all(&mut *transaction)
             .await?;
+        transaction.commit().await?;
         Ok(rows.into_iter().map(UnreadCheck::from).collect())
     }
 }

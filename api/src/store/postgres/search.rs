@@ -2,21 +2,14 @@
 //!
 //! `carillon_search` finds; what it found is read as the caller, so that row-level security decides a second time.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use shared::access::Caller;
 use shared::time::Timestamp;
-use sqlx::AssertSqlSafe;
 
 use super::PostgresStore;
 use crate::search::Query;
 use crate::store::rows::HitRow;
 use crate::store::{Hit, Search, SearchPage, StoreError};
-
-/// How long a search may take. It is the one question whose cost its asker chooses, and must not hold connections that
-/// others need.
-const PATIENCE: Duration = Duration::from_secs(3);
 
 #[async_trait]
 impl Search for PostgresStore {
@@ -25,9 +18,7 @@ impl Search for PostgresStore {
         let texts: Vec<&str> = terms.iter().map(|term| term.words.as_str()).collect();
         let beginnings: Vec<bool> = terms.iter().map(|term| term.beginning).collect();
         let absent: Vec<bool> = terms.iter().map(|term| term.absent).collect();
-        let mut transaction = self.read_as(caller).await?;
-        let patience = format!("set local statement_timeout = {}", PATIENCE.as_millis());
-        sqlx::query(AssertSqlSafe(patience)).execute(&mut *transaction).await?;
+        let mut transaction = self.ask_as(caller).await?;
         let rows: Vec<HitRow> = sqlx::query_as(
             "select m.*, c.subject as conversation_subject
              from carillon_search($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) found (id)

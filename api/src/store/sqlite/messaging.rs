@@ -133,13 +133,11 @@ impl Messaging for SqliteStore {
     async fn stats(&self, caller: &Caller) -> Result<MessagingStats, StoreError> {
         let mut transaction = self.read().await?;
         let mine = sqlx::query_as(
-            "select count(*), count(*) filter (where c.status = 'active'),
-             (select count(*) from messages m where m.sender_id = $1 and m.deleted_at is null)
+            "select count(*), count(*) filter (where c.status = 'active')
          from conversation_participants p join conversations c on c.id = p.conversation_id
          where p.user_id = $1 and p.left_at is null",
         );
-        let (conversations, active, sent): (i64, i64, i64) =
-            mine.bind(caller.user.as_str()).fetch_one(&mut *transaction).await?;
+        let (conversations, active): (i64, i64) = mine.bind(caller.user.as_str()).fetch_one(&mut *transaction).await?;
         let (unread, _) = reading::unread(&mut transaction, caller).await?;
         let mut all = None;
         if caller.role.is_trusted() {
@@ -155,7 +153,7 @@ impl Messaging for SqliteStore {
             );
             all = Some(overall.bind(now() - DAY).fetch_one(&mut *transaction).await?);
         }
-        Ok(stats(conversations, active, sent, unread, all))
+        Ok(stats(conversations, active, unread, all))
     }
 
     async fn snapshot(&self, caller: &Caller) -> Result<Snapshot, StoreError> {
