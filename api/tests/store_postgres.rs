@@ -133,6 +133,9 @@ async fn a_pod_writes_nothing_but_through_the_functions() {
         &attach,
         "update fleet_state set epoch = 1",
         "alter table messages disable row level security",
+        "select carillon_take_conversation('alice', true, gen_random_uuid())",
+        "select carillon_take_message('alice', true, gen_random_uuid(), true)",
+        "select carillon_recount(gen_random_uuid(), 'alice')",
         "select carillon_claim_key('alice', 'messages', 'k', null, gen_random_uuid())",
         &enter,
     ] {

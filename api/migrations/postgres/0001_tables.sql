@@ -1,6 +1,6 @@
 -- The tables of PostgreSQL 15 and later. Everything stands in `public`, where the source systems look for their four tables
 -- (information_schema.tables). What may be read of them is decided in 0003_row_security.sql, and written only by the
--- functions of 0002_functions.sql.
+-- functions of the files beside it.
 
 create table fleet_state (
     one_row           boolean primary key default true constraint fleet_state_has_one_row check (one_row),

@@ -120,9 +120,5 @@ grant select on message_rows, participant_rows, conversation_rows, attachment_ro
 select carillon_hand_over();
 -- Enter any feed, claim anybody's key: only for the functions that have checked.
 revoke execute on function carillon_enter(text[], text, uuid, uuid, text, uuid, timestamptz),
-    carillon_channels_of(uuid), carillon_recount(uuid, text), carillon_refuse_stranger(boolean, uuid),
-    carillon_take_message(text, boolean, uuid, boolean),
-    carillon_tell_change(boolean, text, messages, text, text[], uuid),
-    carillon_take_conversation(text, boolean, uuid),
-    carillon_tell_conversation(boolean, text, uuid, text, text[], uuid),
+    carillon_channels_of(uuid), carillon_refuse_stranger(boolean, uuid),
     carillon_claim_key(text, text, text, bytea, uuid) from carillon_app;

@@ -1,0 +1,70 @@
+-- How far people have read, and what is unread. The view `recounts` of 0001_tables.sql is the one formula.
+
+-- Moves the caller's own marker: forwards to a message they have read, or with `p_back` back to before one that they want to see
+-- as unread. The conversation is not locked; the caller's own row is, which a send changes as well. The messages are counted
+-- once the row is held, so that a send and a read cannot each miss the other.
+create function carillon_mark(
+    p_caller text, p_sees_all boolean, p_conversation uuid, p_seq bigint, p_back boolean, p_trace uuid
+)
+returns table (
+    created boolean, participant jsonb, unread_count bigint, head bigint,
+    life bigint, channels text[], seqs bigint[], unread bigint[], at bigint
+)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    mine   conversation_participants;
+    last   bigint;
+    marker bigint;
+    moment timestamptz;
+begin
+    select * into mine from conversation_participants p
+    where p.conversation_id = p_conversation and p.user_id = p_caller and p.left_at is null for no key update;
+    if not found then
+        perform carillon_refuse_stranger(p_sees_all, p_conversation);
+    end if;
+    select c.last_seq into strict last from conversations c where c.id = p_conversation;
+    marker := least(coalesce(p_seq, last), last);
+    if (marker >= mine.last_read_seq) = p_back or marker = mine.last_read_seq then
+        return query
+            select false, (
+                    select to_jsonb(p) from participant_rows p where p.conversation_id = p_conversation and p.user_id = p_caller
+                ), mine.unread_count, coalesce((select f.seq from feeds f where f.channel = 'user:' || p_caller), 0),
+                null::bigint, null::text[], null::bigint[], null::bigint[], null::bigint;
+        return;
+    end if;
+    moment := clock_timestamp();
+    update conversation_participants p
+    set last_read_seq = marker, last_read_at = moment, last_delivered_seq = greatest(p.last_delivered_seq, marker),
+        version = p.version + 1
+    where p.conversation_id = p_conversation and p.user_id = p_caller;
+    perform carillon_recount(p_conversation, p_caller);
+    return query
+        select true, (
+                select to_jsonb(p) from participant_rows p where p.conversation_id = p_conversation and p.user_id = p_caller
+            ), e.unread[1], e.seqs[1], e.life, e.channels, e.seqs, e.unread, e.at
+        from carillon_enter(array['user:' || p_caller], 'message.read', p_conversation, null, p_caller, p_trace, moment) e;
+end $$;
+
+-- Counts anew what is unread to somebody.
+create function carillon_recount(p_conversation uuid, p_user text) returns void
+language sql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+    update conversation_participants p set unread_count = r.counted
+    from recounts r
+    where p.conversation_id = p_conversation and p.user_id = p_user
+        and r.conversation_id = p_conversation and r.user_id = p_user and p.unread_count <> r.counted
+$$;
+
+-- What is unread to the caller: stored and counted anew, of every conversation, from one moment.
+create function carillon_verify_unread(p_caller text)
+returns table (conversation_id uuid, last_read_seq bigint, stored bigint, counted bigint, head bigint)
+language sql stable security definer set search_path = pg_catalog, public, pg_temp as $$
+    select p.conversation_id, p.last_read_seq, p.unread_count, r.counted,
+        coalesce((select f.seq from feeds f where f.channel = 'user:' || p_caller), 0)
+    from conversation_participants p join recounts r using (conversation_id, user_id)
+    where p.user_id = p_caller and p.left_at is null
+    order by p.conversation_id
+$$;
+
+select carillon_hand_over();
+-- Only for the functions that have checked.
+revoke execute on function carillon_recount(uuid, text) from carillon_app;

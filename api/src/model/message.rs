@@ -1,0 +1,191 @@
+//! Messages: what is said, and what may become of it.
+
+use serde::{Deserialize, Serialize};
+use shared::ids::{AttachmentId, ClientMessageId, ConversationId, IdempotencyKey, MessageId, Seq, TraceId, UserId};
+use shared::time::Timestamp;
+
+use super::hash;
+use crate::attachments::model::Attachment;
+
+/// Who says it: a person, or a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MessageType {
+    /// A person wrote it.
+    #[default]
+    Text,
+    /// The system says it; only staff and services may send it.
+    System,
+    /// A program wrote it on somebody's behalf; only staff and services may send it.
+    Automated,
+}
+
+/// A message, kept.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Message {
+    /// Its id.
+    #[schema(value_type = uuid::Uuid)]
+    pub id: MessageId,
+    /// Its number in the conversation: 1, 2, 3 … without holes.
+    #[schema(value_type = u64)]
+    pub seq: Seq,
+    /// Where it was sent.
+    #[schema(value_type = uuid::Uuid)]
+    pub conversation_id: ConversationId,
+    /// Who sent it.
+    #[schema(value_type = String)]
+    pub sender_id: UserId,
+    /// What it says, as it was written.
+    pub message_text: String,
+    /// Who says it: a person, or a program.
+    pub message_type: MessageType,
+    /// The sender's own key for it.
+    #[schema(value_type = Option<String>)]
+    pub client_message_id: Option<ClientMessageId>,
+    /// The message it answers.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    pub reply_to: Option<MessageId>,
+    /// What it brings along, in the order of its sender.
+    #[serde(default)]
+    pub attachments: Vec<Attachment>,
+    /// Counts its changes, from 1: whoever has two of them applies the higher one.
+    pub version: u64,
+    /// When it was committed.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    pub created_at: Timestamp,
+    /// When its text was last changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    pub edited_at: Option<Timestamp>,
+    /// When it was deleted: it keeps its place and says nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    pub deleted_at: Option<Timestamp>,
+    /// Whether the caller has deleted it for themselves: it keeps its place and says nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub hidden: bool,
+    /// What people said to it with a sign, the first sign first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub reactions: Vec<Reactions>,
+}
+
+impl Message {
+    /// The message as it is shown to whoever has deleted it for themselves.
+    #[must_use]
+    pub fn hidden(self) -> Self {
+        Self { message_text: String::new(), attachments: Vec::new(), reactions: Vec::new(), hidden: true, ..self }
+    }
+
+    /// The message as it is told to whoever left its conversation then: what was written later is not for them.
+    #[must_use]
+    pub(crate) fn for_one_who_left(self, left_at: Option<Timestamp>) -> Self {
+        let Some(left_at) = left_at else { return self };
+        let is_newer = self.edited_at.is_some_and(|edited_at| edited_at > left_at);
+        let message_text = if is_newer { String::new() } else { self.message_text };
+        let deleted_at = if is_newer { self.deleted_at.or(self.edited_at) } else { self.deleted_at };
+        let attachments = if is_newer { Vec::new() } else { self.attachments };
+        Self { message_text, deleted_at, attachments, reactions: Vec::new(), ..self }
+    }
+}
+
+/// The reactions with one sign.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Reactions {
+    /// The sign.
+    pub reaction: String,
+    /// How many people used it.
+    pub count: u64,
+    /// The first 20 of them.
+    #[schema(value_type = Vec<String>)]
+    pub user_ids: Vec<UserId>,
+}
+
+/// What a message said before it was edited.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct MessageVersion {
+    /// The version of the message that said it.
+    pub version: u64,
+    /// What it said.
+    pub message_text: String,
+    /// When it was replaced.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    pub replaced_at: Timestamp,
+}
+
+/// A message to be sent. Checked against the limits, not yet against the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MessageDraft {
+    /// The id it will have.
+    pub id: MessageId,
+    /// Where.
+    pub conversation_id: ConversationId,
+    /// What it says.
+    pub message_text: String,
+    /// Who says it.
+    pub message_type: MessageType,
+    /// The sender's key: the same key makes the same message.
+    pub client_message_id: Option<ClientMessageId>,
+    /// The request's key: the same key makes the same message, wherever it was to go.
+    pub idempotency_key: Option<IdempotencyKey>,
+    /// The message it answers; in the same conversation.
+    pub reply_to: Option<MessageId>,
+    /// What it brings along: complete, the sender's, and no other message's.
+    pub attachment_ids: Vec<AttachmentId>,
+    /// Follows it through the fleet.
+    pub trace: TraceId,
+}
+
+impl MessageDraft {
+    /// What a repeat by `client_message_id` must have in common with the first: everything else the sender chose. SHA-256.
+    #[must_use]
+    pub fn body_hash(&self) -> [u8; 32] {
+        hash(&self.chosen())
+    }
+
+    /// What a repeat by `Idempotency-Key` must have in common with the first: everything the sender chose. SHA-256.
+    #[must_use]
+    pub fn request_hash(&self) -> [u8; 32] {
+        hash(&serde_json::json!([self.chosen(), self.client_message_id]))
+    }
+
+    fn chosen(&self) -> serde_json::Value {
+        let Self {
+            id: _,
+            conversation_id,
+            message_text,
+            message_type,
+            client_message_id: _,
+            idempotency_key: _,
+            reply_to,
+            attachment_ids,
+            trace: _,
+        } = self;
+        serde_json::json!([conversation_id, message_text, message_type, reply_to, attachment_ids])
+    }
+}
+
+/// What shall become of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Its sender gives it another text.
+    Edit(String),
+    /// Nobody shall read it any more.
+    Delete,
+    /// The caller does not want to see it any more.
+    Hide,
+    /// The caller says something to it with a sign.
+    React(String),
+    /// The caller takes a sign back.
+    Unreact(String),
+}
+
+/// A change of a message. Checked against the limits, not yet against the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ChangeDraft {
+    /// Which message.
+    pub message_id: MessageId,
+    /// What shall become of it.
+    pub change: Change,
+    /// Follows it through the fleet.
+    pub trace: TraceId,
+}

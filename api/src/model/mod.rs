@@ -1,0 +1,20 @@
+//! The nouns of messaging, as they stand in JSON and in the store.
+
+mod conversation;
+mod message;
+mod reading;
+
+pub use conversation::{
+    Conversation, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationStatus, ConversationType,
+    OwnSettings, Participant, ParticipantRole, may_create,
+};
+pub use message::{Change, ChangeDraft, Message, MessageDraft, MessageType, MessageVersion, Reactions};
+pub use reading::{
+    MarkerDraft, MarkerMove, MessagingStats, OverallStats, ReadMarker, Snapshot, UnreadCheck, UnreadTotals,
+};
+
+/// SHA-256 of what a caller chose.
+pub(crate) fn hash(chosen: &serde_json::Value) -> [u8; 32] {
+    use sha2::Digest;
+    sha2::Sha256::digest(chosen.to_string()).into()
+}
