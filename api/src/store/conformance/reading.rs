@@ -2,17 +2,21 @@
 
 #![expect(missing_docs, reason = "the names are the promises")]
 
+use std::collections::{HashMap, HashSet};
+
 use futures_util::future::join_all;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use shared::access::Caller;
 use shared::channel::Role;
-use shared::ids::{ConversationId, Seq, TraceId};
+use shared::ids::{ConversationId, MessageId, Seq, TraceId};
 
 use super::{Bed, entry, event, feed_of, guest, person};
-use crate::model::{Conversation, MarkerDraft, MarkerMove, ReadMarker};
-use crate::store::{Kept, StoreError};
+use crate::model::{
+    Change, ChangeDraft, Conversation, ConversationChange, ConversationChangeDraft, MarkerDraft, MarkerMove, ReadMarker,
+};
+use crate::store::{Kept, MessagePage, MessagePart, StoreError};
 
 fn marker(conversation_id: ConversationId, to: MarkerMove) -> MarkerDraft {
     MarkerDraft { conversation_id, to, trace: TraceId::random() }
@@ -99,58 +103,130 @@ pub async fn a_send_and_a_read_cannot_each_miss_the_other(bed: &Bed) {
     }
 }
 
-/// One thing that somebody does.
-#[derive(Debug, Clone)]
+/// How many people, conversations, and deeds in each.
+const PEOPLE: usize = 50;
+const PLACES: usize = 20;
+const DEEDS: usize = 500;
+
+/// One thing that somebody does to the message with a number, or to nothing in particular.
+#[derive(Debug, Clone, Copy)]
 enum Deed {
     Send,
     Read(u64),
     Unread(u64),
+    Delete(u64),
+    Hide(u64),
+    Leave,
+    ComeBack,
 }
 
-pub async fn counts_equal_the_recount_after_whatever_happened(bed: &Bed) {
-    let people: Vec<Caller> = (0..6).map(|number| guest(&format!("u{number}"))).collect();
-    let names: Vec<&str> = people.iter().map(|person| person.user.as_str()).collect();
-    let mut groups = Vec::new();
-    for number in 0..3 {
-        groups.push(bed.group(&people[number], &names[number + 1..]).await);
+/// A conversation as simple as can be: what the store must agree with.
+#[derive(Default)]
+struct Model {
+    /// Who sent each message, whether it is deleted, and who has hidden it.
+    messages: Vec<(usize, bool, HashSet<usize>)>,
+    /// The marker of everyone in it.
+    markers: HashMap<usize, u64>,
+}
+
+impl Model {
+    fn unread(&self, person: usize) -> u64 {
+        let later = self.messages.iter().skip(self.markers[&person] as usize);
+        later.filter(|(sender, deleted, hidden)| *sender != person && !deleted && !hidden.contains(&person)).count()
+            as u64
     }
+}
+
+pub async fn counts_equal_a_simple_model_after_ten_thousand_deeds(bed: &Bed) {
     let deed = prop_oneof![
-        2 => Just(Deed::Send),
-        2 => (0_u64..60).prop_map(Deed::Read),
-        1 => (1_u64..60).prop_map(Deed::Unread),
+        5 => Just(Deed::Send),
+        3 => (0_u64..200).prop_map(Deed::Read),
+        1 => (1_u64..200).prop_map(Deed::Unread),
+        1 => (1_u64..200).prop_map(Deed::Delete),
+        1 => (1_u64..200).prop_map(Deed::Hide),
+        1 => Just(Deed::Leave),
+        1 => Just(Deed::ComeBack),
     ];
-    let deeds = proptest::collection::vec((0_usize..6, 0_usize..3, deed), 300);
-    let deeds = deeds.new_tree(&mut TestRunner::default()).expect("nothing is filtered out").current();
-    let mut model: Vec<Vec<u64>> = vec![vec![0; people.len()]; groups.len()];
-    let mut senders: Vec<Vec<usize>> = vec![Vec::new(); groups.len()];
-    for (person, place, deed) in &deeds {
-        let (caller, group) = (&people[*person], &groups[*place]);
-        if person < place {
-            continue;
-        }
-        let (newest, own) = (senders[*place].len() as u64, &mut model[*place][*person]);
-        match deed {
-            Deed::Send => {
-                bed.send(caller, group, "hello").await;
-                senders[*place].push(*person);
+    let deeds = proptest::collection::vec((0..PEOPLE, deed), DEEDS);
+    let mut runner = TestRunner::default();
+    // Conversations are changed side by side, so that the feeds and counts of one person are written from many at once.
+    let places = (0..PLACES).map(|place| {
+        let deeds = deeds.new_tree(&mut runner).expect("nothing is filtered out").current();
+        async move { agree(bed, place, &deeds).await }
+    });
+    join_all(places.collect::<Vec<_>>()).await;
+    for person in 0..PEOPLE {
+        let checks = bed.store.verify_unread(&guest(&format!("u{person}"))).await.expect("their own");
+        assert!(checks.iter().all(|check| check.kept.unread_count == check.counted), "u{person}: {checks:?}");
+    }
+}
+
+/// Does all of it in one conversation, and compares everyone's count with the model.
+async fn agree(bed: &Bed, place: usize, deeds: &[(usize, Deed)]) {
+    let (owner, staff) = (guest(&format!("owner-{place}")), person("maria", Role::Staff));
+    let first: Vec<usize> = (0..8).map(|number| (place * 7 + number * 5) % PEOPLE).collect();
+    let names: Vec<String> = first.iter().map(|number| format!("u{number}")).collect();
+    let group = bed.group(&owner, &names.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let mut model = Model { markers: first.iter().map(|person| (*person, 0)).collect(), ..Model::default() };
+    for (person, deed) in deeds {
+        let caller = guest(&format!("u{person}"));
+        let is_in = model.markers.contains_key(person);
+        let newest = model.messages.len() as u64;
+        match *deed {
+            Deed::ComeBack if !is_in => {
+                let change = ConversationChange::Add(caller.user.clone(), None);
+                change_people(bed, &owner, &group, change).await;
+                model.markers.insert(*person, newest);
             }
-            Deed::Read(seq) => {
-                reads(bed, caller, group, Some(*seq)).await;
-                *own = (*own).max((*seq).min(newest));
+            Deed::Send if is_in => {
+                bed.send(&caller, &group, "hello").await;
+                model.messages.push((*person, false, HashSet::new()));
             }
-            Deed::Unread(seq) => {
-                bed.store.mark(caller, &marker(group.id, MarkerMove::UnreadFrom(Seq(*seq)))).await.expect("their own");
+            Deed::Read(seq) if is_in => {
+                reads(bed, &caller, &group, Some(seq)).await;
+                let own = model.markers.entry(*person).or_default();
+                *own = (*own).max(seq.min(newest));
+            }
+            Deed::Unread(seq) if is_in => {
+                let draft = marker(group.id, MarkerMove::UnreadFrom(Seq(seq)));
+                bed.store.mark(&caller, &draft).await.expect("their own");
+                let own = model.markers.entry(*person).or_default();
                 *own = (*own).min(seq - 1);
             }
+            Deed::Delete(seq) if seq <= newest => {
+                change_message(bed, &staff, numbered(bed, &staff, &group, seq).await, Change::Delete).await;
+                model.messages[seq as usize - 1].1 = true;
+            }
+            Deed::Hide(seq) if is_in && seq <= newest => {
+                change_message(bed, &caller, numbered(bed, &staff, &group, seq).await, Change::Hide).await;
+                model.messages[seq as usize - 1].2.insert(*person);
+            }
+            Deed::Leave if is_in => {
+                change_people(bed, &caller, &group, ConversationChange::Remove(caller.user.clone())).await;
+                model.markers.remove(person);
+            }
+            _ => {}
         }
     }
-    for (number, caller) in people.iter().enumerate() {
-        for check in bed.store.verify_unread(caller).await.expect("their own") {
-            let place = groups.iter().position(|group| group.id == check.kept.conversation_id).expect("a known one");
-            let marker = model[place][number];
-            let unread = senders[place].iter().skip(marker as usize).filter(|sender| **sender != number).count();
-            let expected = (Seq(marker), unread as u64, unread as u64);
-            assert_eq!((check.kept.last_read_seq, check.kept.unread_count, check.counted), expected, "{deeds:?}");
-        }
+    for (person, marker) in &model.markers {
+        let checks = bed.store.verify_unread(&guest(&format!("u{person}"))).await.expect("their own");
+        let check = checks.iter().find(|check| check.kept.conversation_id == group.id).expect("they are in it");
+        let kept = (check.kept.last_read_seq, check.kept.unread_count);
+        assert_eq!(kept, (Seq(*marker), model.unread(*person)), "u{person} in {place}: {deeds:?}");
     }
+}
+
+async fn numbered(bed: &Bed, staff: &Caller, group: &Conversation, seq: u64) -> MessageId {
+    let page = MessagePage { part: MessagePart::After(Seq(seq - 1)), limit: 1 };
+    bed.store.messages(staff, group.id, &page).await.expect("staff see all")[0].id
+}
+
+async fn change_people(bed: &Bed, caller: &Caller, group: &Conversation, change: ConversationChange) {
+    let draft = ConversationChangeDraft { conversation_id: group.id, change, trace: TraceId::random() };
+    bed.store.change_conversation(caller, &draft).await.expect("they may");
+}
+
+async fn change_message(bed: &Bed, caller: &Caller, message_id: MessageId, change: Change) {
+    let draft = ChangeDraft { message_id, change, trace: TraceId::random() };
+    bed.store.change(caller, &draft).await.expect("they may");
 }
