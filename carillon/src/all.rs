@@ -64,7 +64,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
         &serving,
     );
     let ops = pod.ops(vec![readiness(&store), gateway.readiness()]);
-    serving.tasks().spawn(pod.serve(listener, api::router(app).merge(gateway.router()).merge(ops)));
+    serving.tasks().spawn(pod.serve(listener, gateway.site(api::router(app).merge(ops))));
     pod.drain.tasks().spawn(async move {
         serving.over().await;
         working.cancel();

@@ -30,8 +30,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let app = App::new(Arc::clone(&store), announcer, verifier, secret, attachments::open(&pod.settings)?);
     let router = api::router(app.clone()).merge(pod.ops(vec![readiness(&store)]));
     let serving = pod.drain.part();
-    serving.tasks().spawn(pod.serve(listener, router));
-    serving.tasks().spawn(pod.serve(internal, api::internal_router(app)));
+    serving.tasks().spawn(pod.serve(listener, router.into()));
+    serving.tasks().spawn(pod.serve(internal, api::internal_router(app).into()));
     pod.drain.tasks().spawn(async move {
         // Only when nobody can commit any more is there nothing left to announce.
         serving.over().await;

@@ -32,8 +32,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         },
         &pod.drain,
     );
-    let router = gateway.router().merge(pod.ops(vec![gateway.readiness()]));
-    pod.drain.tasks().spawn(pod.serve(listener, router));
+    let site = gateway.site(pod.ops(vec![gateway.readiness()]));
+    pod.drain.tasks().spawn(pod.serve(listener, site));
     tracing::info!(address = %pod.settings.listen(), node = pod.node(), "listening");
     pod.end().await
 }

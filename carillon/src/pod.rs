@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
-use gateway::accept;
+use gateway::accept::{self, Site};
 use shared::drain::{Drain, Ending};
 use shared::ops::{self, Readiness};
 use shared::telemetry::{self, Metrics};
@@ -55,7 +55,7 @@ impl Pod {
     }
 
     /// Serves requests until a moment after the pod begins to drain, and lets those under way finish.
-    pub fn serve(&self, listener: TcpListener, router: Router) -> impl Future<Output = ()> + use<> {
+    pub fn serve(&self, listener: TcpListener, site: Site) -> impl Future<Output = ()> + use<> {
         let (drain, stop) = (self.drain.clone(), CancellationToken::new());
         let behind_a_proxy = matches!(self.settings.role, Role::Api | Role::Gateway);
         let notice = if behind_a_proxy { NOTICE.min(self.settings.pod.drain_window / 4) } else { Duration::ZERO };
@@ -67,7 +67,7 @@ impl Pod {
                 std::future::pending().await
             };
             tokio::select! {
-                () = accept::serve(listener, router, stop.clone()) => {}
+                () = accept::serve(listener, site, stop.clone()) => {}
                 () = going_away => {}
                 () = drain.stopped().cancelled() => {}
             }

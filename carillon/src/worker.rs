@@ -20,7 +20,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let (link, _) = Broker::new(&pod.settings)?.link().await;
 
     let ops = pod.ops(vec![readiness(&store)]);
-    pod.drain.tasks().spawn(pod.serve(listener, ops));
+    pod.drain.tasks().spawn(pod.serve(listener, ops.into()));
     tracing::info!(address = %pod.settings.listen(), "listening");
     let draining = pod.drain.draining().clone();
     let broker = Arc::clone(&link.broker);

@@ -4,24 +4,28 @@
 //! system without free descriptors must not make the loop spin.
 
 use std::convert::Infallible;
-use std::io::{self, IoSlice};
+use std::io::{self, Cursor};
 use std::net::SocketAddr;
-use std::pin::Pin;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::Request;
+use axum::http::Request;
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
+use hyper::upgrade::Upgraded;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncReadExt as _, Chain, Join, join};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::handshake::machine::TryParse as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::ServiceExt as _;
+
+use crate::doors::Doors;
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: i32 = 8_192;
@@ -31,6 +35,8 @@ const HEADERS: Duration = Duration::from_secs(10);
 const VANISHED: Duration = Duration::from_secs(60);
 /// The smallest buffer that hyper knows: headers must fit into it.
 const HEADER_BYTES: usize = 16 * 1024;
+/// What a head needs as a rule, its token included.
+const HEAD: usize = 1_024;
 /// How long to rest when the system has no descriptor for another connection.
 const EXHAUSTED: Duration = Duration::from_millis(50);
 
@@ -52,9 +58,24 @@ pub fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     TcpListener::from_std(socket.into())
 }
 
-/// Serves `router` to whoever connects, until `stop`. Requests under way are finished; upgraded connections are not waited
-/// for, they belong to their sessions.
-pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToken) {
+/// What is served to whoever connects.
+#[derive(Clone)]
+pub struct Site {
+    /// Requests.
+    pub router: Router,
+    /// The doors of a gateway, where there is one.
+    pub doors: Option<Doors>,
+}
+
+impl From<Router> for Site {
+    fn from(router: Router) -> Self {
+        Self { router, doors: None }
+    }
+}
+
+/// Serves `site` to whoever connects, until `stop`. Requests under way are finished; upgraded connections are not waited for,
+/// they belong to their sessions.
+pub async fn serve(listener: TcpListener, site: Site, stop: CancellationToken) {
     let requests = TaskTracker::new();
     loop {
         let accepted = tokio::select! {
@@ -63,7 +84,7 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
         };
         match accepted {
             Ok((stream, _)) => {
-                requests.spawn(serve_one(stream, router.clone(), stop.clone()));
+                requests.spawn(serve_one(stream, site.clone(), stop.clone()));
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection accepted");
@@ -76,7 +97,65 @@ pub async fn serve(listener: TcpListener, router: Router, stop: CancellationToke
     requests.wait().await;
 }
 
-async fn serve_one(stream: TcpStream, router: Router, stop: CancellationToken) {
+/// Serves a connection. A socket is opened by its first request as a rule, and for that no HTTP server is set up. Whatever else
+/// comes first, and every refusal, is the router's.
+async fn serve_one(stream: TcpStream, site: Site, stop: CancellationToken) {
+    let mut read = Vec::new();
+    if let Some(doors) = site.doors {
+        let first = tokio::select! {
+            () = stop.cancelled() => return,
+            first = tokio::time::timeout(HEADERS, first_request(&stream, &mut read)) => first,
+        };
+        match first {
+            Ok(Some((head, request))) => {
+                if let Some(admitted) = doors.admit(&request) {
+                    drop(request);
+                    return doors.enter(admitted, stream, &read[head..]).await;
+                }
+            }
+            Ok(None) => {}
+            Err(_) => return,
+        }
+    }
+    serve_requests(rewind(stream, read), site.router, stop).await;
+}
+
+/// Reads the head of the first request: its length and what it says. `None` when that is no `GET` of HTTP/1.1, or no head at
+/// all; what was read is in `read` always.
+async fn first_request(stream: &TcpStream, read: &mut Vec<u8>) -> Option<(usize, Request<()>)> {
+    read.reserve(HEAD);
+    while read.len() < HEADER_BYTES {
+        stream.readable().await.ok()?;
+        match stream.try_read_buf(read) {
+            Ok(0) => return None,
+            Ok(_) => match Request::try_parse(read) {
+                Ok(None) => {}
+                Ok(whole) => return whole,
+                Err(_) => return None,
+            },
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(_) => return None,
+        }
+    }
+    None
+}
+
+/// A TCP stream whose beginning has been read already.
+type Rewound = Join<Chain<Cursor<Vec<u8>>, OwnedReadHalf>, OwnedWriteHalf>;
+
+fn rewind(stream: TcpStream, read: Vec<u8>) -> Rewound {
+    let (reader, writer) = stream.into_split();
+    join(Cursor::new(read).chain(reader), writer)
+}
+
+/// The TCP stream of an upgraded connection, and what was read behind the request; `None` when another server accepted it.
+pub(crate) fn take_over(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
+    let parts = upgraded.downcast::<TokioIo<Rewound>>().ok()?;
+    let (reader, writer) = parts.io.into_inner().into_inner();
+    Some((reader.into_inner().1.reunite(writer).ok()?, parts.read_buf))
+}
+
+async fn serve_requests(stream: Rewound, router: Router, stop: CancellationToken) {
     let answer = service_fn(move |request: Request<Incoming>| {
         let router = router.clone();
         async move {
@@ -87,7 +166,7 @@ async fn serve_one(stream: TcpStream, router: Router, stop: CancellationToken) {
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS)
         .max_buf_size(HEADER_BYTES)
-        .serve_connection(TokioIo::new(Entrance::new(stream)), answer)
+        .serve_connection(TokioIo::new(stream), answer)
         .with_upgrades();
     tokio::pin!(connection);
     tokio::select! {
@@ -97,71 +176,5 @@ async fn serve_one(stream: TcpStream, router: Router, stop: CancellationToken) {
             // A peer that breaks off in the middle of a request is its own loss.
             let _ = connection.await;
         }
-    }
-}
-
-/// How an answer to an upgrade begins.
-const SWITCHING: &[u8] = b"HTTP/1.1 101 ";
-
-/// A TCP stream that keeps back the answer to an upgrade, so that it leaves in one write with the first frame behind it: in
-/// a profile that second write was an eighth of letting a client in.
-pub struct Entrance {
-    stream: TcpStream,
-    kept: Vec<u8>,
-}
-
-impl Entrance {
-    const fn new(stream: TcpStream) -> Self {
-        Self { stream, kept: Vec::new() }
-    }
-
-    /// The stream, and the answer that is still to be written to it.
-    #[must_use]
-    pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
-        (self.stream, self.kept)
-    }
-
-    fn keeps(&self, bytes: &[u8]) -> bool {
-        !self.kept.is_empty() || bytes.starts_with(SWITCHING)
-    }
-}
-
-impl AsyncRead for Entrance {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
-    }
-}
-
-impl AsyncWrite for Entrance {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        if self.keeps(bytes) {
-            self.kept.extend_from_slice(bytes);
-            return Poll::Ready(Ok(bytes.len()));
-        }
-        Pin::new(&mut self.stream).poll_write(cx, bytes)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        slices: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        if slices.first().is_some_and(|first| self.keeps(first)) {
-            slices.iter().for_each(|slice| self.kept.extend_from_slice(slice));
-            return Poll::Ready(Ok(slices.iter().map(|slice| slice.len()).sum()));
-        }
-        Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }

@@ -8,18 +8,19 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::extract::{Path, Query, State};
+use axum::http::{HeaderMap, Request, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use hyper_util::rt::TokioIo;
 use serde_json::json;
 use shared::ids::UserId;
 use shared::protocol::{ErrorCode, Since};
+use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::handshake::server::write_response;
 use tokio_util::task::TaskTracker;
 
-use crate::accept::Entrance;
+use crate::accept::take_over;
 use crate::connection::{Client, DeviceType, Door};
 use crate::pod::Pod;
 use crate::transport::sse::EventStream;
@@ -52,7 +53,7 @@ pub fn router(doors: Doors) -> Router {
         .with_state(doors)
 }
 
-async fn main_door(State(doors): State<Doors>, Query(params): Query<Params>, request: Request) -> Response {
+async fn main_door(State(doors): State<Doors>, Query(params): Query<Params>, request: Request<Body>) -> Response {
     let user_id = params.get("user_id").cloned();
     open(doors, Door::Main, user_id, params, request)
 }
@@ -61,13 +62,13 @@ async fn notifications_door(
     State(doors): State<Doors>,
     Path(user_id): Path<String>,
     Query(params): Query<Params>,
-    request: Request,
+    request: Request<Body>,
 ) -> Response {
     open(doors, Door::Notifications, Some(user_id), params, request)
 }
 
 /// The door for those who only listen: an event stream instead of a socket, refused by status and not by close code.
-async fn stream_door(State(doors): State<Doors>, Query(mut params): Query<Params>, request: Request) -> Response {
+async fn stream_door(State(doors): State<Doors>, Query(mut params): Query<Params>, request: Request<Body>) -> Response {
     let Doors { pod, sessions } = doors;
     if !pod.is_open() {
         return unavailable();
@@ -100,39 +101,76 @@ async fn stream_door(State(doors): State<Doors>, Query(mut params): Query<Params
     ([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], body).into_response()
 }
 
-fn open(doors: Doors, door: Door, user_id: Option<String>, params: Params, mut request: Request) -> Response {
-    if !doors.pod.is_open() {
-        return unavailable();
-    }
-    let accept = match handshake(request.headers()) {
-        Ok(accept) => accept,
+/// Answers an upgrade that came through the router, behind other requests of its connection as a rule.
+fn open(doors: Doors, door: Door, user_id: Option<String>, params: Params, mut request: Request<Body>) -> Response {
+    let (visit, switch) = match doors.check(door, user_id, params, request.headers()) {
+        Ok(admitted) => admitted,
         Err(refusal) => return *refusal,
     };
-    if !is_allowed_origin(request.headers(), &doors.pod.settings.allowed_origins) {
-        return problem(ErrorCode::Forbidden, "this origin may not open sockets");
-    }
-    let mut visit = match visit(door, user_id, params, request.headers()) {
-        Ok(visit) => visit,
-        Err(detail) => return problem(ErrorCode::BadRequest, &detail),
-    };
-    visit.place = doors.pod.take_place();
-    let speaks_ours = subprotocols(request.headers()).any(|name| name == SUBPROTOCOL);
     let upgrade = hyper::upgrade::on(&mut request);
-    let Doors { pod, sessions } = doors;
-    sessions.clone().spawn(async move {
+    doors.sessions.clone().spawn(async move {
         // A client that left before the upgrade is no loss.
         let Ok(upgraded) = upgrade.await else { return };
-        let Ok(parts) = upgraded.downcast::<TokioIo<Entrance>>() else {
+        let Some((stream, read)) = take_over(upgraded) else {
             tracing::error!("the connection cannot be taken over: serve the doors with this crate's accept loop");
             return;
         };
-        let (stream, answer) = parts.io.into_inner().into_parts();
-        let longest = pod.settings.max_frame_bytes.0;
-        let socket = WebSocket::new(stream, answer, &parts.read_buf, longest).await;
-        drop(parts.read_buf);
-        receive(pod, visit, socket, &sessions).await;
+        doors.enter(Admitted { visit, answer: Vec::new() }, stream, &read).await;
     });
-    switch(&accept, speaks_ours)
+    switch
+}
+
+/// Somebody who may come in.
+pub(crate) struct Admitted {
+    visit: Visit,
+    /// The answer to the upgrade, still to be written.
+    answer: Vec<u8>,
+}
+
+impl Doors {
+    /// Checks a request for a socket; `None` is whatever the router has to answer.
+    pub(crate) fn admit(&self, request: &Request<()>) -> Option<Admitted> {
+        let Query(params) = Query::<Params>::try_from_uri(request.uri()).ok()?;
+        let (door, user_id) = match request.uri().path() {
+            "/api/v1/ws" | "/ws/connect" => (Door::Main, params.get("user_id").cloned()),
+            // An id with an escape in it is none, until the router has decoded it.
+            path => (Door::Notifications, Some(path.strip_prefix("/ws/notifications/")?.to_owned())),
+        };
+        let (visit, switch) = self.check(door, user_id, params, request.headers()).ok()?;
+        let mut answer = Vec::new();
+        write_response(&mut answer, &switch).expect("every header of it is plain text");
+        Some(Admitted { visit, answer })
+    }
+
+    /// Checks what has to be right before the upgrade; answers what the client brought, and the upgrade.
+    fn check(
+        &self,
+        door: Door,
+        user_id: Option<String>,
+        params: Params,
+        headers: &HeaderMap,
+    ) -> Result<(Visit, Response), Box<Response>> {
+        if !self.pod.is_open() {
+            return Err(unavailable().into());
+        }
+        let accept = handshake(headers)?;
+        if !is_allowed_origin(headers, &self.pod.settings.allowed_origins) {
+            return Err(problem(ErrorCode::Forbidden, "this origin may not open sockets").into());
+        }
+        let mut visit =
+            visit(door, user_id, params, headers).map_err(|detail| problem(ErrorCode::BadRequest, &detail))?;
+        visit.place = self.pod.take_place();
+        let speaks_ours = subprotocols(headers).any(|name| name == SUBPROTOCOL);
+        Ok((visit, switch(&accept, speaks_ours)))
+    }
+
+    /// Lets in whoever was admitted, whose connection is `stream` and has `read` waiting.
+    pub(crate) async fn enter(self, admitted: Admitted, stream: TcpStream, read: &[u8]) {
+        let Self { pod, sessions } = self;
+        let Admitted { visit, answer } = admitted;
+        let socket = WebSocket::new(stream, answer, read, pod.settings.max_frame_bytes.0).await;
+        sessions.track_future(receive(pod, visit, socket, &sessions)).await;
+    }
 }
 
 /// Checks the handshake and answers its `Sec-WebSocket-Accept`.

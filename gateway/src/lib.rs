@@ -145,9 +145,9 @@ impl Gateway {
         self.doors.pod.open.load(Ordering::Relaxed)
     }
 
-    /// The paths at which sockets are opened; serve them with [`accept::serve`].
-    pub fn router(&self) -> Router {
-        doors::router(self.doors.clone())
+    /// What `router` answers and, beside it, the paths at which sockets are opened.
+    pub fn site(&self, router: Router) -> accept::Site {
+        accept::Site { router: router.merge(doors::router(self.doors.clone())), doors: Some(self.doors.clone()) }
     }
 
     /// Ready is who can deliver one way or the other, and is not the one that is cut off while the others hear each other:

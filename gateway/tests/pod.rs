@@ -528,3 +528,39 @@ async fn one_who_comes_while_the_pod_is_left_is_sent_on_too() {
     late.says(&json!({"action": "auth", "data": {"token": bob.token}})).await;
     assert_eq!(late.ends().await, 1012);
 }
+
+#[tokio::test]
+async fn a_socket_opens_however_its_request_comes() {
+    let village = Village::new().await;
+    let token = village.person("alice").token;
+    let upgrade = format!(
+        "GET /ws/connect?token={token} HTTP/1.1\r\nHost: x\r\nConnection: keep-alive, Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    );
+    // A command in the same packet as the request: {"action":"ping"}, masked with zeros.
+    let command = b"\x81\x91\0\0\0\0{\"action\":\"ping\"}";
+    let whole = [upgrade.as_bytes(), command].concat();
+    let (head, tail) = whole.split_at(upgrade.len() / 2);
+    // Behind another request of the connection, as a proxy that reuses its connections sends it.
+    let plain = b"GET /api/v1/ws HTTP/1.1\r\nHost: x\r\n\r\n".as_slice();
+    let behind = [plain, &whole].concat();
+    // An escaped id is the router's.
+    let escaped = [upgrade.replacen("/ws/connect", "/ws/notifications/al%69ce", 1).as_bytes(), command].concat();
+    for pieces in [vec![&*whole], vec![head, tail], vec![&*behind], vec![plain, head, tail], vec![&*escaped]] {
+        let mut stream = tokio::net::TcpStream::connect(village.address).await.expect("a connection");
+        for piece in &pieces {
+            tokio::io::AsyncWriteExt::write_all(&mut stream, piece).await.expect("sent");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut read = Vec::new();
+        let answered = async {
+            while !read.windows(13).any(|text| text == br#""type":"pong""#) {
+                assert!(tokio::io::AsyncReadExt::read_buf(&mut stream, &mut read).await.expect("open") > 0, "closed");
+            }
+        };
+        let answered = tokio::time::timeout(Duration::from_secs(5), answered).await;
+        let heard = String::from_utf8_lossy(&read);
+        answered.unwrap_or_else(|_| panic!("no pong to {} pieces: {heard}", pieces.len()));
+        assert!(heard.contains("101 Switching Protocols") && heard.contains("s3pPLMBiTxaQ9kYGzzhZRbK+xOo="), "{heard}");
+    }
+}

@@ -123,8 +123,8 @@ impl Village {
         let gateway = Gateway::start(parts, &drain);
         let listener = accept::listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
         let address = listener.local_addr().expect("an address");
-        let router = api::router(app).merge(gateway.router());
-        tokio::spawn(accept::serve(listener, router, drain.draining().clone()));
+        let site = gateway.site(api::router(app));
+        tokio::spawn(accept::serve(listener, site, drain.draining().clone()));
         Self { address, drain, losses, access, client: reqwest::Client::new(), gateway, _folder: folder }
     }
 
