@@ -68,8 +68,9 @@ pub struct NewConversation {
     /// What about: at most 200 characters.
     #[schema(max_length = 200)]
     pub subject: Option<String>,
-    /// With whom; whoever asks is in it anyway. One other in a `direct` conversation.
-    #[schema(value_type = Vec<String>, min_items = 1)]
+    /// With whom; whoever asks is in it anyway. One other in a `direct` conversation; nobody in a `guest_staff` one that any of
+    /// the staff shall answer.
+    #[schema(value_type = Vec<String>)]
     pub participant_ids: Vec<UserId>,
     /// Whatever the product wants to keep with it: an object of at most 8 KiB.
     #[schema(value_type = Option<Object>)]
@@ -209,6 +210,20 @@ pub fn member(
     })
 }
 
+/// Reads who of the staff shall look after a conversation.
+///
+/// # Errors
+///
+/// Names every field that is wrong.
+pub fn assignment(
+    mut body: Fields,
+    conversation_id: ConversationId,
+    trace: TraceId,
+) -> Result<ConversationChangeDraft, Problem> {
+    let user = body.required("user_id");
+    body.finish(|| Some(ConversationChangeDraft { conversation_id, change: ConversationChange::Assign(user?), trace }))
+}
+
 /// Reads the role that somebody shall have in a conversation.
 ///
 /// # Errors
@@ -291,7 +306,7 @@ fn participants(body: &mut Fields, caller: &Caller, kind: Option<ConversationTyp
             Err(error) => body.wrong(&format!("participant_ids[{place}]"), format_args!("is wrong: {error}")),
         }
     }
-    if others.is_empty() {
+    if others.is_empty() && kind != Some(ConversationType::GuestStaff) {
         body.wrong("participant_ids", "must name someone else");
     } else if kind == Some(ConversationType::Direct) && others.len() != 1 {
         body.wrong("participant_ids", "must name one other person in a direct conversation");

@@ -165,10 +165,12 @@ impl From<StoreError> for Problem {
             StoreError::NoConversation(_)
             | StoreError::NoMessage(_)
             | StoreError::NotIn(_)
+            | StoreError::NotStaff(_)
             | StoreError::NoAttachment(_) => ErrorCode::NotFound,
-            StoreError::Deleted(_) | StoreError::NotComplete(_) | StoreError::AttachedElsewhere(_) => {
-                ErrorCode::Conflict
-            }
+            StoreError::Deleted(_)
+            | StoreError::NotComplete(_)
+            | StoreError::AttachedElsewhere(_)
+            | StoreError::AssignedTo(_) => ErrorCode::Conflict,
             StoreError::NotAParticipant(_) => ErrorCode::NotAParticipant,
             StoreError::Closed(_) => ErrorCode::ConversationClosed,
             StoreError::KeyReused => ErrorCode::KeyReused,

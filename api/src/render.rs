@@ -147,6 +147,10 @@ pub const MEMBER_ADDED: &str = "member.added";
 pub const MEMBER_REMOVED: &str = "member.removed";
 /// Somebody has another role in it.
 pub const MEMBER_UPDATED: &str = "member.updated";
+/// One of the staff looks after it; in the feeds of all who work here too.
+pub const CONVERSATION_ASSIGNED: &str = "conversation.assigned";
+/// It waits for one of the staff; in the feeds of all who work here too.
+pub const CONVERSATION_QUEUED: &str = "conversation.queued";
 /// A person set something for themselves; only in their own feed.
 pub const SETTINGS_UPDATED: &str = "settings.updated";
 
@@ -158,6 +162,8 @@ pub const fn kind_of_change(change: &ConversationChange) -> &'static str {
         ConversationChange::Add(..) => MEMBER_ADDED,
         ConversationChange::Remove(_) => MEMBER_REMOVED,
         ConversationChange::SetRole(..) => MEMBER_UPDATED,
+        ConversationChange::Claim | ConversationChange::Assign(_) => CONVERSATION_ASSIGNED,
+        ConversationChange::Release => CONVERSATION_QUEUED,
         ConversationChange::SetOwn { .. } => SETTINGS_UPDATED,
     }
 }
@@ -167,7 +173,10 @@ pub const fn kind_of_change(change: &ConversationChange) -> &'static str {
 pub fn conversation_change(change: &ConversationChange, conversation: &Conversation, at: Timestamp) -> DurableBody {
     let kind = kind_of_change(change);
     match change {
-        ConversationChange::Update { .. } => conversation_changed(kind, conversation, at),
+        ConversationChange::Update { .. }
+        | ConversationChange::Claim
+        | ConversationChange::Assign(_)
+        | ConversationChange::Release => conversation_changed(kind, conversation, at),
         ConversationChange::Add(user, _) | ConversationChange::Remove(user) | ConversationChange::SetRole(user, _) => {
             let member = conversation.participants.iter().find(|participant| participant.user_id == *user);
             let role = member.map(|member| member.role);
@@ -215,7 +224,7 @@ pub fn settings_updated(conversation: ConversationId, settings: &OwnSettings, at
     DurableBody::new(&heading, None, &data).expect("settings are an object with fields")
 }
 
-/// Writes `conversation.created` and `conversation.updated`. The id is the conversation's. It holds what is the same for every
+/// Writes `conversation.created`, `.updated`, `.queued` and `.assigned`. The id is the conversation's. It holds what is the same for every
 /// participant.
 #[must_use]
 pub fn conversation_changed(kind: &str, conversation: &Conversation, at: Timestamp) -> DurableBody {
@@ -228,6 +237,8 @@ pub fn conversation_changed(kind: &str, conversation: &Conversation, at: Timesta
         subject: Option<&'a str>,
         metadata: &'a serde_json::Map<String, serde_json::Value>,
         participants: &'a [Participant],
+        queued_at: Option<Timestamp>,
+        assigned_to: Option<&'a UserId>,
         created_at: Timestamp,
     }
     let heading = Heading { kind, id: conversation.id.0, timestamp: at };
@@ -238,6 +249,8 @@ pub fn conversation_changed(kind: &str, conversation: &Conversation, at: Timesta
         subject: conversation.subject.as_deref(),
         metadata: &conversation.metadata,
         participants: &conversation.participants,
+        queued_at: conversation.queued_at,
+        assigned_to: conversation.assigned_to.as_ref(),
         created_at: conversation.created_at,
     };
     DurableBody::new(&heading, Some(conversation.version), &data).expect("a conversation is an object with fields")
@@ -339,6 +352,8 @@ mod tests {
             last_message: None,
             last_message_at: None,
             unread_count: 0,
+            queued_at: None,
+            assigned_to: None,
             settings: None,
             version: 1,
             created_at: at,

@@ -30,14 +30,21 @@ create table conversations (
     -- Both people of a `direct`, the lower id first: whoever comes second finds the first.
     direct_pair     text collate "C" constraint conversations_direct_pair unique,
     created_by      text collate "C" not null,
+    -- Of a guest's conversation with the staff: since when it waits for a colleague, or who looks after it.
+    queued_at       timestamptz,
+    assigned_to     text collate "C",
     -- The number of the newest message; the next one is given under the lock of this row.
     last_seq        bigint not null default 0,
     -- Counts the changes of the conversation, of who is in it among them.
     version         bigint not null default 1,
     last_message_at timestamptz,
-    created_at      timestamptz not null
+    created_at      timestamptz not null,
+    constraint conversations_queue check (queued_at is null or assigned_to is null)
     -- Room on each page lets updates stay beside the row they replace, and out of the indexes.
 ) with (fillfactor = 80);
+
+create index conversations_queued on conversations (id) where queued_at is not null;
+create index conversations_by_assignee on conversations (assigned_to, id) where assigned_to is not null;
 
 create table conversation_participants (
     conversation_id uuid not null constraint conversation_participants_conversation references conversations (id),
@@ -288,6 +295,7 @@ from conversation_participants;
 create view conversation_rows with (security_invoker = true) as
 select
     c.id, c.type, c.status, c.subject, c.metadata, c.last_seq, c.version,
+    carillon_micros(c.queued_at) as queued_at, c.assigned_to,
     (
         select coalesce(jsonb_agg(to_jsonb(p) order by p.joined_at, p.user_id), '[]')
         from participant_rows p

@@ -7,7 +7,8 @@
 -- Refusals are SQLSTATEs of the class CA; the pods know them by code:
 --   CA001 no such conversation   CA002 not a participant   CA003 closed   CA004 key reused   CA005 no such message
 --   CA006 deleted   CA007 another's message   CA008 too many reactions   CA009 not theirs to change   CA010 fixed participants
---   CA011 too many participants   CA012 not in the conversation
+--   CA011 too many participants   CA012 not in the conversation   CA013 nobody looks after such a conversation
+--   CA014 somebody else looks after it   CA015 not known to work here
 -- and of attachments CAA01 to CAA04, in 0011_attachments.sql.
 
 -- Today's epoch. Begins another one when this is no longer the server that the numbers were given by. The timeline is that of
@@ -43,6 +44,10 @@ language sql volatile security definer set search_path = pg_catalog, public, pg_
     select coalesce(array_agg('user:' || p.user_id order by p.user_id), '{}') from conversation_participants p
     where p.conversation_id = p_conversation and p.left_at is null
 $$;
+
+-- The feeds of everyone who works here.
+create function carillon_staff_channels() returns text[] language sql immutable parallel safe
+    return array['role:admin', 'role:staff'];
 
 -- Numbers something that happened in a conversation in these feeds, and notes them in the outbox. Of messages and markers each
 -- owner is told their count of unread messages. The caller holds the conversation or the participants concerned.
@@ -190,11 +195,14 @@ language plpgsql volatile security definer set search_path = pg_catalog, public,
 declare
     made  uuid := carillon_claim_key(p_caller, 'conversations', p_key, p_hash, p_id);
     moment timestamptz;
+    -- Nobody of the staff starts it or is named.
+    waits boolean := p_type = 'guest_staff' and p_role not in ('staff', 'admin')
+        and not exists (select from users u where u.id = any (p_others) and u.role in ('staff', 'admin'));
 begin
     if made is null then
         moment := clock_timestamp();
-        insert into conversations (id, type, subject, metadata, direct_pair, created_by, created_at)
-        values (p_id, p_type, p_subject, p_metadata, p_pair, p_caller, moment)
+        insert into conversations (id, type, subject, metadata, direct_pair, created_by, queued_at, created_at)
+        values (p_id, p_type, p_subject, p_metadata, p_pair, p_caller, case when waits then moment end, moment)
         on conflict on constraint conversations_direct_pair do nothing;
         if not found then
             select c.id into strict made from conversations c where c.direct_pair = p_pair;
@@ -218,7 +226,9 @@ begin
     return query
         select true, (select to_jsonb(c) from conversation_rows c where c.id = p_id),
             e.life, e.channels, e.seqs, e.unread, e.at
-        from carillon_enter(carillon_channels_of(p_id), 'conversation.created', p_id, null, null, p_trace, moment) e;
+        from carillon_enter(
+            carillon_channels_of(p_id) || case when waits then carillon_staff_channels() else '{}' end,
+            'conversation.created', p_id, null, null, p_trace, moment) e;
 end $$;
 
 -- Notes who was seen with which role, by which people join conversations. Once a minute is often enough for the same.

@@ -119,6 +119,9 @@ begin
             raise exception 'too many' using errcode = 'CA011';
         end if;
     elsif p_action = 'remove' then
+        if p_user = (held.place).assigned_to then
+            raise exception '%', p_user using errcode = 'CA014';
+        end if;
         update conversation_participants p set left_at = clock_timestamp(), unread_count = 0, version = p.version + 1
         where p.conversation_id = p_id and p.user_id = p_user and p.left_at is null;
         changed := found;
@@ -139,6 +142,58 @@ begin
     return query select * from carillon_tell_conversation(
         changed, case p_action when 'add' then 'member.added' when 'remove' then 'member.removed' else 'member.updated' end,
         p_id, p_user, told, p_trace);
+end $$;
+
+-- Makes one of the staff look after a guest's conversation, or nobody: then it waits for whoever claims it. Of those who claim it
+-- at the same time, the lock lets one be the first.
+create function carillon_assign(
+    p_caller text, p_sees_all boolean, p_id uuid, p_action text, p_user text, p_most bigint, p_trace uuid
+)
+returns table (
+    created boolean, conversation jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint
+)
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    held record;
+    moment timestamptz := clock_timestamp();
+    changed boolean;
+begin
+    select * into held from carillon_take_conversation(p_caller, p_sees_all, p_id);
+    if (held.place).type <> 'guest_staff' then
+        raise exception 'of another type' using errcode = 'CA013';
+    elsif (held.place).status = 'closed' then
+        raise exception 'closed' using errcode = 'CA003';
+    elsif p_action = 'claim' and (held.place).assigned_to <> p_user then
+        raise exception '%', (held.place).assigned_to using errcode = 'CA014';
+    elsif p_action = 'assign' and not exists (
+        select from users u where u.id = p_user and u.role in ('staff', 'admin')
+    ) then
+        raise exception '%', p_user using errcode = 'CA015';
+    end if;
+    if p_action = 'release' then
+        update conversations c set queued_at = moment, assigned_to = null, version = c.version + 1
+        where c.id = p_id and c.queued_at is null;
+    else
+        update conversations c set queued_at = null, assigned_to = p_user, version = c.version + 1
+        where c.id = p_id and c.assigned_to is distinct from p_user;
+    end if;
+    changed := found;
+    if changed and p_action <> 'release' then
+        insert into conversation_participants as p (
+            conversation_id, user_id, role, joined_at, last_read_seq, last_delivered_seq
+        )
+        values (p_id, p_user, 'staff', moment, (held.place).last_seq, (held.place).last_seq)
+        on conflict (conversation_id, user_id) do update set
+            role = excluded.role, joined_at = excluded.joined_at, left_at = null, last_read_seq = excluded.last_read_seq,
+            last_delivered_seq = excluded.last_delivered_seq, version = p.version + 1
+            where p.left_at is not null;
+        if cardinality(carillon_channels_of(p_id)) > p_most then
+            raise exception 'too many' using errcode = 'CA011';
+        end if;
+    end if;
+    return query select * from carillon_tell_conversation(
+        changed, case p_action when 'release' then 'conversation.queued' else 'conversation.assigned' end,
+        p_id, p_user, carillon_channels_of(p_id) || carillon_staff_channels(), p_trace);
 end $$;
 
 -- Changes what only the caller sees of a conversation: those of the settings that are in `p_settings`, times in microseconds.

@@ -30,13 +30,20 @@ create table conversations (
     -- Both people of a `direct`, the lower id first: whoever comes second finds the first.
     direct_pair     text constraint conversations_direct_pair unique,
     created_by      text not null,
+    -- Of a guest's conversation with the staff: since when it waits for a colleague, or who looks after it.
+    queued_at       integer,
+    assigned_to     text,
     -- The number of the newest message; the next one is given under the lock of this row.
     last_seq        integer not null default 0,
     -- Counts the changes of the conversation, of who is in it among them.
     version         integer not null default 1,
     last_message_at integer,
-    created_at      integer not null
+    created_at      integer not null,
+    constraint conversations_queue check (queued_at is null or assigned_to is null)
 ) strict;
+
+create index conversations_queued on conversations (id) where queued_at is not null;
+create index conversations_by_assignee on conversations (assigned_to, id) where assigned_to is not null;
 
 create table conversation_participants (
     conversation_id blob not null references conversations (id),
@@ -310,7 +317,7 @@ select
     *,
     json_object(
         'id', lower(hex(id)), 'type', type, 'status', status, 'subject', subject, 'metadata', json(metadata),
-        'version', version, 'participants', json(participants), 'last_message', json(last_message), 'last_message_at', last_message_at,
+        'version', version, 'queued_at', queued_at, 'assigned_to', assigned_to, 'participants', json(participants), 'last_message', json(last_message), 'last_message_at', last_message_at,
         'created_at', created_at
     ) as json
 from shown;

@@ -110,6 +110,12 @@ pub struct Conversation {
     pub last_message_at: Option<Timestamp>,
     /// How many messages of others the caller has not read.
     pub unread_count: u64,
+    /// Since when it waits for one of the staff, as a guest's conversation does that named none.
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    pub queued_at: Option<Timestamp>,
+    /// Who of the staff looks after it.
+    #[schema(value_type = Option<String>)]
+    pub assigned_to: Option<UserId>,
     /// What only the caller sees; nothing for who takes no part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<OwnSettings>,
@@ -132,6 +138,8 @@ impl Conversation {
                 participants: Vec::new(),
                 last_message: None,
                 last_message_at: None,
+                queued_at: None,
+                assigned_to: None,
                 ..self
             },
         }
@@ -186,6 +194,12 @@ pub enum ConversationChange {
     Remove(UserId),
     /// Somebody gets another role in it.
     SetRole(UserId, ParticipantRole),
+    /// The caller looks after it from now on, unless somebody else does.
+    Claim,
+    /// This colleague looks after it from now on, whoever did before.
+    Assign(UserId),
+    /// Nobody looks after it: it waits for whoever claims it.
+    Release,
     /// The caller sets something for themselves; what is `None` stays.
     SetOwn {
         /// Until when it shall not disturb.
@@ -218,7 +232,7 @@ impl ConversationChange {
                 choose("pinned_at", pinned_at.as_ref().map(moment));
                 choose("archived_at", archived_at.as_ref().map(moment));
             }
-            Self::Add(..) | Self::Remove(_) | Self::SetRole(..) => {}
+            Self::Add(..) | Self::Remove(_) | Self::SetRole(..) | Self::Claim | Self::Assign(_) | Self::Release => {}
         }
         serde_json::Value::Object(chosen)
     }

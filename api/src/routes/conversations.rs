@@ -25,7 +25,7 @@ pub fn routes() -> OpenApiRouter<App> {
 /// Start a conversation
 ///
 /// Guests may start `guest_staff`, `guest_guest`, `direct` and `group`. A pair of people has one `direct` conversation:
-/// starting it again answers the first.
+/// starting it again answers the first. A `guest_staff` one that names none of the staff waits for whoever of them claims it.
 #[utoipa::path(
     post, operation_id = "start_conversation",
     path = "/api/v1/messages/conversations", tag = "conversations", params(Creating), request_body = NewConversation,
@@ -48,16 +48,19 @@ async fn start(
 
 /// List one's conversations
 ///
-/// The last active first.
+/// The last active first. With `scope=all`, to staff and services, those of everybody, the last started first.
 #[utoipa::path(
     get, operation_id = "list_conversations",
     path = "/api/v1/messages/conversations", tag = "conversations",
     params(
+        ("scope" = inline(Option<Scope>), Query, description = "Whose: `own` if not said."),
         ("type" = Option<crate::model::ConversationType>, Query, description = "Only of this kind."),
         ("status" = Option<crate::model::ConversationStatus>, Query, description = "Only in this state."),
         ("unread" = Option<bool>, Query, description = "Only with unread messages, or only without."),
         ("archived" = Option<bool>, Query, description = "Only those the caller has put away, or only the others."),
         ("pinned" = Option<bool>, Query, description = "Only those the caller has pinned, or only the others."),
+        ("queued" = Option<bool>, Query, description = "Only those that wait for one of the staff, or only the others."),
+        ("assigned_to" = Option<String>, Query, description = "Only those that this colleague looks after."),
         ("limit" = Option<u32>, Query, description = "At most so many: 1 to 100, 50 if not said."),
         ("after" = Option<String>, Query, description = "The `next` of the page before."),
         ("offset" = Option<u32>, Query, description = "Skip so many."),
@@ -76,6 +79,16 @@ async fn list(
     items.truncate(page.limit as usize);
     let next = items.last().filter(|_| more).map(place_of);
     Ok(Json(List { items, next }))
+}
+
+/// Whose conversations to list.
+#[derive(Clone, Copy, PartialEq, Eq, serde::Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+enum Scope {
+    /// The caller's.
+    Own,
+    /// Everybody's.
+    All,
 }
 
 /// Look at a conversation
@@ -136,6 +149,9 @@ fn page(mut query: Fields) -> Result<ConversationPage, Problem> {
     let unread = query.parameter("unread");
     let archived = query.parameter("archived");
     let pinned = query.parameter("pinned");
+    let everybodys = query.optional("scope") == Some(Scope::All);
+    let queued = query.parameter("queued");
+    let assigned_to = query.optional("assigned_to");
     let limit = query.limit();
     let offset = query.parameter("offset").unwrap_or(0);
     let after: Option<String> = query.parameter("after");
@@ -146,7 +162,21 @@ fn page(mut query: Fields) -> Result<ConversationPage, Problem> {
         }
         place
     });
-    query.finish(|| Some(ConversationPage { kind, status, unread, archived, pinned, after, offset, limit }))
+    query.finish(|| {
+        Some(ConversationPage {
+            everybodys,
+            kind,
+            status,
+            unread,
+            archived,
+            pinned,
+            queued,
+            assigned_to,
+            after,
+            offset,
+            limit,
+        })
+    })
 }
 
 /// Where a conversation stands in the list: when it was last active, and its id.

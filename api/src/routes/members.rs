@@ -19,7 +19,12 @@ use crate::state::App;
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(add)).routes(routes!(set_role, remove)).routes(routes!(set_own))
+    OpenApiRouter::new()
+        .routes(routes!(add))
+        .routes(routes!(set_role, remove))
+        .routes(routes!(set_own))
+        .routes(routes!(claim))
+        .routes(routes!(assign, release))
 }
 
 /// Whom to bring in.
@@ -38,6 +43,14 @@ struct NewMember {
 struct NewRole {
     /// Which.
     role: ParticipantRole,
+}
+
+/// Who shall look after it.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "only describes the body")]
+struct NewAssignment {
+    /// Who.
+    user_id: String,
 }
 
 /// What to set; what is not said stays.
@@ -125,6 +138,66 @@ async fn remove(
     let draft = ConversationChangeDraft { conversation_id, change, trace: name.trace };
     app.publisher.change_conversation(&caller, &draft).await?;
     Ok(StatusCode::NO_CONTENT)
+}
+
+/// Claim a guest's conversation
+///
+/// Whoever of the staff claims it first looks after it and takes part in it from then on; to the others it is a conflict that says who
+/// was first. Claiming one's own again answers 200 as well.
+#[utoipa::path(
+    post, operation_id = "claim_conversation",
+    path = "/api/v1/messages/conversations/{id}/claim", tag = "conversations",
+    params(("id" = uuid::Uuid, Path, description = "The conversation.")),
+    responses((status = 200, description = "The conversation, which is the caller's to look after.", body = Conversation), Problems),
+)]
+async fn claim(
+    State(app): State<App>,
+    caller: Caller,
+    name: Name,
+    Id(conversation_id): Id<ConversationId>,
+) -> Result<Json<Conversation>, Problem> {
+    let draft = ConversationChangeDraft { conversation_id, change: ConversationChange::Claim, trace: name.trace };
+    Ok(Json(app.publisher.change_conversation(&caller, &draft).await?.value))
+}
+
+/// Make a colleague look after a guest's conversation
+///
+/// Staff and services may, whoever looked after it before; that one goes on taking part. The colleague must have been seen here with a
+/// role of the staff.
+#[utoipa::path(
+    put, operation_id = "assign_conversation",
+    path = "/api/v1/messages/conversations/{id}/assignment", tag = "conversations",
+    params(("id" = uuid::Uuid, Path, description = "The conversation.")), request_body = NewAssignment,
+    responses((status = 200, description = "The conversation.", body = Conversation), Problems),
+)]
+async fn assign(
+    State(app): State<App>,
+    caller: Caller,
+    name: Name,
+    Id(id): Id<ConversationId>,
+    body: Fields,
+) -> Result<Json<Conversation>, Problem> {
+    let draft = drafts::assignment(body, id, name.trace)?;
+    Ok(Json(app.publisher.change_conversation(&caller, &draft).await?.value))
+}
+
+/// Put a guest's conversation back into the queue
+///
+/// Staff and services may. It waits for whoever claims it; who looked after it goes on taking part.
+#[utoipa::path(
+    delete, operation_id = "release_conversation",
+    path = "/api/v1/messages/conversations/{id}/assignment", tag = "conversations",
+    params(("id" = uuid::Uuid, Path, description = "The conversation.")),
+    responses((status = 200, description = "The conversation.", body = Conversation), Problems),
+)]
+async fn release(
+    State(app): State<App>,
+    caller: Caller,
+    name: Name,
+    Id(conversation_id): Id<ConversationId>,
+) -> Result<Json<Conversation>, Problem> {
+    let draft = ConversationChangeDraft { conversation_id, change: ConversationChange::Release, trace: name.trace };
+    Ok(Json(app.publisher.change_conversation(&caller, &draft).await?.value))
 }
 
 /// Mute, pin or put away a conversation

@@ -38,6 +38,12 @@ pub enum StoreError {
     /// They take no part in the conversation.
     #[error("{0} takes no part in this conversation")]
     NotIn(UserId),
+    /// This colleague looks after the conversation.
+    #[error("{0} looks after this conversation")]
+    AssignedTo(UserId),
+    /// Nobody of this name is known to work here.
+    #[error("{0} is not known to work here")]
+    NotStaff(UserId),
     /// The key was used for another body.
     #[error("the key was used for something else before")]
     KeyReused,

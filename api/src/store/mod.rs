@@ -20,7 +20,7 @@ use async_trait::async_trait;
 use shared::access::Caller;
 use shared::channel::Channel;
 use shared::envelope::Envelope;
-use shared::ids::{AttachmentId, ConversationId, Epoch, MessageId, Seq};
+use shared::ids::{AttachmentId, ConversationId, Epoch, MessageId, Seq, UserId};
 use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, Heads, Verdict};
 
 use crate::attachments::model::{AttachmentDraft, FiledAttachment, Found};
@@ -55,7 +55,7 @@ pub trait Messaging: Send + Sync {
     /// One conversation, to its participants and to staff.
     async fn conversation(&self, caller: &Caller, id: ConversationId) -> Result<Conversation, StoreError>;
 
-    /// The caller's conversations, the last active first.
+    /// The caller's conversations, the last active first; or everybody's, to those who see all, the last started first.
     async fn conversations(&self, caller: &Caller, page: &ConversationPage) -> Result<Vec<Conversation>, StoreError>;
 
     /// Changes a conversation or who is in it, and tells everyone concerned: all participants, whoever came or left among them; of
@@ -220,6 +220,8 @@ pub struct Kept<T> {
 /// Which conversations to list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConversationPage {
+    /// Not only the caller's own.
+    pub everybodys: bool,
     /// Only of this kind.
     pub kind: Option<ConversationType>,
     /// Only in this state.
@@ -230,6 +232,10 @@ pub struct ConversationPage {
     pub archived: Option<bool>,
     /// Only those that the caller has pinned, or only the others.
     pub pinned: Option<bool>,
+    /// Only those that wait for one of the staff, or only the others.
+    pub queued: Option<bool>,
+    /// Only those that this colleague looks after.
+    pub assigned_to: Option<UserId>,
     /// Continue after the conversation that was last active then (microseconds since 1970), with this id.
     pub after: Option<(i64, ConversationId)>,
     /// Skip so many.
@@ -315,11 +321,14 @@ const SNAPSHOT_PAGE: ConversationPage = ConversationPage { limit: 100, ..Convers
 impl ConversationPage {
     /// The first 50 of all.
     pub const ALL: Self = Self {
+        everybodys: false,
         kind: None,
         status: None,
         unread: None,
         archived: None,
         pinned: None,
+        queued: None,
+        assigned_to: None,
         after: None,
         offset: 0,
         limit: 50,

@@ -93,7 +93,10 @@ impl EntryRow {
             | render::REACTION_DELETED) => {
                 message.zip(about).map(|(message, by)| render::message_changed(kind, &message, &by, at))
             }
-            kind @ (render::CONVERSATION_CREATED | render::CONVERSATION_UPDATED) => {
+            kind @ (render::CONVERSATION_CREATED
+            | render::CONVERSATION_UPDATED
+            | render::CONVERSATION_ASSIGNED
+            | render::CONVERSATION_QUEUED) => {
                 conversation.map(|conversation| render::conversation_changed(kind, &conversation, at))
             }
             kind @ (render::MEMBER_ADDED | render::MEMBER_REMOVED | render::MEMBER_UPDATED) => {

@@ -120,6 +120,8 @@ pub(super) struct ConversationRow {
     last_message: Option<Json<MessageRow>>,
     last_message_at: Option<i64>,
     version: i64,
+    queued_at: Option<i64>,
+    assigned_to: Option<String>,
     created_at: i64,
     /// Whether the reader has deleted the last message for themselves; not so where nobody in particular reads.
     #[serde(default)]
@@ -242,6 +244,8 @@ impl TryFrom<ConversationRow> for Conversation {
             last_message: row.last_message.map(|Json(message)| message.try_into()).transpose()?,
             last_message_at: row.last_message_at.map(Timestamp::from_micros),
             unread_count: 0,
+            queued_at: row.queued_at.map(Timestamp::from_micros),
+            assigned_to: row.assigned_to.map(|user| user.parse()).transpose().map_err(StoreError::broken)?,
             settings: None,
             version: row.version.unsigned_abs(),
             created_at: Timestamp::from_micros(row.created_at),

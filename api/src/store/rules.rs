@@ -7,8 +7,10 @@ use std::collections::BTreeSet;
 use shared::access::Caller;
 use shared::ids::UserId;
 
-use super::StoreError;
-use crate::model::{ConversationDraft, ConversationType, MessageDraft, MessageType, ParticipantRole, may_create};
+use super::{ConversationPage, StoreError};
+use crate::model::{
+    ConversationChange, ConversationDraft, ConversationType, MessageDraft, MessageType, ParticipantRole, may_create,
+};
 
 /// People in one conversation, whoever starts it included. A larger audience is a room.
 pub(super) const MOST_PARTICIPANTS: u64 = 250;
@@ -76,6 +78,45 @@ pub(super) const TOO_MANY_PARTICIPANTS: StoreError =
 /// Why somebody who only takes part does not manage a conversation.
 pub(super) const NOT_A_MANAGER: StoreError =
     StoreError::Forbidden("only an owner of the conversation, its staff and staff at large may do this");
+
+/// Why nobody looks after a conversation.
+pub(super) const NOT_LOOKED_AFTER: StoreError =
+    StoreError::Forbidden("only a guest's conversation with the staff is looked after by one of them");
+
+/// Why who is not of the staff decides nothing about who looks after a conversation.
+pub(super) const NOT_OF_THE_STAFF: StoreError =
+    StoreError::Forbidden("only those who work here decide who looks after a conversation");
+
+/// Whether `caller` may list these.
+pub(super) fn may_list(caller: &Caller, page: &ConversationPage) -> Result<(), StoreError> {
+    match page.everybodys && !caller.role.is_trusted() {
+        true => Err(StoreError::Forbidden("only staff and services see everybody's conversations")),
+        false => Ok(()),
+    }
+}
+
+/// Whether `caller` may make such a change of any conversation.
+pub(super) fn may_change(caller: &Caller, change: &ConversationChange) -> Result<(), StoreError> {
+    match change {
+        // A service looks after nothing itself.
+        ConversationChange::Claim if !caller.role.is_staff() => Err(NOT_OF_THE_STAFF),
+        ConversationChange::Assign(_) | ConversationChange::Release if !caller.role.is_trusted() => {
+            Err(NOT_OF_THE_STAFF)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether a new conversation waits for one of the staff: a guest's with them that names none of them.
+pub(super) fn waits_for_staff<'a>(
+    caller: &Caller,
+    kind: ConversationType,
+    mut others: impl Iterator<Item = &'a ParticipantRole>,
+) -> bool {
+    kind == ConversationType::GuestStaff
+        && !caller.role.is_staff()
+        && others.all(|role| *role != ParticipantRole::Staff)
+}
 
 /// Why a `direct` conversation keeps its people.
 pub(super) const FIXED_PARTICIPANTS: StoreError = StoreError::Forbidden("a direct conversation keeps its two people");

@@ -33,6 +33,7 @@ async fn openapi_describes_every_route_with_its_problems() {
         }
     }
     let expected = [
+        "delete /api/v1/messages/conversations/{id}/assignment",
         "delete /api/v1/messages/conversations/{id}/participants/{user_id}",
         "delete /api/v1/messages/messages/{id}",
         "delete /api/v1/messages/messages/{id}/reactions/{reaction}",
@@ -60,9 +61,11 @@ async fn openapi_describes_every_route_with_its_problems() {
         "patch /api/v1/messages/conversations/{id}/settings",
         "patch /api/v1/messages/messages/{id}",
         "post /api/v1/messages/conversations",
+        "post /api/v1/messages/conversations/{id}/claim",
         "post /api/v1/messages/conversations/{id}/participants",
         "post /api/v1/messages/conversations/{id}/unread",
         "post /api/v1/messages/messages",
+        "put /api/v1/messages/conversations/{id}/assignment",
         "put /api/v1/messages/messages/{id}/reactions/{reaction}",
     ];
     assert_eq!(operations, expected.map(ToOwned::to_owned).into());

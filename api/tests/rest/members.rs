@@ -33,6 +33,32 @@ async fn people_come_go_and_get_roles() {
 }
 
 #[tokio::test]
+async fn one_of_the_staff_claims_hands_over_and_releases() {
+    let api = Api::start().await;
+    let (alice, sam, mary) = (api.user("alice"), api.user_as("sam", Role::Staff), api.user_as("mary", Role::Staff));
+    let asked = alice.post(CONVERSATIONS, &json!({ "type": "guest_staff", "participant_ids": [] })).await;
+    assert_eq!((asked.status, asked.body["queued_at"].is_string()), (201, true), "{asked:?}");
+    let path = format!("{CONVERSATIONS}/{}", asked.body["id"].as_str().expect("an id"));
+    let waiting = format!("{CONVERSATIONS}?scope=all&queued=true");
+    assert_eq!(mary.get(&waiting).await.body["items"].as_array().map(Vec::len), Some(1));
+    alice.get(&waiting).await.is_problem(403, "forbidden");
+    alice.get(&format!("{CONVERSATIONS}?scope=theirs")).await.is_problem(400, "bad_request");
+    alice.post(&format!("{path}/claim"), &json!({})).await.is_problem(403, "forbidden");
+    assert_eq!(sam.post(&format!("{path}/claim"), &json!({})).await.body["assigned_to"], "sam");
+    mary.post(&format!("{path}/claim"), &json!({})).await.is_problem(409, "conflict");
+    let assign = async |user: &str| {
+        answer(sam.request(Method::PUT, &format!("{path}/assignment")).json(&json!({ "user_id": user }))).await
+    };
+    assign("mary").await.is_problem(404, "not_found");
+    // Known to work here is who was seen here.
+    mary.post(CONVERSATIONS, &json!({ "type": "staff_staff", "participant_ids": ["sam"] })).await;
+    assert_eq!(assign("mary").await.body["assigned_to"], "mary");
+    let released = answer(mary.request(Method::DELETE, &format!("{path}/assignment"))).await;
+    assert_eq!((released.status, &released.body["assigned_to"]), (200, &Value::Null), "{released:?}");
+    assert_eq!(sam.get(&waiting).await.body["items"].as_array().map(Vec::len), Some(1));
+}
+
+#[tokio::test]
 async fn a_conversation_gets_another_subject_is_closed_and_is_sorted_by_each_for_themselves() {
     let api = Api::start().await;
     let (alice, bob) = (api.user("alice"), api.user("bob"));

@@ -1,7 +1,7 @@
 //! Every `type` that a frame from the server can have, rooms aside: there a service may give its own.
 
 /// The types of answers, of the connection's own events, and of the events of feeds and rooms.
-pub const TYPES: [&str; 21] = [
+pub const TYPES: [&str; 23] = [
     "ack",
     "error",
     "pong",
@@ -12,6 +12,8 @@ pub const TYPES: [&str; 21] = [
     "new_message",
     "conversation.created",
     "conversation.updated",
+    "conversation.queued",
+    "conversation.assigned",
     "member.added",
     "member.removed",
     "member.updated",

@@ -13,6 +13,7 @@ told_everywhere! {
     what_becomes_of_a_message_is_shown_on_every_device,
     people_come_and_go_and_a_conversation_is_closed,
     figures_are_exact_and_staff_see_those_over_all,
+    a_guest_asks_nobody_in_particular_and_one_of_the_staff_answers,
 }
 
 const CONVERSATIONS: &str = "/api/v1/messages/conversations";
@@ -145,4 +146,53 @@ async fn figures_are_exact_and_staff_see_those_over_all(place: &impl Place) {
     assert_eq!((&unread["messages"], &unread["conversations"]), (&json!(5), &json!(1)), "{unread}");
     let verified = bob.asks(Method::GET, "/api/v1/unread/verify", &Value::Null).await;
     assert_eq!((&verified["is_exact"], &verified["messages"]), (&json!(true), &json!(5)), "{verified}");
+}
+
+async fn a_guest_asks_nobody_in_particular_and_one_of_the_staff_answers(place: &impl Place) {
+    let (alice, sam, mary) =
+        (place.user("alice"), place.user_with_role("sam", "staff"), place.user_with_role("mary", "staff"));
+    let (hers, his, marys) = (
+        alice.device("phone").connect().await,
+        sam.device("desk").connect().await,
+        mary.device("desk").connect().await,
+    );
+    let asked = alice.starts(Kind::GuestStaff, &[]).await;
+    let question = alice.says(&asked, "Is breakfast included?").await;
+    let path = format!("{CONVERSATIONS}/{}", asked.id);
+    for device in [&his, &marys] {
+        let told = hears(device, "conversation.created", |data| data["id"] == asked.id.as_str()).await;
+        assert!(told["data"]["queued_at"].is_string(), "{told}");
+    }
+    let waiting =
+        mary.asks(Method::GET, &format!("{CONVERSATIONS}?scope=all&queued=true&limit=100"), &Value::Null).await;
+    let listed = waiting["items"].as_array().expect("conversations").iter().any(|one| one["id"] == asked.id.as_str());
+    assert!(listed, "{waiting}");
+
+    sam.asks(Method::POST, &format!("{path}/claim"), &json!({})).await;
+    let late = mary.request(Method::POST, &format!("{path}/claim")).send().await.expect("an answer");
+    assert_eq!(late.status(), 409);
+    let refusal: Value = late.json().await.expect("a problem");
+    assert!(refusal["detail"].as_str().is_some_and(|detail| detail.contains(sam.name())), "{refusal}");
+    for device in [&hers, &his, &marys] {
+        hears(device, "conversation.assigned", |data| {
+            data["id"] == asked.id.as_str() && data["assigned_to"] == sam.name()
+        })
+        .await;
+    }
+    let answer = sam.says(&asked, "It is, from seven to ten.").await;
+    asked.is_shown_on(&[&hers], &[question, answer], CAUGHT_UP).await;
+    let notice =
+        json!({ "conversation_id": asked.id, "message_text": "We are closing at ten.", "message_type": "system" });
+    sam.asks(Method::POST, "/api/v1/messages/messages", &notice).await;
+    hears(&hers, "new_message", |data| data["message_type"] == "system").await;
+
+    sam.asks(Method::PUT, &format!("{path}/assignment"), &json!({ "user_id": mary.name() })).await;
+    hears(&marys, "conversation.assigned", |data| data["assigned_to"] == mary.name()).await;
+    mary.asks(Method::PATCH, &path, &json!({ "status": "closed" })).await;
+    let closed = format!("{CONVERSATIONS}?scope=all&status=closed&assigned_to={}", mary.name());
+    let closed = sam.asks(Method::GET, &closed, &Value::Null).await;
+    assert_eq!(closed["items"].as_array().map(Vec::len), Some(1), "{closed}");
+    for device in [&hers, &his, &marys] {
+        device.is_right();
+    }
 }

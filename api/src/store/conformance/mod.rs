@@ -11,6 +11,7 @@ pub mod members;
 pub mod messaging;
 pub mod outbox;
 pub mod positions;
+pub mod queue;
 pub mod reading;
 pub mod search;
 
@@ -49,6 +50,9 @@ macro_rules! store_conformance {
                 what_everybody_has_left_can_still_be_closed_and_cleaned, roles_are_given_by_who_manages,
                 a_direct_conversation_keeps_its_people_and_a_group_its_limit,
                 what_one_sets_for_oneself_is_told_to_oneself_alone;
+            queue: a_guest_who_names_no_colleague_is_seen_by_all_of_them_at_once,
+                of_those_who_claim_a_conversation_one_gets_it, a_colleague_can_be_made_to_look_after_it_and_it_can_go_back,
+                only_the_staff_decide_who_looks_after_what, staff_list_everybodys_conversations_page_by_page;
             changing: an_edit_is_told_to_everyone_and_keeps_what_was_said_before,
                 a_deleted_message_keeps_its_number_and_says_nothing,
                 only_its_sender_edits_and_only_staff_delete_what_others_sent,

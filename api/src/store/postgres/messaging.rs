@@ -109,6 +109,7 @@ impl Messaging for PostgresStore {
     }
 
     async fn conversations(&self, caller: &Caller, page: &ConversationPage) -> Result<Vec<Conversation>, StoreError> {
+        rules::may_list(caller, page)?;
         let mut transaction = self.read_as(caller).await?;
         let listed = list(&mut transaction, caller, page).await?;
         transaction.commit().await?;
@@ -120,6 +121,7 @@ impl Messaging for PostgresStore {
         caller: &Caller,
         draft: &ConversationChangeDraft,
     ) -> Result<Kept<Conversation>, StoreError> {
+        rules::may_change(caller, &draft.change)?;
         let mut changed = self.call_conversation_change(caller, draft).await;
         if is_deadlock(&changed) {
             changed = self.call_conversation_change(caller, draft).await;
@@ -248,8 +250,18 @@ impl PostgresStore {
         caller: &Caller,
         draft: &ConversationChangeDraft,
     ) -> Result<StartedRow, sqlx::Error> {
+        let most = i64::try_from(rules::MOST_PARTICIPANTS).unwrap_or(i64::MAX);
+        let assign = |action, user: &UserId| {
+            sqlx::query_as("select * from carillon_assign($1, $2, $3, $5, $6, $7, $4)")
+                .bind(caller.user.as_str())
+                .bind(caller.role.is_trusted())
+                .bind(draft.conversation_id.0)
+                .bind(Uuid::from_u128(draft.trace.0))
+                .bind(action)
+                .bind(user.as_str().to_owned())
+                .bind(most)
+        };
         let member = |action, user: &UserId, role: Option<ParticipantRole>| {
-            let most = i64::try_from(rules::MOST_PARTICIPANTS).unwrap_or(i64::MAX);
             sqlx::query_as("select * from carillon_change_member($1, $2, $3, $5, $6, $7, $8, $4)")
                 .bind(caller.user.as_str())
                 .bind(caller.role.is_trusted())
@@ -275,6 +287,9 @@ impl PostgresStore {
             change @ ConversationChange::SetOwn { .. } => {
                 chosen("select * from carillon_set_own($1, $2, $3, $5, $4)", change.chosen())
             }
+            ConversationChange::Claim => assign("claim", &caller.user),
+            ConversationChange::Assign(user) => assign("assign", user),
+            ConversationChange::Release => assign("release", &caller.user),
             ConversationChange::Add(user, role) => member("add", user, *role),
             ConversationChange::Remove(user) => member("remove", user, None),
             ConversationChange::SetRole(user, role) => member("role", user, Some(*role)),
@@ -321,37 +336,66 @@ pub(super) async fn last_seq_if_seen(
     Ok(last_seq)
 }
 
+/// What a list says of each conversation.
+macro_rules! list_of {
+    () => {
+        "select c.*, exists (select from message_hides h join messages m on m.id = h.message_id
+                 where h.user_id = $1 and m.conversation_id = c.id and m.seq = c.last_seq) as last_hidden "
+    };
+}
+
+/// Which conversations a page has.
+macro_rules! chosen {
+    () => {
+        "($2::text is null or c.type = $2) and ($3::text is null or c.status = $3)
+             and ($8::boolean is null or (coalesce(me.unread_count, 0) > 0) = $8)
+             and ($9::boolean is null or (me.archived_at is not null) = $9)
+             and ($10::boolean is null or (me.pinned_at is not null) = $10)
+             and ($11::boolean is null or (c.queued_at is not null) = $11)
+             and ($12::text is null or c.assigned_to = $12) "
+    };
+}
+
 async fn list(
     connection: &mut PgConnection,
     caller: &Caller,
     page: &ConversationPage,
 ) -> Result<Vec<Conversation>, StoreError> {
     let after = page.after.map(|(at, id)| (Timestamp::from_micros(at).as_datetime(), id.0));
-    let rows: Vec<ConversationRow> = sqlx::query_as(
-        "select c.*, exists (select from message_hides h join messages m on m.id = h.message_id
-                 where h.user_id = $1 and m.conversation_id = c.id and m.seq = c.last_seq) as last_hidden
-         from conversation_participants me
-         join conversation_rows c on c.id = me.conversation_id
-         where me.user_id = $1 and me.left_at is null
-             and ($2::text is null or c.type = $2) and ($3::text is null or c.status = $3)
-             and ($4::timestamptz is null or (c.active_at, c.id) < ($4, $5))
-             and ($8::boolean is null or (me.unread_count > 0) = $8)
-             and ($9::boolean is null or (me.archived_at is not null) = $9)
-             and ($10::boolean is null or (me.pinned_at is not null) = $10)
-         order by c.active_at desc, c.id desc limit $6 offset $7",
-    )
-    .bind(caller.user.as_str())
-    .bind(page.kind.map(spelling))
-    .bind(page.status.map(spelling))
-    .bind(after.map(|(at, _)| at))
-    .bind(after.map(|(_, id)| id))
-    .bind(i64::from(page.limit))
-    .bind(i64::from(page.offset))
-    .bind(page.unread)
-    .bind(page.archived)
-    .bind(page.pinned)
-    .fetch_all(connection)
-    .await?;
+    let query = match page.everybodys {
+        true => concat!(
+            list_of!(),
+            "from conversation_rows c
+             left join conversation_participants me
+                 on me.conversation_id = c.id and me.user_id = $1 and me.left_at is null
+             where ($4::timestamptz is null or c.id < $5) and ",
+            chosen!(),
+            "order by c.id desc limit $6 offset $7"
+        ),
+        false => concat!(
+            list_of!(),
+            "from conversation_participants me
+             join conversation_rows c on c.id = me.conversation_id
+             where me.user_id = $1 and me.left_at is null and ($4::timestamptz is null or (c.active_at, c.id) < ($4, $5)) and ",
+            chosen!(),
+            "order by c.active_at desc, c.id desc limit $6 offset $7"
+        ),
+    };
+    let rows: Vec<ConversationRow> = sqlx::query_as(query)
+        .bind(caller.user.as_str())
+        .bind(page.kind.map(spelling))
+        .bind(page.status.map(spelling))
+        .bind(after.map(|(at, _)| at))
+        .bind(after.map(|(_, id)| id))
+        .bind(i64::from(page.limit))
+        .bind(i64::from(page.offset))
+        .bind(page.unread)
+        .bind(page.archived)
+        .bind(page.pinned)
+        .bind(page.queued)
+        .bind(page.assigned_to.as_ref().map(|user| user.as_str()))
+        .fetch_all(connection)
+        .await?;
     rows.into_iter().map(|row| row.seen_by(caller)).collect()
 }
 
@@ -364,6 +408,11 @@ pub(super) fn is_deadlock<T>(done: &Result<T, sqlx::Error>) -> bool {
 /// The code of what the database refused.
 fn code_of(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().map(|code| code.into_owned())
+}
+
+/// A refusal that names somebody.
+fn named(message: &str, refusal: impl Fn(UserId) -> StoreError) -> StoreError {
+    message.parse().map_or_else(StoreError::broken, refusal)
 }
 
 /// What a function refused, in the words of the store. Where the caller named no conversation, the function does.
@@ -387,6 +436,9 @@ pub(super) fn refusal(
         ("CA009", ..) => rules::NOT_A_MANAGER,
         ("CA010", ..) => rules::FIXED_PARTICIPANTS,
         ("CA011", ..) => rules::TOO_MANY_PARTICIPANTS,
+        ("CA013", ..) => rules::NOT_LOOKED_AFTER,
+        ("CA014", ..) => named(refused.message(), StoreError::AssignedTo),
+        ("CA015", ..) => named(refused.message(), StoreError::NotStaff),
         _ => attachments::refusal(error),
     }
 }

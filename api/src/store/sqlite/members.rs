@@ -13,7 +13,9 @@ use crate::model::{
 };
 use crate::render;
 use crate::store::rows::{spelling, word};
-use crate::store::rules::{self, FIXED_PARTICIPANTS, MOST_PARTICIPANTS, NOT_A_MANAGER, TOO_MANY_PARTICIPANTS};
+use crate::store::rules::{
+    self, FIXED_PARTICIPANTS, MOST_PARTICIPANTS, NOT_A_MANAGER, NOT_LOOKED_AFTER, TOO_MANY_PARTICIPANTS,
+};
 use crate::store::{Kept, StoreError};
 
 /// The conversation as its change finds it.
@@ -22,6 +24,7 @@ struct Held {
     kind: ConversationType,
     status: ConversationStatus,
     last_seq: i64,
+    assigned_to: Option<String>,
     takes_part: bool,
     /// The caller sees all, owns it, is its staff, or takes part while nobody owns it.
     manages: bool,
@@ -51,8 +54,19 @@ pub(super) async fn change(
             }
             added
         }
-        ConversationChange::Remove(user) => remove(connection, &held, user, *user == caller.user, at).await?,
+        ConversationChange::Remove(user) => {
+            if held.assigned_to.as_deref() == Some(user.as_str()) {
+                return Err(StoreError::AssignedTo(user.clone()));
+            }
+            remove(connection, &held, user, *user == caller.user, at).await?
+        }
         ConversationChange::SetRole(user, role) => set_role(connection, &held, user, *role).await?,
+        ConversationChange::Claim | ConversationChange::Assign(_) | ConversationChange::Release => {
+            let changed = assign(connection, &held, caller, &draft.change, at).await?;
+            told = writing::channels_of(connection, held.id.0).await?;
+            told.extend(writing::staff_channels());
+            changed
+        }
         change @ ConversationChange::SetOwn { .. } => {
             if !held.takes_part {
                 return Err(StoreError::NotAParticipant(held.id));
@@ -62,10 +76,14 @@ pub(super) async fn change(
         }
     };
     let about = match &draft.change {
-        ConversationChange::Add(user, _) | ConversationChange::Remove(user) | ConversationChange::SetRole(user, _) => {
-            user
-        }
-        ConversationChange::Update { .. } | ConversationChange::SetOwn { .. } => &caller.user,
+        ConversationChange::Add(user, _)
+        | ConversationChange::Remove(user)
+        | ConversationChange::SetRole(user, _)
+        | ConversationChange::Assign(user) => user,
+        ConversationChange::Update { .. }
+        | ConversationChange::SetOwn { .. }
+        | ConversationChange::Claim
+        | ConversationChange::Release => &caller.user,
     };
     if created && !matches!(draft.change, ConversationChange::SetOwn { .. }) {
         sqlx::query("update conversations set version = version + 1 where id = $1")
@@ -88,8 +106,8 @@ pub(super) async fn change(
 async fn hold(connection: &mut SqliteConnection, caller: &Caller, id: ConversationId) -> Result<Held, StoreError> {
     let seen = messaging::last_seq_if_seen(connection, caller, id).await?;
     let last_seq = seen.ok_or(StoreError::NoConversation(id))?;
-    let (kind, status, takes_part, leads, led): (String, String, bool, bool, bool) = sqlx::query_as(
-        "select c.type, c.status,
+    let (kind, status, assigned_to, takes_part, leads, led): (String, String, Option<String>, bool, bool, bool) = sqlx::query_as(
+        "select c.type, c.status, c.assigned_to,
              exists (select 1 from conversation_participants p
                  where p.conversation_id = c.id and p.user_id = $2 and p.left_at is null),
              exists (select 1 from conversation_participants p
@@ -103,7 +121,7 @@ async fn hold(connection: &mut SqliteConnection, caller: &Caller, id: Conversati
     .fetch_one(connection)
     .await?;
     let manages = leads || caller.role.is_trusted() || (takes_part && !led);
-    Ok(Held { id, kind: word(kind)?, status: word(status)?, last_seq, takes_part, manages })
+    Ok(Held { id, kind: word(kind)?, status: word(status)?, last_seq, assigned_to, takes_part, manages })
 }
 
 async fn update(
@@ -143,11 +161,28 @@ async fn add(
     if held.status == ConversationStatus::Closed {
         return Err(StoreError::Closed(held.id));
     }
-    let known_as: Option<String> = sqlx::query_scalar("select role from users where id = $1")
-        .bind(user.as_str())
-        .fetch_optional(&mut *connection)
-        .await?;
-    let added = sqlx::query(
+    let role = match role {
+        Some(role) => role,
+        None => rules::participant_role(known_as(connection, user).await?.as_deref()),
+    };
+    enrol(connection, held, user, role, at).await
+}
+
+/// The role that somebody was last seen with.
+async fn known_as(connection: &mut SqliteConnection, user: &UserId) -> Result<Option<String>, StoreError> {
+    let role = sqlx::query_scalar("select role from users where id = $1").bind(user.as_str());
+    Ok(role.fetch_optional(connection).await?)
+}
+
+/// Makes somebody take part who does not, with everything read.
+async fn enrol(
+    connection: &mut SqliteConnection,
+    held: &Held,
+    user: &UserId,
+    role: ParticipantRole,
+    at: i64,
+) -> Result<bool, StoreError> {
+    let enrolled = sqlx::query(
         "insert into conversation_participants as p
              (conversation_id, user_id, role, joined_at, last_read_seq, last_delivered_seq)
          values ($1, $2, $3, $4, $5, $5)
@@ -159,12 +194,61 @@ async fn add(
     )
     .bind(held.id.0)
     .bind(user.as_str())
-    .bind(spelling(role.unwrap_or_else(|| rules::participant_role(known_as.as_deref()))))
+    .bind(spelling(role))
     .bind(at)
     .bind(held.last_seq)
     .execute(connection)
     .await?;
-    Ok(added.rows_affected() > 0)
+    Ok(enrolled.rows_affected() > 0)
+}
+
+/// Makes one of the staff look after a guest's conversation, or nobody.
+async fn assign(
+    connection: &mut SqliteConnection,
+    held: &Held,
+    caller: &Caller,
+    change: &ConversationChange,
+    at: i64,
+) -> Result<bool, StoreError> {
+    if held.kind != ConversationType::GuestStaff {
+        return Err(NOT_LOOKED_AFTER);
+    }
+    if held.status == ConversationStatus::Closed {
+        return Err(StoreError::Closed(held.id));
+    }
+    let assignee = match change {
+        ConversationChange::Claim => match &held.assigned_to {
+            Some(other) if *other != caller.user.as_str() => {
+                return Err(StoreError::AssignedTo(other.parse().map_err(StoreError::broken)?));
+            }
+            _ => Some(&caller.user),
+        },
+        ConversationChange::Assign(user) => {
+            match rules::participant_role(known_as(connection, user).await?.as_deref()) {
+                ParticipantRole::Staff => Some(user),
+                ParticipantRole::Owner | ParticipantRole::Participant => {
+                    return Err(StoreError::NotStaff(user.clone()));
+                }
+            }
+        }
+        _ => None,
+    };
+    let changed = sqlx::query(
+        "update conversations set queued_at = iif($2 is null, $3, null), assigned_to = $2
+         where id = $1 and iif($2 is null, queued_at is null, assigned_to is not $2)",
+    )
+    .bind(held.id.0)
+    .bind(assignee.map(|user| user.as_str()))
+    .bind(at)
+    .execute(&mut *connection)
+    .await?;
+    if let Some(user) = assignee.filter(|_| changed.rows_affected() > 0) {
+        enrol(connection, held, user, ParticipantRole::Staff, at).await?;
+        if writing::channels_of(connection, held.id.0).await?.len() as u64 > MOST_PARTICIPANTS {
+            return Err(TOO_MANY_PARTICIPANTS);
+        }
+    }
+    Ok(changed.rows_affected() > 0)
 }
 
 async fn remove(

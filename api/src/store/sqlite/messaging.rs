@@ -55,7 +55,10 @@ impl Messaging for SqliteStore {
                 trace: draft.trace,
                 at: value.created_at,
             };
-            let channels = writing::channels_of(&mut transaction, id).await?;
+            let mut channels = writing::channels_of(&mut transaction, id).await?;
+            if value.queued_at.is_some() {
+                channels.extend(writing::staff_channels());
+            }
             envelopes = writing::enter(&mut transaction, &channels, &entry, &body).await?;
         }
         transaction.commit().await?;
@@ -69,6 +72,7 @@ impl Messaging for SqliteStore {
     }
 
     async fn conversations(&self, caller: &Caller, page: &ConversationPage) -> Result<Vec<Conversation>, StoreError> {
+        rules::may_list(caller, page)?;
         list(&mut *self.readers.acquire().await?, caller, page).await
     }
 
@@ -77,6 +81,7 @@ impl Messaging for SqliteStore {
         caller: &Caller,
         draft: &ConversationChangeDraft,
     ) -> Result<Kept<Conversation>, StoreError> {
+        rules::may_change(caller, &draft.change)?;
         let mut transaction = self.write().await?;
         let kept = members::change(&mut transaction, caller, draft).await?;
         transaction.commit().await?;
@@ -211,36 +216,65 @@ pub(super) async fn read_conversation(
     row.seen_by(caller)
 }
 
+/// What a list says of each conversation.
+macro_rules! list_of {
+    () => {
+        "select c.*, exists (select 1 from message_hides h join messages m on m.id = h.message_id
+                 where h.user_id = $1 and m.conversation_id = c.id and m.seq = c.last_seq) as last_hidden "
+    };
+}
+
+/// Which conversations a page has.
+macro_rules! chosen {
+    () => {
+        "($2 is null or c.type = $2) and ($3 is null or c.status = $3)
+             and ($8 is null or (coalesce(me.unread_count, 0) > 0) = $8)
+             and ($9 is null or (me.archived_at is not null) = $9)
+             and ($10 is null or (me.pinned_at is not null) = $10)
+             and ($11 is null or (c.queued_at is not null) = $11)
+             and ($12 is null or c.assigned_to = $12) "
+    };
+}
+
 async fn list(
     connection: &mut SqliteConnection,
     caller: &Caller,
     page: &ConversationPage,
 ) -> Result<Vec<Conversation>, StoreError> {
     let after = page.after.map(|(at, id)| (at, id.0));
-    let rows: Vec<ConversationRow> = sqlx::query_as(
-        "select c.*, exists (select 1 from message_hides h join messages m on m.id = h.message_id
-                 where h.user_id = $1 and m.conversation_id = c.id and m.seq = c.last_seq) as last_hidden
-         from conversation_participants me
-         join conversation_rows c on c.id = me.conversation_id
-         where me.user_id = $1 and me.left_at is null
-             and ($2 is null or c.type = $2) and ($3 is null or c.status = $3)
-             and ($4 is null or (c.active_at, c.id) < ($4, $5))
-             and ($8 is null or (me.unread_count > 0) = $8)
-             and ($9 is null or (me.archived_at is not null) = $9)
-             and ($10 is null or (me.pinned_at is not null) = $10)
-         order by c.active_at desc, c.id desc limit $6 offset $7",
-    )
-    .bind(caller.user.as_str())
-    .bind(page.kind.map(spelling))
-    .bind(page.status.map(spelling))
-    .bind(after.map(|(at, _)| at))
-    .bind(after.map(|(_, id)| id))
-    .bind(page.limit)
-    .bind(page.offset)
-    .bind(page.unread)
-    .bind(page.archived)
-    .bind(page.pinned)
-    .fetch_all(connection)
-    .await?;
+    let query = match page.everybodys {
+        true => concat!(
+            list_of!(),
+            "from conversation_rows c
+             left join conversation_participants me
+                 on me.conversation_id = c.id and me.user_id = $1 and me.left_at is null
+             where ($4 is null or c.id < $5) and ",
+            chosen!(),
+            "order by c.id desc limit $6 offset $7"
+        ),
+        false => concat!(
+            list_of!(),
+            "from conversation_participants me
+             join conversation_rows c on c.id = me.conversation_id
+             where me.user_id = $1 and me.left_at is null and ($4 is null or (c.active_at, c.id) < ($4, $5)) and ",
+            chosen!(),
+            "order by c.active_at desc, c.id desc limit $6 offset $7"
+        ),
+    };
+    let rows: Vec<ConversationRow> = sqlx::query_as(query)
+        .bind(caller.user.as_str())
+        .bind(page.kind.map(spelling))
+        .bind(page.status.map(spelling))
+        .bind(after.map(|(at, _)| at))
+        .bind(after.map(|(_, id)| id))
+        .bind(page.limit)
+        .bind(page.offset)
+        .bind(page.unread)
+        .bind(page.archived)
+        .bind(page.pinned)
+        .bind(page.queued)
+        .bind(page.assigned_to.as_ref().map(|user| user.as_str()))
+        .fetch_all(connection)
+        .await?;
     rows.into_iter().map(|row| row.seen_by(caller)).collect()
 }

@@ -4,6 +4,7 @@
 //! writes until the transaction ends.
 
 use shared::access::Caller;
+use shared::channel::{Channel, Role};
 use shared::envelope::Envelope;
 use shared::event::DurableBody;
 use shared::ids::{IdempotencyKey, TraceId, UserId};
@@ -97,9 +98,18 @@ pub(super) async fn insert_conversation(
 ) -> Result<(), StoreError> {
     note_users(connection, &[caller.into()]).await?;
     let at = now();
+    let mut others = Vec::with_capacity(cast.others.len());
+    for user in &cast.others {
+        let known_as: Option<String> = sqlx::query_scalar("select role from users where id = $1")
+            .bind(user.as_str())
+            .fetch_optional(&mut *connection)
+            .await?;
+        others.push((user, rules::participant_role(known_as.as_deref())));
+    }
+    let waits = rules::waits_for_staff(caller, draft.kind, others.iter().map(|(_, role)| role));
     sqlx::query(
-        "insert into conversations (id, type, subject, metadata, direct_pair, created_by, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7)",
+        "insert into conversations (id, type, subject, metadata, direct_pair, created_by, queued_at, created_at)
+         values ($1, $2, $3, $4, $5, $6, $7, $8)",
     )
     .bind(draft.id.0)
     .bind(spelling(draft.kind))
@@ -107,16 +117,12 @@ pub(super) async fn insert_conversation(
     .bind(sqlx::types::Json(&draft.metadata))
     .bind(&cast.direct_pair)
     .bind(caller.user.as_str())
+    .bind(waits.then_some(at))
     .bind(at)
     .execute(&mut *connection)
     .await?;
     insert_participant(connection, draft.id.0, caller.user.as_str(), ParticipantRole::Owner, at).await?;
-    for user in &cast.others {
-        let known_as: Option<String> = sqlx::query_scalar("select role from users where id = $1")
-            .bind(user.as_str())
-            .fetch_optional(&mut *connection)
-            .await?;
-        let role = rules::participant_role(known_as.as_deref());
+    for (user, role) in others {
         insert_participant(connection, draft.id.0, user.as_str(), role, at).await?;
     }
     Ok(())
@@ -266,6 +272,11 @@ pub(super) async fn channels_of(
          where conversation_id = $1 and left_at is null order by user_id",
     );
     Ok(channels.bind(conversation).fetch_all(connection).await?)
+}
+
+/// The feeds of everyone who works here.
+pub(super) fn staff_channels() -> [String; 2] {
+    [Role::Admin, Role::Staff].map(|role| Channel::Role(role).to_string())
 }
 
 /// Numbers the entry in these feeds and notes them in the outbox. Of messages and markers each owner is told their count of
