@@ -39,6 +39,12 @@ pub fn redacts(kind: &str) -> bool {
     matches!(kind, MESSAGE_DELETED | MESSAGE_HIDDEN)
 }
 
+/// Whether an entry of this kind ends what somebody was allowed.
+#[must_use]
+pub fn revokes(kind: &str) -> bool {
+    kind == MEMBER_REMOVED
+}
+
 /// The kind of the entry that a change of a message makes.
 #[must_use]
 pub const fn kind_of(change: &Change) -> &'static str {

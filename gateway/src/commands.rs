@@ -11,7 +11,7 @@ use serde_json::value::RawValue;
 use shared::access::Caller;
 use shared::event::RoomPosition;
 use shared::ids::{DeviceId, RoomName, TraceId};
-use shared::protocol::{Action, CloseCode, Command, ErrorCode, Since, answer};
+use shared::protocol::{Action, CloseCode, Command, ErrorCode, Sign, Since, answer};
 use shared::upstream::{Arrival, Question, Verdict};
 
 use crate::allowance::Grant;
@@ -83,6 +83,7 @@ impl<T: Transport> Session<T> {
                 self.forget_room(&room);
                 self.say(&answer::ack(reference.as_deref(), &json!({ "room": room })));
             }
+            Action::Show { room, sign, active } => return self.show(&room, sign, active, reference.as_deref()),
             Action::Publish { room, data } => return self.publish(room, data, reference),
             Action::Send { data } => {
                 self.work = self.start(send(Arc::clone(&self.pod), self.caller.clone(), data, reference))
@@ -143,6 +144,16 @@ impl<T: Transport> Session<T> {
         None
     }
 
+    /// Shows the others what the client is doing. Only in a room that it is in: whether it may was asked when it joined.
+    fn show(&mut self, room: &RoomName, sign: Sign, active: bool, reference: Option<&str>) -> Option<Ended> {
+        if !self.rooms.get(room).is_some_and(Option::is_some) {
+            return self.complain(reference, ErrorCode::Forbidden, "subscribe to the room first");
+        }
+        self.shown.show(&self.pod.signs, &self.connection.user, room, sign, active);
+        self.say(&answer::ack(reference, &json!({ "room": room })));
+        None
+    }
+
     fn publish(&mut self, room: RoomName, data: Box<RawValue>, reference: Option<String>) -> Option<Ended> {
         let Some(namespace) = Namespace::of(&self.pod.settings.rooms, &room).cloned() else {
             return self.complain(reference.as_deref(), ErrorCode::Forbidden, "there is no such room for you");
@@ -166,6 +177,8 @@ const fn name_of(action: &Action) -> &'static str {
         Action::Subscribe { .. } => "subscribe",
         Action::Unsubscribe { .. } => "unsubscribe",
         Action::Publish { .. } | Action::Send { .. } => "message",
+        Action::Show { sign: Sign::Viewing, .. } => "viewing",
+        Action::Show { .. } => "typing",
         Action::Ping => "ping",
         Action::Auth { .. } => "auth",
         Action::Ack { .. } => "ack",

@@ -80,7 +80,12 @@ impl Hub {
             (Content::Live { body, position }, Channel::Room(room)) => {
                 self.deliver_live(&room, &body, position.as_ref(), committed_at);
             }
-            (Content::Live { .. } | Content::Pods(_), _) => {}
+            (Content::Sign(body), Channel::Room(room)) => {
+                if let Some(local) = self.room_shard(&room).rooms.get(&room) {
+                    local.offer_sign(&WholeFrame::live(&body, None, committed_at));
+                }
+            }
+            (Content::Live { .. } | Content::Sign(_) | Content::Pods(_), _) => {}
         }
     }
 

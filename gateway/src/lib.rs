@@ -32,6 +32,7 @@ mod room;
 mod rooms;
 pub mod send_queue;
 pub mod session;
+mod signs;
 mod standing;
 pub mod transport;
 pub mod upstream;
@@ -97,6 +98,7 @@ impl Gateway {
         let heads = Arc::new(HeadsWatch::new(Arc::clone(&hub), Arc::clone(&behind)));
         let (interest, keeper) = interest::interest(Arc::clone(&link.broker));
         let (questions, asker) = questions::questions(upstream.clone());
+        let (signs, signaller) = signs::signs(Arc::clone(&link.broker));
         let acks = Arc::new(acks::Acks::default());
         let pod = Arc::new(Pod {
             wheel: wheel::Wheel::new(&settings),
@@ -109,6 +111,7 @@ impl Gateway {
             history: Arc::clone(&history),
             upstream: upstream.clone(),
             questions,
+            signs,
             pages: catch_up::Pages::new(upstream.clone(), Arc::clone(&hub), Arc::clone(&history)),
             acks: Arc::clone(&acks),
             open: AtomicUsize::new(0),
@@ -121,6 +124,7 @@ impl Gateway {
         tasks.spawn(pump.run(link.deliveries, stop.clone()));
         tasks.spawn(keeper.run(stop.clone()));
         tasks.spawn(asker.run(stop.clone()));
+        tasks.spawn(signaller.run(stop.clone()));
         tasks.spawn(repair::Repairer { hub, behind, upstream: upstream.clone(), history }.run(stop.clone()));
         tasks.spawn({
             let (heads, upstream, stop) = (Arc::clone(&heads), upstream.clone(), stop.clone());

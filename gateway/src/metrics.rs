@@ -32,6 +32,8 @@ pub struct Metrics {
     pub repaired: Counter,
     /// Envelopes that did not decode or had no place.
     pub strange: Counter,
+    /// Signs that were shown to nobody, or not to all.
+    pub signs_dropped: Counter,
     /// Seconds since something told the heads.
     pub heads_age: Gauge,
 }
@@ -50,6 +52,7 @@ impl Metrics {
             window_pages: counter!("carillon_gateway_window_pages_total"),
             repaired: counter!("carillon_gateway_repaired_entries_total"),
             strange: counter!("carillon_gateway_strange_envelopes_total"),
+            signs_dropped: counter!("carillon_gateway_signs_dropped_total"),
             heads_age: gauge!("carillon_gateway_heads_age_seconds"),
         }
     }

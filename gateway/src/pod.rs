@@ -14,6 +14,7 @@ use crate::hub::Hub;
 use crate::interest::Interest;
 use crate::metrics::METRICS;
 use crate::questions::Questions;
+use crate::signs::Signs;
 use crate::upstream::Upstream;
 use crate::wheel::Wheel;
 
@@ -37,6 +38,8 @@ pub struct Pod {
     pub upstream: Upstream,
     /// Questions to the api, in batches.
     pub questions: Questions,
+    /// Shows what people are doing.
+    pub signs: Signs,
     /// Pages for those who catch up.
     pub pages: Pages,
     /// What devices have received.

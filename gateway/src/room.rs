@@ -109,6 +109,17 @@ impl Room {
         }
     }
 
+    /// Offers a passing event to every member who is live and keeps up.
+    pub fn offer_sign(&self, frame: &WholeFrame) {
+        for member in self.members.values() {
+            if let Member::Live { connection, .. } = member
+                && !connection.queue.push_sign(Frame::Whole(frame.clone()))
+            {
+                METRICS.signs_dropped.increment(1);
+            }
+        }
+    }
+
     /// Registers a member and starts buffering for it. False if it is in already.
     pub fn join(&mut self, connection: &Arc<Connection>) -> bool {
         if self.members.contains_key(&connection.key) {

@@ -86,6 +86,15 @@ async fn permit(pod: &Pod, caller: &Caller, rule: Who, room: &RoomName, token: O
     }
 }
 
+/// Those of `rooms` that `caller` may no longer hear, and why. While no api pod answers, nothing is taken away.
+pub async fn forbidden(pod: &Pod, caller: &Caller, rooms: Vec<RoomName>) -> Vec<(RoomName, ErrorCode)> {
+    let asked = rooms.into_iter().map(|room| async move {
+        let code = permit(pod, caller, Who::Participants, &room, None).await.err()?;
+        (code != ErrorCode::Unavailable && code != ErrorCode::Internal).then_some((room, code))
+    });
+    futures_util::future::join_all(asked).await.into_iter().flatten().collect()
+}
+
 async fn is_invited(
     verifier: &Verifier,
     caller: &Caller,

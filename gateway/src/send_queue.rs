@@ -104,6 +104,18 @@ impl SendQueue {
         self.push_counted(frame, None)
     }
 
+    /// Queues a passing event, if the reader keeps up: in a queue that is half full there is no place for it. Answers whether there was.
+    pub fn push_sign(&self, frame: Frame) -> bool {
+        let mut waiting = self.waiting.lock();
+        let fits = waiting.bytes + frame.weight() <= self.limit / 2;
+        if fits {
+            waiting.bytes += frame.weight();
+            waiting.frames.push_back(Waits { frame, is_counted: true });
+            wake(waiting);
+        }
+        fits
+    }
+
     /// Queues an entry if its feed is live here; while it is catching up, the position brings it later.
     /// Answers whether the reader was too slow for it.
     pub fn push_entry(&self, feed: Feed, frame: Frame) -> bool {
@@ -252,6 +264,7 @@ mod tests {
                 topic: Topic::Messaging,
                 unread: None,
                 redacts: false,
+                revokes: false,
                 body: DurableBody::from_trusted(Bytes::from_static(b"{")),
             },
             committed_at: Timestamp::now(),

@@ -30,7 +30,10 @@ use crate::hub::entry_frame;
 use crate::interest::Held;
 use crate::metrics::METRICS;
 use crate::pod::Pod;
+use crate::policy::{Namespace, Who};
+use crate::rooms::forbidden;
 use crate::send_queue::{Glance, Live, Orders};
+use crate::signs::Shown;
 use crate::standing::{Standing, Step};
 use crate::transport::{Incoming, Transport};
 use crate::upstream::UpstreamError;
@@ -44,6 +47,8 @@ const FAREWELL: Duration = Duration::from_secs(1);
 /// How long to wait before asking again for a page that did not come.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// How long a permission for a room is believed without asking again.
+const PERMITTED: Duration = Duration::from_secs(300);
 /// How long to wait for the hub to learn the heads of a new count.
 const HEADS_UNKNOWN: Duration = Duration::from_millis(50);
 
@@ -61,9 +66,15 @@ pub struct Session<T> {
     /// Whether the client acknowledges by itself; then pongs do not count.
     pub(crate) acknowledges: bool,
     pub(crate) rooms: HashMap<RoomName, Option<Held>>,
+    /// What the client is showing in them.
+    pub(crate) shown: Shown,
     pub(crate) allowance: Allowance,
     /// The command under way; the next is read when it is done.
     pub(crate) work: Work<Done>,
+    /// The rooms that the client may no longer hear, while that is asked.
+    permits: Work<Vec<(RoomName, ErrorCode)>>,
+    /// When that was last asked, in milliseconds of the gateway's clock.
+    permitted_at: u64,
     /// The page under way.
     page: Work<Result<Differences, UpstreamError>>,
     /// How long to wait before the next page: a moment, if the last one brought nothing.
@@ -81,6 +92,7 @@ enum Turn {
     Incoming(Incoming),
     Done(Done),
     Page(Result<Differences, UpstreamError>),
+    Forbidden(Vec<(RoomName, ErrorCode)>),
     /// Everything is written and the connection is not live.
     CatchUp,
     Gone,
@@ -116,6 +128,9 @@ impl<T: Transport> Session<T> {
             pinged: None,
             acknowledges: false,
             rooms: HashMap::new(),
+            shown: Shown::default(),
+            permits: None,
+            permitted_at: clock::millis(),
             work: None,
             page: None,
             page_wait: Duration::ZERO,
@@ -139,6 +154,10 @@ impl<T: Transport> Session<T> {
                     None
                 }
                 Turn::Page(page) => self.take_page(page),
+                Turn::Forbidden(rooms) => {
+                    rooms.into_iter().for_each(|(room, code)| self.put_out(&room, code));
+                    None
+                }
                 Turn::CatchUp => self.catch_up(),
                 Turn::Gone => Some(Ended::ByClient),
             };
@@ -171,6 +190,10 @@ impl<T: Transport> Session<T> {
             return Poll::Ready(Turn::Page(page));
         }
         let written = self.poll_write(cx, frames);
+        // Behind the entries, one of which may have been the reason to ask.
+        if let Some(rooms) = poll_work(&mut self.permits, cx) {
+            return Poll::Ready(Turn::Forbidden(rooms));
+        }
         if !listens {
             // While nobody listens to the client, its silence says nothing.
             self.connection.heard_at.store(clock::millis(), Ordering::Relaxed);
@@ -266,6 +289,9 @@ impl<T: Transport> Session<T> {
     /// Loads an entry with the tail that is this client's own.
     fn load_entry(&mut self, frame: &EntryFrame) -> Timestamp {
         let EntryFrame { feed, entry, committed_at, .. } = frame;
+        if entry.revokes {
+            self.ask_permits();
+        }
         let prev = self.standing.tell(*feed);
         let cursor = self.cursor();
         let tail = DurableBody::tail(entry.unread, &self.connection.channel(*feed), entry.seq, prev, &cursor);
@@ -302,6 +328,9 @@ impl<T: Transport> Session<T> {
             self.tell_rooms_dropped();
         }
         if orders.ping {
+            if clock::millis() - self.permitted_at > PERMITTED.as_millis() as u64 {
+                self.ask_permits();
+            }
             self.pinged = Some(self.standing.position);
             self.transport.load_ping();
         }
@@ -502,6 +531,29 @@ impl<T: Transport> Session<T> {
         }
     }
 
+    /// Asks anew whether the client may hear the rooms that the api judges.
+    fn ask_permits(&mut self) {
+        self.permitted_at = clock::millis();
+        let is_judged = |room: &&RoomName| {
+            Namespace::of(&self.pod.settings.rooms, room).is_some_and(|namespace| namespace.join == Who::Participants)
+        };
+        let rooms: Vec<_> = self.rooms.keys().filter(is_judged).cloned().collect();
+        if rooms.is_empty() {
+            return;
+        }
+        let (pod, caller) = (Arc::clone(&self.pod), (*self.caller).clone());
+        // One that is under way was asked before what makes us ask now.
+        self.permits = Some(Box::pin(async move { forbidden(&pod, &caller, rooms).await }));
+    }
+
+    /// Takes the client out of a room that it may no longer hear, and says so.
+    fn put_out(&mut self, room: &RoomName, code: ErrorCode) {
+        if self.rooms.contains_key(room) {
+            self.forget_room(room);
+            self.say(&answer::own_event("unsubscribed", &json!({ "room": room, "reason": code })));
+        }
+    }
+
     /// Answers with an error. Too many of them end the connection.
     pub(crate) fn complain(&mut self, reference: Option<&str>, code: ErrorCode, detail: &str) -> Option<Ended> {
         self.say(&answer::error(reference, code, detail, None));
@@ -510,6 +562,7 @@ impl<T: Transport> Session<T> {
 
     /// Forgets a room and everything kept for it.
     pub(crate) fn forget_room(&mut self, room: &RoomName) {
+        self.shown.leave(&self.pod.signs, &self.connection.user, room);
         self.pod.hub.leave(room, &self.connection);
         if self.rooms.remove(room).is_some() {
             METRICS.subscriptions.decrement(1);
@@ -603,6 +656,7 @@ mod tests {
             verifier: Verifier::new(&access).expect("a key"),
             hub,
             interest,
+            signs: crate::signs::signs(Arc::clone(&broker)).0,
             broker,
             history,
             questions: crate::questions::questions(upstream.clone()).0,

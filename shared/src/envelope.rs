@@ -31,13 +31,15 @@ pub struct Envelope {
 pub enum Content {
     /// An entry of the channel's feed.
     Entry(Entry),
-    /// A live event: a room publish, a sign of life. `position` where the room keeps history.
+    /// A live event: a room publish. `position` where the room keeps history.
     Live {
         /// The event.
         body: LiveBody,
         /// Where it stands in the room's history.
         position: Option<RoomPosition>,
     },
+    /// A passing event: somebody types, or has read. The first to be dropped under pressure, and never said again.
+    Sign(LiveBody),
     /// Words between pods: a heads beat, a probe.
     Pods(Bytes),
 }
@@ -55,6 +57,8 @@ pub struct Entry {
     pub unread: Option<Unread>,
     /// Whether something said before must not be said again: windows forget what they hold.
     pub redacts: bool,
+    /// Whether somebody may do less from now on: gateways ask anew who may hear the conversations' rooms.
+    pub revokes: bool,
     /// The event, shared by all its recipients.
     pub body: DurableBody,
 }
@@ -66,17 +70,19 @@ impl Envelope {
         let Self { channel, committed_at, trace, content } = self;
         let at = committed_at.as_micros();
         match content {
-            Content::Entry(Entry { epoch, seq, topic, unread, redacts, .. }) => {
+            Content::Entry(Entry { epoch, seq, topic, unread, redacts, revokes, .. }) => {
                 let topic = match topic {
                     Topic::Messaging => 'm',
                     Topic::Notifications => 'n',
                 };
                 let (count, version) = unread.map_or((-1, Seq::ZERO), |unread| (unread.count as i64, unread.version));
                 let redacts = if *redacts { " r" } else { "" };
-                format!("1 {channel} {at} {trace} entry {epoch} {seq} {topic} {count} {version}{redacts}\n")
+                let revokes = if *revokes { " v" } else { "" };
+                format!("1 {channel} {at} {trace} entry {epoch} {seq} {topic} {count} {version}{redacts}{revokes}\n")
             }
             Content::Live { position: None, .. } => format!("1 {channel} {at} {trace} live\n"),
             Content::Live { position: Some(position), .. } => format!("1 {channel} {at} {trace} live {position}\n"),
+            Content::Sign(_) => format!("1 {channel} {at} {trace} sign\n"),
             Content::Pods(_) => format!("1 {channel} {at} {trace} pods\n"),
         }
     }
@@ -86,7 +92,7 @@ impl Envelope {
     pub const fn body(&self) -> &Bytes {
         match &self.content {
             Content::Entry(entry) => entry.body.as_bytes(),
-            Content::Live { body, .. } => body.as_bytes(),
+            Content::Live { body, .. } | Content::Sign(body) => body.as_bytes(),
             Content::Pods(body) => body,
         }
     }
@@ -114,33 +120,38 @@ impl Envelope {
         let committed_at = Timestamp::from_micros(field(&mut fields)?);
         let trace = field(&mut fields)?;
         let content = match fields.next() {
-            Some("entry") => Content::Entry(Entry {
-                epoch: field(&mut fields)?,
-                seq: field(&mut fields)?,
-                topic: match fields.next() {
+            Some("entry") => {
+                let (epoch, seq) = (field(&mut fields)?, field(&mut fields)?);
+                let topic = match fields.next() {
                     Some("m") => Topic::Messaging,
                     Some("n") => Topic::Notifications,
                     _ => return Err(InvalidEnvelope),
-                },
-                unread: {
-                    let count: i64 = field(&mut fields)?;
-                    let version = field(&mut fields)?;
-                    u64::try_from(count).ok().map(|count| Unread { count, version })
-                },
-                // What a newer pod adds is passed over, so that pods of two versions can live side by side.
-                redacts: fields.by_ref().any(|field| field == "r"),
-                body: DurableBody::from_trusted(body),
-            }),
+                };
+                let count: i64 = field(&mut fields)?;
+                let version = field(&mut fields)?;
+                let unread = u64::try_from(count).ok().map(|count| Unread { count, version });
+                let body = DurableBody::from_trusted(body);
+                let mut entry = Entry { epoch, seq, topic, unread, redacts: false, revokes: false, body };
+                for flag in fields.by_ref() {
+                    match flag {
+                        "r" => entry.redacts = true,
+                        "v" => entry.revokes = true,
+                        // What a newer pod adds is passed over, so that pods of two versions can live side by side.
+                        _ => {}
+                    }
+                }
+                Content::Entry(entry)
+            }
             Some("live") => Content::Live {
                 position: fields.next().map(str::parse).transpose().map_err(|_| InvalidEnvelope)?,
                 body: LiveBody::from_trusted(body),
             },
+            Some("sign") => Content::Sign(LiveBody::from_trusted(body)),
             Some("pods") => Content::Pods(body),
             _ => return Err(InvalidEnvelope),
         };
         match fields.next() {
             None => Ok(Self { channel, committed_at, trace, content }),
-            Some(_) if matches!(content, Content::Entry(_)) => Ok(Self { channel, committed_at, trace, content }),
             Some(_) => Err(InvalidEnvelope),
         }
     }
@@ -173,12 +184,14 @@ mod tests {
     #[test]
     fn what_a_newer_pod_adds_to_an_entry_is_passed_over() {
         let head = "1 user:alice 7 00000000000000000000000000000007 entry 0000000000000003 12 m 2 12";
-        for (added, redacts) in [("", false), (" r", true), (" r z9", true), (" z9", false)] {
+        for (added, flags) in
+            [("", (false, false)), (" r", (true, false)), (" r z9 v", (true, true)), (" z9", (false, false))]
+        {
             let bytes = Bytes::from(format!("{head}{added}\n{{"));
             let Ok(Envelope { content: Content::Entry(entry), .. }) = Envelope::decode(&bytes) else {
                 panic!("{added} is not understood");
             };
-            assert_eq!((entry.redacts, entry.seq), (redacts, Seq(12)), "{added}");
+            assert_eq!(((entry.redacts, entry.revokes), entry.seq), (flags, Seq(12)), "{added}");
         }
     }
 
@@ -191,6 +204,7 @@ mod tests {
                 topic: Topic::Messaging,
                 unread,
                 redacts: unread.is_some(),
+                revokes: unread.is_none(),
                 body: DurableBody::from_trusted(Bytes::from_static(b"{\"type\":\"x\",\"data\":{\"a\":\"\\n\"")),
             })
         };
@@ -200,6 +214,7 @@ mod tests {
             entry(Some(Unread { count: 0, version: Seq(12) })),
             live(None),
             live(Some(RoomPosition { epoch: Epoch(1), offset: Seq(2) })),
+            Content::Sign(LiveBody::from_trusted(Bytes::from_static(b"{\"a\":1"))),
             Content::Pods(Bytes::from_static(b"line\nline")),
         ] {
             let envelope = envelope(content);

@@ -366,7 +366,8 @@ impl Said<'_> {
     pub(super) fn envelope(&self, channel: Channel, seq: Seq, unread: Option<Unread>) -> Envelope {
         // Every entry kept so far is about conversations.
         let redacts = render::redacts(self.kind);
-        let entry = Entry { epoch: self.epoch, seq, topic: Topic::Messaging, unread, redacts, body: self.body.clone() };
+        let (epoch, topic, revokes) = (self.epoch, Topic::Messaging, render::revokes(self.kind));
+        let entry = Entry { epoch, seq, topic, unread, redacts, revokes, body: self.body.clone() };
         let (committed_at, trace) = (self.committed_at, self.trace);
         Envelope { channel, committed_at, trace, content: Content::Entry(entry) }
     }

@@ -189,6 +189,14 @@ impl Person<'_> {
         self.posts("/api/v1/messages/conversations", &body).await["id"].as_str().expect("an id").to_owned()
     }
 
+    /// Takes somebody out of a conversation.
+    pub async fn removes(&self, conversation: &str, user: &str) {
+        let path = format!("/api/v1/messages/conversations/{conversation}/participants/{user}");
+        let url = format!("http://{}{path}", self.village.address);
+        let answer = self.village.client.delete(url).bearer_auth(&self.token).send().await.expect("an answer");
+        assert_eq!(answer.status(), 204);
+    }
+
     /// Sends a message over REST.
     pub async fn says(&self, conversation: &str, text: &str) -> Value {
         let body = json!({ "conversation_id": conversation, "message_text": text });

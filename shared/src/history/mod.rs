@@ -87,6 +87,6 @@ impl Recovered {
 const fn position(envelope: &Envelope) -> Option<&RoomPosition> {
     match &envelope.content {
         Content::Live { position, .. } => position.as_ref(),
-        Content::Entry(_) | Content::Pods(_) => None,
+        Content::Entry(_) | Content::Sign(_) | Content::Pods(_) => None,
     }
 }

@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use super::ErrorCode;
 use crate::cursor::Cursor;
 use crate::event::RoomPosition;
-use crate::ids::RoomName;
+use crate::ids::{ConversationId, RoomName};
 
 /// Longest `ref`, in bytes.
 pub const LONGEST_REF: usize = 64;
@@ -55,6 +55,15 @@ pub enum Action {
         /// `conversation_id`, `message_text` and the rest of a draft.
         data: Box<RawValue>,
     },
+    /// To show the others in a room what one is doing, or that one has stopped.
+    Show {
+        /// The room.
+        room: RoomName,
+        /// What.
+        sign: Sign,
+        /// Whether one does, or has stopped.
+        active: bool,
+    },
     /// To hear `pong` with the heads.
     Ping,
     /// To show a first or a newer token.
@@ -72,6 +81,17 @@ pub enum Action {
         /// From where.
         since: Since,
     },
+}
+
+/// What somebody can be seen doing in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Sign {
+    /// Writing.
+    Typing,
+    /// Speaking.
+    Recording,
+    /// Looking at it.
+    Viewing,
 }
 
 /// Where delivery starts.
@@ -139,6 +159,28 @@ struct AckData {
 #[derive(Deserialize)]
 struct ResumeData {
     since: String,
+}
+
+#[derive(Deserialize)]
+struct SignData {
+    #[serde(default)]
+    conversation_id: Option<ConversationId>,
+    #[serde(default)]
+    kind: TypingKind,
+    #[serde(default = "so_it_is")]
+    active: bool,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "lowercase")]
+enum TypingKind {
+    #[default]
+    Text,
+    Recording,
+}
+
+const fn so_it_is() -> bool {
+    true
 }
 
 #[derive(Deserialize)]
@@ -219,7 +261,8 @@ impl Command {
 
 impl Action {
     /// Every `action` there is.
-    pub const NAMES: [&str; 7] = ["subscribe", "unsubscribe", "message", "ping", "auth", "ack", "resume"];
+    pub const NAMES: [&str; 9] =
+        ["subscribe", "unsubscribe", "message", "typing", "viewing", "ping", "auth", "ack", "resume"];
 
     fn parse(outline: &Outline<'_>, frame: &str) -> Result<Self, (ErrorCode, String)> {
         let Some(action) = outline.action.as_deref() else { return Err(bad("action is missing")) };
@@ -231,6 +274,7 @@ impl Action {
             }
             "unsubscribe" => Ok(Self::Unsubscribe { room: room_of(outline)? }),
             "message" => Self::parse_message(outline, frame),
+            "typing" | "viewing" => Self::parse_sign(outline, action == "typing"),
             "ping" => Ok(Self::Ping),
             "auth" => data_of::<AuthData>(outline).map(|data| Self::Auth { token: data.token }),
             "ack" => {
@@ -243,6 +287,24 @@ impl Action {
             }
             _ => Err((ErrorCode::UnknownAction, "there is no such action".to_owned())),
         }
+    }
+
+    /// A sign is shown in the room it names, else in that of the conversation its data names.
+    fn parse_sign(outline: &Outline<'_>, is_typing: bool) -> Result<Self, (ErrorCode, String)> {
+        let data: SignData = match outline.data {
+            Some(_) => data_of(outline)?,
+            None => SignData { conversation_id: None, kind: TypingKind::Text, active: true },
+        };
+        let room = match data.conversation_id {
+            Some(id) if outline.room.is_none() => format!("conversation:{id}").parse().map_err(bad)?,
+            _ => room_of(outline)?,
+        };
+        let sign = match data.kind {
+            _ if !is_typing => Sign::Viewing,
+            TypingKind::Text => Sign::Typing,
+            TypingKind::Recording => Sign::Recording,
+        };
+        Ok(Self::Show { room, sign, active: data.active })
     }
 
     /// A `message` goes to the room it names, else to the conversation its data names.
@@ -301,6 +363,21 @@ mod tests {
     }
 
     #[test]
+    fn a_sign_is_shown_in_its_room_or_in_that_of_its_conversation() {
+        let shown = |text| match Command::parse(text).map(|command| command.action) {
+            Ok(Action::Show { room, sign, active }) => (room.to_string(), sign, active),
+            other => panic!("{other:?}"),
+        };
+        let id = ConversationId::new();
+        let of_conversation =
+            format!(r#"{{"action":"typing","data":{{"conversation_id":"{id}","kind":"recording"}}}}"#);
+        assert_eq!(shown(&of_conversation), (format!("conversation:{id}"), Sign::Recording, true));
+        let stopped = r#"{"action":"typing","room":"tour_1","data":{"active":false}}"#;
+        assert_eq!(shown(stopped), ("tour_1".to_owned(), Sign::Typing, false));
+        assert_eq!(shown(r#"{"action":"viewing","room":"tour_1"}"#), ("tour_1".to_owned(), Sign::Viewing, true));
+    }
+
+    #[test]
     fn what_is_wrong_is_named_and_the_ref_comes_back() {
         for (frame, code) in [
             ("", ErrorCode::BadRequest),
@@ -313,6 +390,9 @@ mod tests {
             (r#"{"ref":"r","action":"message","data":{"text":"to nobody"}}"#, ErrorCode::BadRequest),
             (r#"{"ref":"r","action":"ack","data":{"cursor":"x"}}"#, ErrorCode::BadRequest),
             (r#"{"ref":"r","action":"auth","data":{"token":7}}"#, ErrorCode::BadRequest),
+            (r#"{"ref":"r","action":"typing"}"#, ErrorCode::BadRequest),
+            (r#"{"ref":"r","action":"typing","room":"tour_1","data":{"kind":"singing"}}"#, ErrorCode::BadRequest),
+            (r#"{"ref":"r","action":"viewing","data":{"conversation_id":"7"}}"#, ErrorCode::BadRequest),
         ] {
             assert_eq!(Command::parse(frame).map(|_| ()).map_err(|error| error.code), Err(code), "{frame}");
         }
@@ -353,7 +433,7 @@ mod tests {
 
         #[test]
         fn no_object_makes_parsing_panic(
-            action in "(subscribe|unsubscribe|message|ping|auth|ack|resume|x)",
+            action in "(subscribe|unsubscribe|message|typing|viewing|ping|auth|ack|resume|x)",
             room in ".{0,40}",
             data in "(null|\\{\\}|\\[\\]|7|\"x\"|\\{\"since\":\"[a-z0-9-]{0,40}\"\\}|\\{\"cursor\":null\\})",
         ) {

@@ -1,7 +1,7 @@
 //! Every `type` that a frame from the server can have, rooms aside: there a service may give its own.
 
 /// The types of answers, of the connection's own events, and of the events of feeds and rooms.
-pub const TYPES: [&str; 23] = [
+pub const TYPES: [&str; 27] = [
     "ack",
     "error",
     "pong",
@@ -25,4 +25,8 @@ pub const TYPES: [&str; 23] = [
     "reaction.new",
     "reaction.deleted",
     "message",
+    "typing",
+    "viewing",
+    "receipt.updated",
+    "unsubscribed",
 ];

@@ -6,4 +6,4 @@ pub mod command;
 pub mod event;
 
 pub use codes::{CloseCode, ErrorCode};
-pub use command::{Action, Command, InvalidCommand, Since};
+pub use command::{Action, Command, InvalidCommand, Sign, Since};
