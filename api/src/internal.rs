@@ -27,7 +27,7 @@ use subtle::ConstantTimeEq;
 use crate::drafts;
 use crate::error::Problem;
 use crate::fields::{Fields, read};
-use crate::model::Message;
+use crate::model::{Message, Privacy};
 use crate::request::{Name, Once, surround};
 use crate::router::{no_method, no_route};
 use crate::routes::Made;
@@ -124,11 +124,15 @@ async fn join(app: &App, caller: &Caller, room: &RoomName) -> Result<Verdict, Pr
     let Some(id) = room.as_str().strip_prefix("conversation:") else {
         return Ok(Verdict::Denied { code: ErrorCode::Forbidden });
     };
-    let allowed = match id.parse::<ConversationId>() {
+    let shows = match id.parse::<ConversationId>() {
         Ok(id) => app.store.participates(caller, id).await?,
-        Err(_) => false,
+        Err(_) => None,
     };
-    Ok(if allowed { Verdict::Allowed } else { Verdict::Denied { code: ErrorCode::NotAParticipant } })
+    Ok(match shows {
+        Some(Privacy { signs: true, .. }) => Verdict::Allowed,
+        Some(Privacy { signs: false, .. }) => Verdict::AllowedUnseen,
+        None => Verdict::Denied { code: ErrorCode::NotAParticipant },
+    })
 }
 
 /// Sends a message for a socket: the same draft, the same publisher as over REST.
@@ -147,7 +151,7 @@ async fn acks(
     Asked(acknowledgements): Asked<Vec<Acknowledgement>>,
 ) -> Result<StatusCode, Problem> {
     limit("acknowledgements", acknowledgements.len())?;
-    app.store.acknowledge(&acknowledgements).await?;
+    app.publisher.acknowledge(&acknowledgements).await?;
     Ok(StatusCode::NO_CONTENT)
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use shared::access::Caller;
+use shared::upstream::Acknowledgement;
 
 use crate::announce::Announcer;
 use crate::model::{
@@ -84,6 +85,17 @@ impl Publisher {
         let kept = timed("marker", self.store.mark(caller, draft)).await?;
         self.announcer.offer(&kept.envelopes);
         Ok(kept.value)
+    }
+
+    /// Notes what devices have received, and shows the others how far people are.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. Noting it again does no harm.
+    pub async fn acknowledge(&self, acknowledgements: &[Acknowledgement]) -> Result<(), StoreError> {
+        let signs = timed("acknowledgements", self.store.acknowledge(acknowledgements)).await?;
+        self.announcer.offer(&signs);
+        Ok(())
     }
 
     /// Makes `draft` a conversation: keeps it if `caller` may start it, and tells its participants.

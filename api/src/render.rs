@@ -4,8 +4,10 @@
 //! whenever somebody asks for entries of the past. One entry looks the same on both ways, because both call these functions.
 
 use serde::Serialize;
-use shared::event::{DurableBody, Heading};
-use shared::ids::{ClientMessageId, ConversationId, MessageId, Seq, UserId};
+use shared::channel::Channel;
+use shared::envelope::{Content, Envelope};
+use shared::event::{DurableBody, Heading, LiveBody};
+use shared::ids::{ClientMessageId, ConversationId, MessageId, RoomName, Seq, TraceId, UserId};
 use shared::time::Timestamp;
 
 use crate::attachments::model::Attachment;
@@ -242,7 +244,7 @@ pub fn conversation_changed(kind: &str, conversation: &Conversation, at: Timesta
         status: ConversationStatus,
         subject: Option<&'a str>,
         metadata: &'a serde_json::Map<String, serde_json::Value>,
-        participants: &'a [Participant],
+        participants: Vec<Participant>,
         queued_at: Option<Timestamp>,
         assigned_to: Option<&'a UserId>,
         created_at: Timestamp,
@@ -254,7 +256,7 @@ pub fn conversation_changed(kind: &str, conversation: &Conversation, at: Timesta
         status: conversation.status,
         subject: conversation.subject.as_deref(),
         metadata: &conversation.metadata,
-        participants: &conversation.participants,
+        participants: conversation.participants.iter().map(Participant::seen_by_others).collect(),
         queued_at: conversation.queued_at,
         assigned_to: conversation.assigned_to.as_ref(),
         created_at: conversation.created_at,
@@ -289,6 +291,38 @@ pub fn message_read(conversation: ConversationId, participant: &Participant, at:
         last_read_seq: participant.last_read_seq,
     };
     DurableBody::new(&heading, Some(participant.version), &data).expect("a marker is an object with fields")
+}
+
+/// Says in the conversation's room how far somebody has received and read it: passing, because it is state that everyone can ask
+/// for, and a thousand readers must not make a million entries.
+#[must_use]
+pub fn receipt_updated(
+    conversation: ConversationId,
+    participant: &Participant,
+    at: Timestamp,
+    trace: TraceId,
+) -> Envelope {
+    #[derive(Serialize)]
+    struct ReceiptUpdated<'a> {
+        conversation_id: ConversationId,
+        user_id: &'a UserId,
+        last_read_seq: Seq,
+        last_read_at: Option<Timestamp>,
+        last_delivered_seq: Seq,
+        version: u64,
+    }
+    let room: RoomName = format!("conversation:{conversation}").parse().expect("an id can stand in a room's name");
+    let heading = Heading { kind: "receipt.updated", id: uuid::Uuid::now_v7(), timestamp: at };
+    let data = ReceiptUpdated {
+        conversation_id: conversation,
+        user_id: &participant.user_id,
+        last_read_seq: participant.last_read_seq,
+        last_read_at: participant.last_read_at,
+        last_delivered_seq: participant.last_delivered_seq,
+        version: participant.version,
+    };
+    let body = LiveBody::in_room(&heading, &room, &participant.user_id, &data).expect("a receipt is always JSON");
+    Envelope { channel: Channel::Room(room), committed_at: at, trace, content: Content::Sign(body) }
 }
 
 #[cfg(test)]
@@ -346,6 +380,7 @@ mod tests {
             last_read_seq: Seq::ZERO,
             last_read_at: None,
             last_delivered_seq: Seq::ZERO,
+            shows_receipts: true,
             version: 1,
         };
         let conversation = Conversation {

@@ -22,7 +22,7 @@ use crate::errand::{Arrived, Done, Start, Then};
 use crate::metrics::METRICS;
 use crate::pod::Pod;
 use crate::policy::{Namespace, Who};
-use crate::rooms::{Join, publish};
+use crate::rooms::{Join, Seen, publish};
 use crate::session::{Ended, Session};
 use crate::transport::Transport;
 
@@ -146,10 +146,12 @@ impl<T: Transport> Session<T> {
 
     /// Shows the others what the client is doing. Only in a room that it is in: whether it may was asked when it joined.
     fn show(&mut self, room: &RoomName, sign: Sign, active: bool, reference: Option<&str>) -> Option<Ended> {
-        if !self.rooms.get(room).is_some_and(Option::is_some) {
+        let Some(Some(member)) = self.rooms.get(room) else {
             return self.complain(reference, ErrorCode::Forbidden, "subscribe to the room first");
+        };
+        if member.seen == Seen::Yes {
+            self.shown.show(&self.pod.signs, &self.connection.user, room, sign, active);
         }
-        self.shown.show(&self.pod.signs, &self.connection.user, room, sign, active);
         self.say(&answer::ack(reference, &json!({ "room": room })));
         None
     }
@@ -245,7 +247,9 @@ async fn resume(pod: Arc<Pod>, arrival: Arrival, reference: Option<String>) -> D
             Done::fail(reference, ErrorCode::ResyncRequired, &detail)
         }
         Some(Verdict::Denied { code }) => Done::fail(reference, code, "not allowed"),
-        Some(Verdict::Allowed) => Done::fail(reference, ErrorCode::Internal, "the api answered something else"),
+        Some(Verdict::Allowed | Verdict::AllowedUnseen) => {
+            Done::fail(reference, ErrorCode::Internal, "the api answered something else")
+        }
     }
 }
 

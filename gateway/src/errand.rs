@@ -12,6 +12,7 @@ use shared::protocol::{ErrorCode, answer};
 
 use crate::connection::Connection;
 use crate::interest::Held;
+use crate::rooms::Member;
 
 /// A command that took time, done.
 pub struct Done {
@@ -26,7 +27,7 @@ pub enum Then {
     /// Nothing.
     Nothing,
     /// The connection is in a room, which is heard from now on.
-    Joined(RoomName, Held),
+    Joined(RoomName, Member),
     /// The connection is not in the room after all.
     NotJoined(RoomName),
     /// Delivery goes on from somewhere else.

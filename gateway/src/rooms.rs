@@ -39,7 +39,7 @@ pub async fn publish(
     let reference = reference.as_deref();
     let permitted = match namespace.publish {
         // Only members come this far.
-        Who::Invited => Ok(()),
+        Who::Invited => Ok(Seen::Yes),
         rule => permit(&pod, &caller, rule, &room, None).await,
     };
     if let Err(code) = permitted {
@@ -68,16 +68,40 @@ pub async fn publish(
     }
 }
 
+/// Whether the others see signs of somebody who is in a room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// They do.
+    Yes,
+    /// They do not.
+    No,
+}
+
+/// A room that the connection is in.
+pub struct Member {
+    /// The room is heard as long as this is held.
+    _held: Held,
+    /// Whether the others see signs of it there.
+    pub seen: Seen,
+}
+
 /// Whether `caller` may do in `room` what `rule` guards.
-async fn permit(pod: &Pod, caller: &Caller, rule: Who, room: &RoomName, token: Option<&str>) -> Result<(), ErrorCode> {
+async fn permit(
+    pod: &Pod,
+    caller: &Caller,
+    rule: Who,
+    room: &RoomName,
+    token: Option<&str>,
+) -> Result<Seen, ErrorCode> {
     match rule.rule(caller) {
-        Ruling::Allowed => Ok(()),
+        Ruling::Allowed => Ok(Seen::Yes),
         Ruling::Denied => Err(ErrorCode::Forbidden),
-        Ruling::NeedsInvitation => is_invited(&pod.verifier, caller, room, token).await,
+        Ruling::NeedsInvitation => is_invited(&pod.verifier, caller, room, token).await.map(|()| Seen::Yes),
         Ruling::AskApi => {
             let question = Question::Join { caller: caller.clone(), room: room.clone() };
             match pod.questions.ask(question).await {
-                Some(Verdict::Allowed) => Ok(()),
+                Some(Verdict::Allowed) => Ok(Seen::Yes),
+                Some(Verdict::AllowedUnseen) => Ok(Seen::No),
                 Some(Verdict::Denied { code }) => Err(code),
                 Some(_) => Err(ErrorCode::Internal),
                 None => Err(ErrorCode::Unavailable),
@@ -139,13 +163,13 @@ impl Join {
         }
     }
 
-    async fn try_join(&self) -> Result<Held, (ErrorCode, &'static str)> {
+    async fn try_join(&self) -> Result<Member, (ErrorCode, &'static str)> {
         let Self { pod, caller, namespace, room, token, .. } = self;
         let held = pod.interest.acquire(vec![Channel::Room(room.clone())]).await;
         if !held.confirmed {
             return Err((ErrorCode::Unavailable, "the rooms cannot be reached"));
         }
-        permit(pod, caller, namespace.join, room, token.as_deref())
+        let seen = permit(pod, caller, namespace.join, room, token.as_deref())
             .await
             .map_err(|code| (code, "you may not join this room"))?;
         for _ in 0..JOIN_ATTEMPTS {
@@ -154,7 +178,7 @@ impl Join {
             match self.pod.hub.complete_join(room, &self.connection, self.ack(&recovered), &recovered) {
                 Ok(()) => {
                     self.tell_if_incomplete(&recovered);
-                    return Ok(held);
+                    return Ok(Member { _held: held, seen });
                 }
                 Err(JoinError::Hole) => {}
                 Err(JoinError::Gone) => break,

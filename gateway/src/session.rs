@@ -31,7 +31,7 @@ use crate::interest::Held;
 use crate::metrics::METRICS;
 use crate::pod::Pod;
 use crate::policy::{Namespace, Who};
-use crate::rooms::forbidden;
+use crate::rooms::{Member, forbidden};
 use crate::send_queue::{Glance, Live, Orders};
 use crate::signs::Shown;
 use crate::standing::{Standing, Step};
@@ -65,7 +65,7 @@ pub struct Session<T> {
     pinged: Option<Positions>,
     /// Whether the client acknowledges by itself; then pongs do not count.
     pub(crate) acknowledges: bool,
-    pub(crate) rooms: HashMap<RoomName, Option<Held>>,
+    pub(crate) rooms: HashMap<RoomName, Option<Member>>,
     /// What the client is showing in them.
     pub(crate) shown: Shown,
     pub(crate) allowance: Allowance,
@@ -379,8 +379,8 @@ impl<T: Transport> Session<T> {
     fn finish(&mut self, done: Done) {
         match done.then {
             Then::Nothing => {}
-            Then::Joined(room, held) => {
-                self.rooms.insert(room, Some(held));
+            Then::Joined(room, member) => {
+                self.rooms.insert(room, Some(member));
             }
             Then::NotJoined(room) => self.forget_room(&room),
             Then::Continue(start) => self.rewind(&start),

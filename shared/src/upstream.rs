@@ -197,6 +197,8 @@ pub enum Verdict {
     },
     /// Yes.
     Allowed,
+    /// Yes, and the others shall see no signs of them there.
+    AllowedUnseen,
     /// No.
     Denied {
         /// Which error the client hears.

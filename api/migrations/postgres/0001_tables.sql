@@ -57,6 +57,8 @@ create table conversation_participants (
     last_read_seq   bigint not null default 0,
     last_read_at    timestamptz,
     last_delivered_seq bigint not null default 0,
+    -- Whether the others see the three above.
+    shows_receipts  boolean not null default true,
     unread_count    bigint not null default 0
         constraint conversation_participants_unread_count check (unread_count >= 0),
     -- Theirs alone.
@@ -287,7 +289,7 @@ from conversation_participants p;
 create view participant_rows with (security_invoker = true) as
 select
     conversation_id, user_id, role, carillon_micros(joined_at) as joined_at, carillon_micros(left_at) as left_at,
-    last_read_seq, carillon_micros(last_read_at) as last_read_at, last_delivered_seq, version, unread_count,
+    last_read_seq, carillon_micros(last_read_at) as last_read_at, last_delivered_seq, shows_receipts, version, unread_count,
     carillon_micros(muted_until) as muted_until,
     carillon_micros(pinned_at) as pinned_at, carillon_micros(archived_at) as archived_at
 from conversation_participants;

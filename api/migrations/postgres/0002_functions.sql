@@ -183,6 +183,13 @@ begin
     raise exception 'no such conversation' using errcode = 'CA001';
 end $$;
 
+-- Whether somebody lets others see how far they have received and read.
+create function carillon_shows_receipts(p_user text) returns boolean
+language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
+begin
+    return coalesce((select s.receipts from privacy_settings s where s.user_id = p_user), true);
+end $$;
+
 -- Starts a conversation, or answers the one that the key or the pair made before.
 create function carillon_create_conversation(
     p_caller text, p_role text, p_name text, p_id uuid, p_type text, p_subject text, p_metadata jsonb, p_others text[],
@@ -219,10 +226,11 @@ begin
     end if;
 
     perform carillon_note_users(jsonb_build_array(jsonb_build_object('id', p_caller, 'role', p_role, 'name', p_name)));
-    insert into conversation_participants (conversation_id, user_id, role, joined_at) values (p_id, p_caller, 'owner', moment);
-    insert into conversation_participants (conversation_id, user_id, role, joined_at)
-    select p_id, o.id, case when u.role in ('staff', 'admin') then 'staff' else 'participant' end, moment
-    from unnest(p_others) o (id) left join users u on u.id = o.id;
+    insert into conversation_participants (conversation_id, user_id, role, joined_at, shows_receipts)
+    select p_id, o.id,
+        case when o.id = p_caller then 'owner' when u.role in ('staff', 'admin') then 'staff' else 'participant' end, moment,
+        carillon_shows_receipts(o.id)
+    from unnest(p_caller || p_others) o (id) left join users u on u.id = o.id;
     return query
         select true, (select to_jsonb(c) from conversation_rows c where c.id = p_id),
             e.life, e.channels, e.seqs, e.unread, e.at

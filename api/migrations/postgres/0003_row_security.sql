@@ -121,4 +121,4 @@ select carillon_hand_over();
 -- Enter any feed, claim anybody's key: only for the functions that have checked.
 revoke execute on function carillon_enter(text[], text, uuid, uuid, text, uuid, timestamptz),
     carillon_channels_of(uuid), carillon_refuse_stranger(boolean, uuid),
-    carillon_claim_key(text, text, text, bytea, uuid) from carillon_app;
+    carillon_claim_key(text, text, text, bytea, uuid), carillon_shows_receipts(text) from carillon_app;

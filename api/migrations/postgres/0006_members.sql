@@ -103,11 +103,11 @@ begin
             raise exception 'closed' using errcode = 'CA003';
         end if;
         insert into conversation_participants as p (
-            conversation_id, user_id, role, joined_at, last_read_seq, last_delivered_seq
+            conversation_id, user_id, role, joined_at, last_read_seq, last_delivered_seq, shows_receipts
         )
         select p_id, p_user,
             coalesce(p_role, case when u.role in ('staff', 'admin') then 'staff' else 'participant' end), clock_timestamp(),
-            (held.place).last_seq, (held.place).last_seq
+            (held.place).last_seq, (held.place).last_seq, carillon_shows_receipts(p_user)
         from (select) one left join users u on u.id = p_user
         on conflict (conversation_id, user_id) do update set
             role = excluded.role, joined_at = excluded.joined_at, left_at = null, last_read_seq = excluded.last_read_seq,
@@ -180,9 +180,11 @@ begin
     changed := found;
     if changed and p_action <> 'release' then
         insert into conversation_participants as p (
-            conversation_id, user_id, role, joined_at, last_read_seq, last_delivered_seq
+            conversation_id, user_id, role, joined_at, last_read_seq, last_delivered_seq, shows_receipts
         )
-        values (p_id, p_user, 'staff', moment, (held.place).last_seq, (held.place).last_seq)
+        values (
+            p_id, p_user, 'staff', moment, (held.place).last_seq, (held.place).last_seq, carillon_shows_receipts(p_user)
+        )
         on conflict (conversation_id, user_id) do update set
             role = excluded.role, joined_at = excluded.joined_at, left_at = null, last_read_seq = excluded.last_read_seq,
             last_delivered_seq = excluded.last_delivered_seq, version = p.version + 1

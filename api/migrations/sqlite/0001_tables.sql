@@ -56,6 +56,8 @@ create table conversation_participants (
     last_read_seq   integer not null default 0,
     last_read_at    integer,
     last_delivered_seq integer not null default 0,
+    -- Whether the others see the three above.
+    shows_receipts  integer not null default true,
     unread_count    integer not null default 0
         constraint conversation_participants_unread_count check (unread_count >= 0),
     -- Theirs alone.
@@ -69,6 +71,13 @@ create table conversation_participants (
 ) strict, without rowid;
 
 create index conversation_participants_by_user on conversation_participants (user_id, conversation_id);
+
+-- What a person does not show. Without a row they show everything.
+create table privacy_settings (
+    user_id  text primary key,
+    receipts integer not null default true,
+    signs    integer not null default true
+) strict;
 
 create table messages (
     id                blob primary key,
@@ -291,12 +300,12 @@ from shown;
 
 create view participant_rows as
 select
-    conversation_id, user_id, role, joined_at, left_at, last_read_seq, last_read_at, last_delivered_seq, version,
+    conversation_id, user_id, role, joined_at, left_at, last_read_seq, last_read_at, last_delivered_seq, shows_receipts, version,
     unread_count, muted_until, pinned_at, archived_at,
     json_object(
         'conversation_id', lower(hex(conversation_id)), 'user_id', user_id, 'role', role, 'joined_at', joined_at,
         'left_at', left_at, 'last_read_seq', last_read_seq, 'last_read_at', last_read_at,
-        'last_delivered_seq', last_delivered_seq, 'version', version, 'unread_count', unread_count, 'muted_until', muted_until, 'pinned_at', pinned_at, 'archived_at', archived_at
+        'last_delivered_seq', last_delivered_seq, 'shows_receipts', json(iif(shows_receipts, 'true', 'false')), 'version', version, 'unread_count', unread_count, 'muted_until', muted_until, 'pinned_at', pinned_at, 'archived_at', archived_at
     ) as json
 from conversation_participants;
 

@@ -67,8 +67,22 @@ pub struct Participant {
     /// One of their devices has received every message up to this number; never below `last_read_seq`.
     #[schema(value_type = u64)]
     pub last_delivered_seq: Seq,
+    /// Whether the others see these three; if not, they stand at 0 and no time.
+    pub shows_receipts: bool,
     /// Counts the changes of the above, from 1: whoever has two of them applies the higher one.
     pub version: u64,
+}
+
+impl Participant {
+    /// The participant as the others see them.
+    #[must_use]
+    pub(crate) fn seen_by_others(&self) -> Self {
+        let mut seen = self.clone();
+        if !self.shows_receipts {
+            (seen.last_read_seq, seen.last_read_at, seen.last_delivered_seq) = (Seq::ZERO, None, Seq::ZERO);
+        }
+        seen
+    }
 }
 
 /// What a person has set for a conversation, for themselves alone.

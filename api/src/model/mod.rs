@@ -10,7 +10,8 @@ pub use conversation::{
 };
 pub use message::{Change, ChangeDraft, Message, MessageDraft, MessageType, MessageVersion, Reactions};
 pub use reading::{
-    MarkerDraft, MarkerMove, MessagingStats, OverallStats, ReadMarker, Snapshot, UnreadCheck, UnreadTotals,
+    MarkerDraft, MarkerMove, MessagingStats, OverallStats, Privacy, PrivacyChange, ReadMarker, Snapshot, UnreadCheck,
+    UnreadTotals,
 };
 
 /// SHA-256 of what a caller chose.

@@ -119,3 +119,29 @@ pub struct UnreadTotals {
     #[schema(value_type = u64)]
     pub version: Seq,
 }
+
+/// What a person shows to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema, sqlx::FromRow)]
+pub struct Privacy {
+    /// How far they have received and read. If not, others see 0 and no time.
+    pub receipts: bool,
+    /// That they write, or look at a conversation. Connections take it up when they next join a room.
+    pub signs: bool,
+}
+
+impl Default for Privacy {
+    fn default() -> Self {
+        Self { receipts: true, signs: true }
+    }
+}
+
+/// What a person changes of what they show; what is `None` stays.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct PrivacyChange {
+    /// How far they have received and read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub receipts: Option<bool>,
+    /// That they write, or look at a conversation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub signs: Option<bool>,
+}

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use crate::error::Problem;
 use crate::fields::{Fields, Id, Parameters};
-use crate::model::{MarkerDraft, MarkerMove, MessagingStats, ReadMarker, UnreadTotals};
+use crate::model::{MarkerDraft, MarkerMove, MessagingStats, Privacy, PrivacyChange, ReadMarker, UnreadTotals};
 use crate::openapi::Problems;
 use crate::request::Name;
 use crate::state::App;
@@ -25,6 +25,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(unread))
         .routes(routes!(verify))
         .routes(routes!(stats))
+        .routes(routes!(privacy, set_privacy))
 }
 
 /// How far one has read.
@@ -43,6 +44,16 @@ struct UnreadFrom {
     /// This message and what follows it shall be unread.
     #[schema(minimum = 1)]
     from_seq: u64,
+}
+
+/// What to show, or no longer; what is not said stays.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "only describes the body")]
+struct NewPrivacy {
+    /// How far one has received and read.
+    receipts: Option<bool>,
+    /// That one writes, or looks at a conversation.
+    signs: Option<bool>,
 }
 
 /// What is unread.
@@ -182,4 +193,29 @@ async fn stats(
 ) -> Result<Json<MessagingStats>, Problem> {
     query.finish(|| Some(()))?;
     Ok(Json(app.store.stats(&caller).await?))
+}
+
+/// What one shows to others
+#[utoipa::path(
+    get, operation_id = "show_privacy",
+    path = "/api/v1/users/me/privacy", tag = "reading",
+    responses((status = 200, description = "All of it.", body = Privacy), Problems),
+)]
+async fn privacy(State(app): State<App>, caller: Caller) -> Result<Json<Privacy>, Problem> {
+    Ok(Json(app.store.privacy(&caller).await?))
+}
+
+/// Change what one shows to others
+///
+/// Receipts are withheld from everyone and everywhere at once; one's own counts are as right as before. Signs are withheld in the
+/// rooms that one joins from now on.
+#[utoipa::path(
+    patch, operation_id = "set_privacy",
+    path = "/api/v1/users/me/privacy", tag = "reading", request_body = NewPrivacy,
+    responses((status = 200, description = "All of it.", body = Privacy), Problems),
+)]
+async fn set_privacy(State(app): State<App>, caller: Caller, mut body: Fields) -> Result<Json<Privacy>, Problem> {
+    let (receipts, signs) = (body.optional("receipts"), body.optional("signs"));
+    let change = body.finish(|| Some(PrivacyChange { receipts, signs }))?;
+    Ok(Json(app.store.set_privacy(&caller, &change).await?))
 }

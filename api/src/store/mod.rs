@@ -26,8 +26,8 @@ use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, 
 use crate::attachments::model::{AttachmentDraft, FiledAttachment, Found};
 use crate::model::{
     ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, ConversationStatus, ConversationType,
-    MarkerDraft, Message, MessageDraft, MessageVersion, MessagingStats, ReadMarker, Snapshot, UnreadCheck,
-    UnreadTotals,
+    MarkerDraft, Message, MessageDraft, MessageVersion, MessagingStats, Privacy, PrivacyChange, ReadMarker, Snapshot,
+    UnreadCheck, UnreadTotals,
 };
 use crate::search::Query;
 
@@ -112,8 +112,15 @@ pub trait Changing: Send + Sync {
 /// number, and say at which position of their owner's feed they were taken.
 #[async_trait]
 pub trait Reading: Send + Sync {
-    /// Moves the caller's own marker, and tells their own devices. A move that changes nothing tells nobody.
+    /// Moves the caller's own marker, and tells their own devices; the others are shown a sign of it, unless the caller does not show
+    /// that. A move that changes nothing tells nobody.
     async fn mark(&self, caller: &Caller, draft: &MarkerDraft) -> Result<Kept<ReadMarker>, StoreError>;
+
+    /// What the caller shows to others.
+    async fn privacy(&self, caller: &Caller) -> Result<Privacy, StoreError>;
+
+    /// Changes what the caller shows to others, and answers all of it.
+    async fn set_privacy(&self, caller: &Caller, change: &PrivacyChange) -> Result<Privacy, StoreError>;
 
     /// Where the caller has unread messages, and how many over all, from one moment.
     async fn unread(&self, caller: &Caller) -> Result<(UnreadTotals, Vec<ReadMarker>), StoreError>;
@@ -169,11 +176,12 @@ pub trait Feeds: Send + Sync {
     /// Where delivery starts for devices that connect, in the order asked. Notes each device's start.
     async fn arrive(&self, arrivals: &[Arrival]) -> Result<Vec<Verdict>, StoreError>;
 
-    /// Whether the caller takes part in the conversation, or may see all.
-    async fn participates(&self, caller: &Caller, conversation: ConversationId) -> Result<bool, StoreError>;
+    /// Whether the caller takes part in the conversation, or may see all, and then what they show there.
+    async fn participates(&self, caller: &Caller, conversation: ConversationId) -> Result<Option<Privacy>, StoreError>;
 
-    /// Notes what devices and users have received. Positions only move forwards.
-    async fn acknowledge(&self, acknowledgements: &[Acknowledgement]) -> Result<(), StoreError>;
+    /// Notes what devices and users have received. Positions only move forwards. With them moves how far people have received the
+    /// conversations; answers a sign for each of those who show it.
+    async fn acknowledge(&self, acknowledgements: &[Acknowledgement]) -> Result<Vec<Envelope>, StoreError>;
 }
 
 /// What was committed and may still have to be announced.

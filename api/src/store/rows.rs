@@ -78,6 +78,7 @@ pub(super) struct ParticipantRow {
     last_read_seq: i64,
     last_read_at: Option<i64>,
     last_delivered_seq: i64,
+    shows_receipts: bool,
     version: i64,
     unread_count: i64,
     muted_until: Option<i64>,
@@ -137,6 +138,8 @@ impl ConversationRow {
         let own = mine.map(|mine| (mine.unread_count, mine.settings()));
         let last_hidden = self.last_hidden;
         let mut conversation = Conversation::try_from(self)?;
+        let others = conversation.participants.iter_mut().filter(|one| one.user_id != reader.user);
+        others.for_each(|other| *other = other.seen_by_others());
         match own {
             Some((unread_count, settings)) => {
                 conversation.unread_count = unread_count.unsigned_abs();
@@ -225,6 +228,7 @@ impl TryFrom<ParticipantRow> for Participant {
             last_read_seq: seq(row.last_read_seq),
             last_read_at: row.last_read_at.map(Timestamp::from_micros),
             last_delivered_seq: seq(row.last_delivered_seq),
+            shows_receipts: row.shows_receipts,
             version: row.version.unsigned_abs(),
         })
     }
@@ -334,6 +338,16 @@ impl TryFrom<HitRow> for Hit {
     fn try_from(row: HitRow) -> Result<Self, StoreError> {
         Ok(Self { message: row.message.try_into()?, conversation_subject: row.conversation_subject })
     }
+}
+
+/// A sign for each participant who has received or read more, and shows it.
+pub(super) fn receipts(rows: impl Iterator<Item = ParticipantRow>) -> Result<Vec<Envelope>, StoreError> {
+    let (at, trace) = (Timestamp::now(), TraceId::random());
+    let sign = |row: ParticipantRow| {
+        let conversation = row.conversation_id();
+        Ok(render::receipt_updated(conversation, &Participant::try_from(row)?, at, trace))
+    };
+    rows.filter(|row| row.shows_receipts).map(sign).collect()
 }
 
 /// A feed that a write entered: its new head, and the count of its owner where the write changed one.

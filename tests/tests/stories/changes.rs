@@ -13,6 +13,7 @@ told_everywhere! {
     what_becomes_of_a_message_is_shown_on_every_device,
     people_come_and_go_and_a_conversation_is_closed,
     figures_are_exact_and_staff_see_those_over_all,
+    who_writes_and_who_has_read_is_shown_while_it_happens,
     a_guest_asks_nobody_in_particular_and_one_of_the_staff_answers,
 }
 
@@ -195,4 +196,48 @@ async fn a_guest_asks_nobody_in_particular_and_one_of_the_staff_answers(place: &
     for device in [&hers, &his, &marys] {
         device.is_right();
     }
+}
+
+async fn who_writes_and_who_has_read_is_shown_while_it_happens(place: &impl Place) {
+    let (alice, bob) = (place.user("alice"), place.user("bob"));
+    let hers = place.at_gateway(&alice, 0).device("phone").connect().await;
+    let his = place.at_gateway(&bob, 1).device("phone").connect().await;
+    let conversation = alice.starts(Kind::GuestGuest, &[&bob]).await;
+    let room = format!("conversation:{}", conversation.id);
+    for device in [&hers, &his] {
+        let joined = device.asks(json!({ "action": "subscribe", "room": room })).await;
+        assert_eq!(joined["type"], "ack", "{joined}");
+    }
+    let typing = json!({ "action": "typing", "data": { "conversation_id": conversation.id } });
+    his.asks(typing.clone()).await;
+    let shown = hears(&hers, "typing", |data| data["user_id"] == bob.name()).await;
+    assert_eq!((&shown["data"]["kind"], &shown["data"]["active"]), (&json!("text"), &json!(true)), "{shown}");
+
+    let said = alice.says(&conversation, "hello").await;
+    conversation.is_shown_on(&[&his], &[said], CAUGHT_UP).await;
+    his.acknowledges().await;
+    let received = hears(&hers, "receipt.updated", |data| data["last_delivered_seq"] == 1).await;
+    assert_eq!((&received["data"]["user_id"], &received["data"]["last_read_seq"]), (&json!(bob.name()), &json!(0)));
+    let path = format!("{CONVERSATIONS}/{}", conversation.id);
+    bob.asks(Method::PATCH, &format!("{path}/read"), &json!({})).await;
+    hears(&hers, "receipt.updated", |data| data["last_read_seq"] == 1).await;
+
+    // Who is gone writes no more; who withholds it is not seen to.
+    his.goes_away().await;
+    hears(&hers, "typing", |data| data["user_id"] == bob.name() && data["active"] == false).await;
+    bob.asks(Method::PATCH, "/api/v1/users/me/privacy", &json!({ "receipts": false, "signs": false })).await;
+    his.comes_back().await;
+    his.asks(json!({ "action": "subscribe", "room": room })).await;
+    let before = hers.record().frames.len();
+    his.asks(typing).await;
+    alice.says(&conversation, "are you there?").await;
+    bob.asks(Method::PATCH, &format!("{path}/read"), &json!({})).await;
+    let seen = alice.asks(Method::GET, &path, &Value::Null).await;
+    let him = seen["participants"].as_array().expect("people").iter().find(|one| one["user_id"] == bob.name());
+    assert_eq!(him.expect("in it")["last_read_seq"], 0, "{seen}");
+    hers.asks(json!({ "action": "ping" })).await;
+    let record = hers.record();
+    let signs =
+        record.frames[before..].iter().filter(|frame| frame["type"] == "typing" || frame["type"] == "receipt.updated");
+    assert_eq!(signs.count(), 0);
 }

@@ -58,7 +58,8 @@ macro_rules! store_conformance {
                 only_its_sender_edits_and_only_staff_delete_what_others_sent,
                 a_closed_conversation_takes_no_changes_but_deletions, what_one_hides_is_gone_for_oneself_alone,
                 reactions_are_summed_up_and_each_counts_once;
-            reading: reading_moves_the_marker_forwards_and_tells_only_ones_own_devices,
+            reading: what_a_device_acknowledges_is_delivered_and_the_others_are_shown_it,
+                who_shows_no_receipts_is_seen_without_any_and_counts_as_before, reading_moves_the_marker_forwards_and_tells_only_ones_own_devices,
                 a_marker_goes_back_only_when_asked_to, only_participants_have_a_marker,
                 a_send_and_a_read_cannot_each_miss_the_other, counts_equal_a_simple_model_after_ten_thousand_deeds;
             search: a_search_finds_only_what_the_caller_may_see, deleted_messages_are_never_found,

@@ -9,12 +9,16 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree as _;
 use proptest::test_runner::TestRunner;
 use shared::access::Caller;
-use shared::channel::Role;
+use shared::channel::{Channel, Role};
+use shared::cursor::Positions;
+use shared::envelope::{Content, Envelope};
 use shared::ids::{ConversationId, MessageId, Seq, TraceId};
+use shared::upstream::Acknowledgement;
 
 use super::{Bed, entry, event, feed_of, guest, person};
 use crate::model::{
-    Change, ChangeDraft, Conversation, ConversationChange, ConversationChangeDraft, MarkerDraft, MarkerMove, ReadMarker,
+    Change, ChangeDraft, Conversation, ConversationChange, ConversationChangeDraft, MarkerDraft, MarkerMove, Privacy,
+    PrivacyChange, ReadMarker,
 };
 use crate::store::{Kept, MessagePage, MessagePart, StoreError};
 
@@ -27,6 +31,97 @@ async fn reads(bed: &Bed, reader: &Caller, conversation: &Conversation, up_to: O
     bed.store.mark(reader, &draft).await.expect("a participant may read")
 }
 
+fn room_of(conversation: &Conversation) -> Channel {
+    Channel::Room(format!("conversation:{}", conversation.id).parse().expect("a room"))
+}
+
+/// What a sign says.
+fn sign(envelope: &Envelope) -> serde_json::Value {
+    let Content::Sign(body) = &envelope.content else { panic!("{envelope:?}") };
+    serde_json::from_slice(&[body.as_bytes().as_ref(), b"}"].concat()).expect("JSON")
+}
+
+/// Acknowledges everything in somebody's own feed up to a number, with one of their devices, and answers what others are shown.
+async fn receives(bed: &Bed, user: &Caller, up_to: u64) -> Vec<Envelope> {
+    let positions = Positions { user: Seq(up_to), ..Positions::default() };
+    let (device_id, epoch) = (Some("phone".parse().expect("an id")), bed.epoch().await);
+    let (user, role) = (user.user.clone(), user.role);
+    let acknowledgement = Acknowledgement { user, role, device_id, epoch, positions, unfiltered: true };
+    bed.store.acknowledge(&[acknowledgement]).await.expect("noted")
+}
+
+/// How far somebody has received and read a conversation, as `reader` sees it.
+async fn receipts(bed: &Bed, reader: &Caller, conversation: &Conversation, user: &Caller) -> (u64, u64) {
+    let seen = bed.store.conversation(reader, conversation.id).await.expect("in it");
+    let one = seen.participants.iter().find(|one| one.user_id == user.user).expect("in it");
+    (one.last_delivered_seq.0, one.last_read_seq.0)
+}
+
+pub async fn what_a_device_acknowledges_is_delivered_and_the_others_are_shown_it(bed: &Bed) {
+    let (alice, bob) = (guest("alice"), guest("bob"));
+    let (first, second) = (bed.group(&alice, &["bob"]).await, bed.group(&alice, &["bob"]).await);
+    // In bob's feed: 1 and 2 are the groups, 3 and 4 messages of the first, 5 his own, 6 of the second.
+    for text in ["one", "two"] {
+        bed.send(&alice, &first, text).await;
+    }
+    bed.send(&bob, &first, "three").await;
+    bed.send(&alice, &second, "hello").await;
+    assert_eq!(receives(bed, &bob, 2).await, [], "nothing of it was a message");
+    let shown = receives(bed, &bob, 3).await;
+    assert_eq!(shown.iter().map(|shown| shown.channel.clone()).collect::<Vec<_>>(), [room_of(&first)]);
+    let said = sign(&shown[0]);
+    assert_eq!((&said["type"], &said["data"]["user_id"]), (&"receipt.updated".into(), &"bob".into()));
+    assert_eq!((&said["data"]["last_delivered_seq"], &said["data"]["last_read_seq"]), (&1.into(), &0.into()));
+    assert_eq!(receives(bed, &bob, 3).await, [], "twice is once");
+    let mut rooms: Vec<_> = receives(bed, &bob, u64::MAX).await.into_iter().map(|shown| shown.channel).collect();
+    rooms.sort();
+    let mut expected = vec![room_of(&first), room_of(&second)];
+    expected.sort();
+    assert_eq!(rooms, expected);
+    assert_eq!(receipts(bed, &alice, &first, &bob).await, (2, 0));
+    assert_eq!(receipts(bed, &alice, &second, &bob).await, (1, 0));
+    // What was read was received, and receiving it later takes nothing back.
+    let third = bed.group(&alice, &["bob"]).await;
+    bed.send(&alice, &third, "hello").await;
+    reads(bed, &bob, &third, None).await;
+    assert_eq!(receives(bed, &bob, u64::MAX).await, []);
+    assert_eq!(receipts(bed, &alice, &third, &bob).await, (1, 1));
+}
+
+pub async fn who_shows_no_receipts_is_seen_without_any_and_counts_as_before(bed: &Bed) {
+    let (alice, bob) = (guest("alice"), guest("bob"));
+    let group = bed.group(&alice, &["bob"]).await;
+    bed.send(&alice, &group, "one").await;
+    reads(bed, &bob, &group, None).await;
+    assert_eq!(receipts(bed, &alice, &group, &bob).await, (1, 1));
+    assert_eq!(bed.store.privacy(&bob).await.expect("his"), Privacy::default());
+    let change = PrivacyChange { receipts: Some(false), signs: None };
+    let shows = bed.store.set_privacy(&bob, &change).await.expect("his");
+    assert_eq!((shows, bed.store.privacy(&bob).await.expect("his")), (Privacy { receipts: false, signs: true }, shows));
+    assert_eq!(receipts(bed, &alice, &group, &bob).await, (0, 0), "it holds for what was shown before");
+    assert_eq!(receipts(bed, &bob, &group, &bob).await, (1, 1), "to himself he shows it");
+    bed.send(&alice, &group, "two").await;
+    assert_eq!(receives(bed, &bob, u64::MAX).await, []);
+    let read = reads(bed, &bob, &group, None).await;
+    assert_eq!((read.value.unread_count, read.envelopes.len()), (0, 1), "only his own devices are told");
+    // Neither where he comes later nor in what is told of a conversation to all in it.
+    let other = bed.group(&bob, &["alice"]).await;
+    bed.send(&alice, &other, "hello").await;
+    reads(bed, &bob, &other, None).await;
+    assert_eq!(receipts(bed, &alice, &other, &bob).await, (0, 0));
+    let change = ConversationChange::Update { subject: Some(Some("new".into())), status: None, metadata: None };
+    let draft = ConversationChangeDraft { conversation_id: other.id, change, trace: TraceId::random() };
+    let changed = bed.store.change_conversation(&bob, &draft).await.expect("his");
+    let told = event(&changed.envelopes[0]);
+    let his = told["data"]["participants"].as_array().expect("people").iter().find(|one| one["user_id"] == "bob");
+    assert_eq!(his.expect("in it")["last_read_seq"], 0, "{told}");
+    let change = PrivacyChange { receipts: Some(true), signs: Some(false) };
+    assert!(!bed.store.set_privacy(&bob, &change).await.expect("his").signs);
+    assert_eq!(receipts(bed, &alice, &group, &bob).await, (2, 2));
+    let shows = bed.store.participates(&bob, group.id).await.expect("an answer").expect("in it");
+    assert!(!shows.signs);
+}
+
 pub async fn reading_moves_the_marker_forwards_and_tells_only_ones_own_devices(bed: &Bed) {
     let (alice, bob) = (guest("alice"), guest("bob"));
     let group = bed.group(&alice, &["bob"]).await;
@@ -37,8 +132,9 @@ pub async fn reading_moves_the_marker_forwards_and_tells_only_ones_own_devices(b
     assert!(read.created);
     let at = Seq(5);
     assert_eq!((read.value.last_read_seq, read.value.unread_count, read.value.unread_version), (Seq(2), 1, at));
-    assert_eq!(read.envelopes.len(), 1);
-    let told = &read.envelopes[0];
+    let [told, shown] = read.envelopes.as_slice() else { panic!("{:?}", read.envelopes) };
+    assert_eq!(shown.channel, room_of(&group));
+    assert_eq!(sign(shown)["data"]["last_read_seq"], 2);
     assert_eq!((&told.channel, entry(told).seq), (&feed_of("bob"), at));
     let said = event(told);
     assert_eq!((&said["type"], &said["data"]["last_read_seq"]), (&"message.read".into(), &2.into()));

@@ -6,16 +6,18 @@
 use async_trait::async_trait;
 use shared::access::Caller;
 use shared::channel::Channel;
+use shared::envelope::Envelope;
 use shared::ids::ConversationId;
 use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, Heads, Verdict};
 use sqlx::FromRow as _;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
-use super::{PostgresStore, messaging};
+use super::{PostgresStore, messaging, reading};
+use crate::model::Privacy;
 use crate::store::arrival::{self, StandingRow};
 use crate::store::page::{self, EntryRow, FeedRow};
-use crate::store::rows::{epoch, number, seq};
+use crate::store::rows::{self, ParticipantRow, epoch, number, seq};
 use crate::store::{Feeds, StoreError};
 
 #[async_trait]
@@ -80,18 +82,19 @@ impl Feeds for PostgresStore {
         Ok(verdicts)
     }
 
-    async fn participates(&self, caller: &Caller, conversation: ConversationId) -> Result<bool, StoreError> {
+    async fn participates(&self, caller: &Caller, conversation: ConversationId) -> Result<Option<Privacy>, StoreError> {
         let mut transaction = self.read_as(caller).await?;
         let seen = messaging::last_seq_if_seen(&mut transaction, caller, conversation).await?;
+        let shows = reading::privacy(&mut transaction, caller).await?;
         transaction.commit().await?;
-        Ok(seen.is_some())
+        Ok(seen.map(|_| shows))
     }
 
-    async fn acknowledge(&self, acknowledgements: &[Acknowledgement]) -> Result<(), StoreError> {
-        sqlx::query("select carillon_advance($1, false)")
+    async fn acknowledge(&self, acknowledgements: &[Acknowledgement]) -> Result<Vec<Envelope>, StoreError> {
+        let reached: Vec<Json<ParticipantRow>> = sqlx::query_scalar("select * from carillon_acknowledge($1)")
             .bind(Json(arrival::acknowledged(acknowledgements)))
-            .execute(&self.pool)
+            .fetch_all(&self.pool)
             .await?;
-        Ok(())
+        rows::receipts(reached.into_iter().map(|row| row.0))
     }
 }

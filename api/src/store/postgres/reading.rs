@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::PostgresStore;
 use super::messaging::{Entered, is_deadlock, refusal};
-use crate::model::{MarkerDraft, Participant, ReadMarker, UnreadCheck, UnreadTotals};
+use crate::model::{MarkerDraft, Participant, Privacy, PrivacyChange, ReadMarker, UnreadCheck, UnreadTotals};
 use crate::render;
-use crate::store::rows::{ParticipantRow, UnreadRow, number, seq, unread_of};
+use crate::store::rows::{self, ParticipantRow, UnreadRow, number, seq, unread_of};
 use crate::store::{Kept, Reading, StoreError};
 
 #[derive(sqlx::FromRow)]
@@ -30,6 +30,7 @@ impl Reading for PostgresStore {
             marked = self.move_marker(caller, draft).await;
         }
         let row = marked.map_err(|error| refusal(error, Some(draft.conversation_id), None))?;
+        let signs = rows::receipts(std::iter::once(row.participant.0.clone()))?;
         let reader = Participant::try_from(row.participant.0)?;
         let value = ReadMarker {
             conversation_id: draft.conversation_id,
@@ -39,8 +40,26 @@ impl Reading for PostgresStore {
         };
         let created = row.entered.created;
         let body = render::message_read(draft.conversation_id, &reader, row.entered.committed_at());
-        let envelopes = row.entered.envelopes(render::MESSAGE_READ, &body, draft.trace)?;
+        let mut envelopes = row.entered.envelopes(render::MESSAGE_READ, &body, draft.trace)?;
+        if created {
+            envelopes.extend(signs);
+        }
         Ok(Kept { value, created, envelopes })
+    }
+
+    async fn privacy(&self, caller: &Caller) -> Result<Privacy, StoreError> {
+        let mut transaction = self.read_as(caller).await?;
+        let shows = privacy(&mut transaction, caller).await?;
+        transaction.commit().await?;
+        Ok(shows)
+    }
+
+    async fn set_privacy(&self, caller: &Caller, change: &PrivacyChange) -> Result<Privacy, StoreError> {
+        let mut set = self.call_set_privacy(caller, change).await;
+        if is_deadlock(&set) {
+            set = self.call_set_privacy(caller, change).await;
+        }
+        Ok(set?)
     }
 
     async fn unread(&self, caller: &Caller) -> Result<(UnreadTotals, Vec<ReadMarker>), StoreError> {
@@ -59,6 +78,12 @@ impl Reading for PostgresStore {
         transaction.commit().await?;
         Ok(rows.into_iter().map(UnreadCheck::from).collect())
     }
+}
+
+/// What somebody shows to others.
+pub(super) async fn privacy(connection: &mut PgConnection, caller: &Caller) -> Result<Privacy, StoreError> {
+    let shows = sqlx::query_as("select receipts, signs from privacy_settings where user_id = $1");
+    Ok(shows.bind(caller.user.as_str()).fetch_optional(connection).await?.unwrap_or_default())
 }
 
 /// Where somebody has unread messages, and how many over all.
@@ -81,6 +106,14 @@ pub(super) async fn unread(
 }
 
 impl PostgresStore {
+    async fn call_set_privacy(&self, caller: &Caller, change: &PrivacyChange) -> Result<Privacy, sqlx::Error> {
+        sqlx::query_as("select * from carillon_set_privacy($1, $2)")
+            .bind(caller.user.as_str())
+            .bind(Json(change))
+            .fetch_one(&self.pool)
+            .await
+    }
+
     async fn move_marker(&self, caller: &Caller, draft: &MarkerDraft) -> Result<MarkedRow, sqlx::Error> {
         let (target, back) = draft.target();
         sqlx::query_as("select * from carillon_mark($1, $2, $3, $4, $5, $6)")

@@ -7,14 +7,17 @@ use async_trait::async_trait;
 use shared::access::Caller;
 use shared::channel::Channel;
 use shared::cursor::{Feed, channel_of};
+use shared::envelope::Envelope;
 use shared::ids::ConversationId;
 use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, Heads, Verdict};
 use sqlx::SqliteConnection;
+use uuid::Uuid;
 
-use super::{SqliteStore, messaging, now, today, writing};
+use super::{SqliteStore, messaging, now, reading, today, writing};
+use crate::model::Privacy;
 use crate::store::arrival::{self, PositionRow, StandingRow};
 use crate::store::page::{self, EntryRow, FeedRow};
-use crate::store::rows::{epoch, number, seq};
+use crate::store::rows::{self, epoch, number, seq};
 use crate::store::{Feeds, StoreError};
 
 #[async_trait]
@@ -60,16 +63,31 @@ impl Feeds for SqliteStore {
         Ok(verdicts)
     }
 
-    async fn participates(&self, caller: &Caller, conversation: ConversationId) -> Result<bool, StoreError> {
-        let mut connection = self.readers.acquire().await?;
-        Ok(messaging::last_seq_if_seen(&mut connection, caller, conversation).await?.is_some())
+    async fn participates(&self, caller: &Caller, conversation: ConversationId) -> Result<Option<Privacy>, StoreError> {
+        let mut transaction = self.read().await?;
+        let seen = messaging::last_seq_if_seen(&mut transaction, caller, conversation).await?;
+        let shows = reading::privacy(&mut transaction, caller).await?;
+        Ok(seen.map(|_| shows))
     }
 
-    async fn acknowledge(&self, acknowledgements: &[Acknowledgement]) -> Result<(), StoreError> {
+    async fn acknowledge(&self, acknowledgements: &[Acknowledgement]) -> Result<Vec<Envelope>, StoreError> {
         let mut transaction = self.write().await?;
-        advance(&mut transaction, &arrival::acknowledged(acknowledgements)).await?;
+        let positions = arrival::acknowledged(acknowledgements);
+        let reached = reached(&mut transaction, &positions).await?;
+        advance(&mut transaction, &positions).await?;
+        let mut moved = Vec::new();
+        for (conversation, user, seq) in reached {
+            let delivered = sqlx::query(
+                "update conversation_participants set last_delivered_seq = $3, version = version + 1
+                 where conversation_id = $1 and user_id = $2 and left_at is null and last_delivered_seq < $3",
+            );
+            let delivered = delivered.bind(conversation).bind(&user).bind(seq).execute(&mut *transaction).await?;
+            if delivered.rows_affected() > 0 {
+                moved.push(reading::participant_row(&mut transaction, conversation, &user).await?);
+            }
+        }
         transaction.commit().await?;
-        Ok(())
+        rows::receipts(moved.into_iter())
     }
 }
 
@@ -79,6 +97,31 @@ async fn feed(connection: &mut SqliteConnection, channel: &Channel) -> Result<Fe
         .fetch_optional(connection)
         .await?;
     Ok(found.unwrap_or(FeedRow { head: 0, floor: 0 }))
+}
+
+/// How far people will have received each conversation once their positions stand there. A person as a whole, whose device is '',
+/// has received what any of their devices has.
+async fn reached(
+    connection: &mut SqliteConnection,
+    positions: &[PositionRow],
+) -> Result<Vec<(Uuid, String, i64)>, StoreError> {
+    let reached = sqlx::query_as(
+        "with moved as (
+             select value ->> 'user_id' as user_id, coalesce(k.user_seq, 0) as before, value ->> 'user_seq' as after
+             from json_each($1)
+             join fleet_state s on s.epoch = value ->> 'epoch'
+             left join acknowledgements k
+                 on k.user_id = value ->> 'user_id' and k.device_id = '' and k.epoch = s.epoch
+             where value ->> 'device_id' = ''
+         )
+         select m.conversation_id, a.user_id, max(m.seq)
+         from moved a
+         join entries e on e.channel = 'user:' || a.user_id and e.seq > a.before and e.seq <= a.after
+             and e.kind = 'new_message'
+         join messages m on m.id = e.message_id and m.sender_id <> a.user_id
+         group by m.conversation_id, a.user_id",
+    );
+    Ok(reached.bind(sqlx::types::Json(positions)).fetch_all(connection).await?)
 }
 
 /// At most so many entries after a number. An entry counts its owner's unread messages as of today.

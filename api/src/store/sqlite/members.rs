@@ -184,8 +184,8 @@ async fn enrol(
 ) -> Result<bool, StoreError> {
     let enrolled = sqlx::query(
         "insert into conversation_participants as p
-             (conversation_id, user_id, role, joined_at, last_read_seq, last_delivered_seq)
-         values ($1, $2, $3, $4, $5, $5)
+             (conversation_id, user_id, role, joined_at, last_read_seq, last_delivered_seq, shows_receipts)
+         values ($1, $2, $3, $4, $5, $5, coalesce((select receipts from privacy_settings where user_id = $2), true))
          on conflict (conversation_id, user_id) do update set
              role = excluded.role, joined_at = excluded.joined_at, left_at = null,
              last_read_seq = excluded.last_read_seq, last_delivered_seq = excluded.last_delivered_seq,

@@ -2,16 +2,15 @@
 
 use async_trait::async_trait;
 use shared::access::Caller;
-use shared::ids::ConversationId;
 use shared::time::Timestamp;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::writing::{self, NewEntry};
 use super::{SqliteStore, messaging, now};
-use crate::model::{MarkerDraft, Participant, ReadMarker, UnreadCheck, UnreadTotals};
+use crate::model::{MarkerDraft, Participant, Privacy, PrivacyChange, ReadMarker, UnreadCheck, UnreadTotals};
 use crate::render;
-use crate::store::rows::{ParticipantRow, UnreadRow, number, unread_of};
+use crate::store::rows::{self, ParticipantRow, UnreadRow, number, unread_of};
 use crate::store::{Kept, Reading, StoreError};
 
 #[async_trait]
@@ -49,17 +48,51 @@ impl Reading for SqliteStore {
             .execute(&mut *transaction)
             .await?;
             recount(&mut transaction, id.0, user.as_str()).await?;
-            let reader = read_participant(&mut transaction, id, user.as_str()).await?;
+            let row = participant_row(&mut transaction, id.0, user.as_str()).await?;
+            let reader = Participant::try_from(row.clone())?;
             let at = Timestamp::from_micros(at);
             let body = render::message_read(id, &reader, at);
             let (kind, trace) = (render::MESSAGE_READ, draft.trace);
             let entry = NewEntry { kind, conversation: id.0, message: None, user: Some(user), trace, at };
             envelopes = writing::enter(&mut transaction, &[format!("user:{user}")], &entry, &body).await?;
+            envelopes.extend(rows::receipts(std::iter::once(row))?);
         }
         let kept = checks(&mut transaction, user.as_str(), Some(id.0)).await?.pop();
         let value = kept.ok_or(StoreError::NotAParticipant(id))?.kept;
         transaction.commit().await?;
         Ok(Kept { value, created, envelopes })
+    }
+
+    async fn privacy(&self, caller: &Caller) -> Result<Privacy, StoreError> {
+        privacy(&mut *self.read().await?, caller).await
+    }
+
+    async fn set_privacy(&self, caller: &Caller, change: &PrivacyChange) -> Result<Privacy, StoreError> {
+        let mut transaction = self.write().await?;
+        let before = privacy(&mut transaction, caller).await?;
+        let shows = Privacy {
+            receipts: change.receipts.unwrap_or(before.receipts),
+            signs: change.signs.unwrap_or(before.signs),
+        };
+        sqlx::query(
+            "insert into privacy_settings (user_id, receipts, signs) values ($1, $2, $3)
+             on conflict (user_id) do update set receipts = excluded.receipts, signs = excluded.signs",
+        )
+        .bind(caller.user.as_str())
+        .bind(shows.receipts)
+        .bind(shows.signs)
+        .execute(&mut *transaction)
+        .await?;
+        sqlx::query(
+            "update conversation_participants set shows_receipts = $2, version = version + 1
+             where user_id = $1 and shows_receipts <> $2",
+        )
+        .bind(caller.user.as_str())
+        .bind(shows.receipts)
+        .execute(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        Ok(shows)
     }
 
     async fn unread(&self, caller: &Caller) -> Result<(UnreadTotals, Vec<ReadMarker>), StoreError> {
@@ -70,6 +103,12 @@ impl Reading for SqliteStore {
         let mut transaction = self.read().await?;
         checks(&mut transaction, caller.user.as_str(), None).await
     }
+}
+
+/// What somebody shows to others.
+pub(super) async fn privacy(connection: &mut SqliteConnection, caller: &Caller) -> Result<Privacy, StoreError> {
+    let shows = sqlx::query_as("select receipts, signs from privacy_settings where user_id = $1");
+    Ok(shows.bind(caller.user.as_str()).fetch_optional(connection).await?.unwrap_or_default())
 }
 
 /// Where somebody has unread messages, and how many over all.
@@ -110,18 +149,13 @@ pub(super) async fn recount(
 }
 
 /// The row of somebody in a conversation.
-pub(super) async fn read_participant(
+pub(super) async fn participant_row(
     connection: &mut SqliteConnection,
-    conversation: ConversationId,
+    conversation: Uuid,
     user: &str,
-) -> Result<Participant, StoreError> {
-    let row: ParticipantRow =
-        sqlx::query_as("select * from participant_rows where conversation_id = $1 and user_id = $2")
-            .bind(conversation.0)
-            .bind(user)
-            .fetch_one(connection)
-            .await?;
-    row.try_into()
+) -> Result<ParticipantRow, StoreError> {
+    let row = sqlx::query_as("select * from participant_rows where conversation_id = $1 and user_id = $2");
+    Ok(row.bind(conversation).bind(user).fetch_one(connection).await?)
 }
 
 /// Kept and counted, in one conversation or in all.

@@ -136,7 +136,8 @@ async fn insert_participant(
     at: i64,
 ) -> Result<(), StoreError> {
     sqlx::query(
-        "insert into conversation_participants (conversation_id, user_id, role, joined_at) values ($1, $2, $3, $4)",
+        "insert into conversation_participants (conversation_id, user_id, role, joined_at, shows_receipts)
+         values ($1, $2, $3, $4, coalesce((select receipts from privacy_settings where user_id = $2), true))",
     )
     .bind(conversation)
     .bind(user)
