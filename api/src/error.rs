@@ -165,6 +165,7 @@ impl From<StoreError> for Problem {
             StoreError::NoConversation(_)
             | StoreError::NoMessage(_)
             | StoreError::NotIn(_)
+            | StoreError::NoUser(_)
             | StoreError::NoAttachment(_) => ErrorCode::NotFound,
             StoreError::Deleted(_) | StoreError::NotComplete(_) | StoreError::AttachedElsewhere(_) => {
                 ErrorCode::Conflict

@@ -10,7 +10,7 @@ use shared::access::Caller;
 use crate::announce::Announcer;
 use crate::model::{
     ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, MarkerDraft, Message, MessageDraft,
-    ReadMarker,
+    ReadMarker, User, UserDraft,
 };
 use crate::store::{Kept, Store, StoreError};
 
@@ -82,6 +82,17 @@ impl Publisher {
     /// When the store refuses. After [`StoreError::Unavailable`] it may have moved; moving it again does no harm.
     pub async fn mark(&self, caller: &Caller, draft: &MarkerDraft) -> Result<ReadMarker, StoreError> {
         let kept = timed("marker", self.store.mark(caller, draft)).await?;
+        self.announcer.offer(&kept.envelopes);
+        Ok(kept.value)
+    }
+
+    /// Keeps what a service says of a person, and tells whom it concerns.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. After [`StoreError::Unavailable`] it may be kept; saying it again does no harm.
+    pub async fn put_user(&self, caller: &Caller, draft: &UserDraft) -> Result<User, StoreError> {
+        let kept = timed("user", self.store.put_user(caller, draft)).await?;
         self.announcer.offer(&kept.envelopes);
         Ok(kept.value)
     }

@@ -221,16 +221,18 @@ begin
         from carillon_enter(carillon_channels_of(p_id), 'conversation.created', p_id, null, null, p_trace, moment) e;
 end $$;
 
--- Notes who was seen with which role, by which people join conversations. Once a minute is often enough for the same.
+-- Notes who was seen with which role, by which people join conversations, and how they want to be called unless a service has
+-- said it. Once a minute is often enough for the same.
 create function carillon_note_users(p_users jsonb) returns void
 language sql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
     insert into users as known (id, role, name, seen_at)
     select u.id, u.role, u.name, clock_timestamp() from jsonb_to_recordset(p_users) u (id text, role text, name text)
     order by u.id collate "C"
     on conflict (id) do update
-        set role = excluded.role, name = coalesce(excluded.name, known.name), seen_at = excluded.seen_at
-        where known.role <> excluded.role or coalesce(excluded.name <> known.name, excluded.name is not null)
-            or known.seen_at < excluded.seen_at - interval '1 minute'
+        set role = excluded.role, seen_at = excluded.seen_at,
+            name = case when known.updated_at is null then coalesce(excluded.name, known.name) else known.name end
+        where known.role <> excluded.role or known.seen_at < excluded.seen_at - interval '1 minute'
+            or (known.updated_at is null and coalesce(excluded.name <> known.name, excluded.name is not null))
 $$;
 
 -- Epoch and heads of these feeds, in the order asked.
@@ -249,7 +251,7 @@ create function carillon_differences(p_channels text[], p_after bigint[], p_most
 returns table (
     ordinal bigint, life bigint, head bigint, floor bigint, seq bigint, kind text, created_at bigint, trace uuid,
     unread bigint, left_at bigint, hidden boolean, user_id text, conversation_id uuid, conversation_version bigint,
-    message jsonb, conversation jsonb, participant jsonb
+    message jsonb, conversation jsonb, participant jsonb, person jsonb
 )
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -264,7 +266,8 @@ begin
         order by a.ordinal
     loop
         return query select asked.ordinal, today, asked.head, asked.floor, null::bigint, null::text, null::bigint, null::uuid,
-            null::bigint, null::bigint, null::boolean, null::text, null::uuid, null::bigint, null::jsonb, null::jsonb, null::jsonb;
+            null::bigint, null::bigint, null::boolean, null::text, null::uuid, null::bigint, null::jsonb, null::jsonb, null::jsonb,
+            null::jsonb;
         continue when p_most <= 0 or asked.after >= asked.head;
         return query
             select asked.ordinal, null::bigint, null::bigint, null::bigint, e.seq, e.kind, carillon_micros(e.created_at), e.trace,
@@ -289,7 +292,8 @@ begin
                 (
                     select to_jsonb(p) from participant_rows p
                     where p.conversation_id = e.conversation_id and p.user_id = e.user_id
-                )
+                ),
+                (select to_jsonb(u) from user_rows u where e.kind like 'user.%' and u.id = e.user_id)
             from (
                 select n.*, sum(octet_length(m.message_text)) over (
                     order by n.seq rows between unbounded preceding and 1 preceding

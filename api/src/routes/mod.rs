@@ -11,6 +11,7 @@ pub mod pages;
 pub mod reading;
 pub mod search;
 pub mod snapshot;
+pub mod users;
 
 use std::str::FromStr;
 

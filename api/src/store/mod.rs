@@ -20,14 +20,14 @@ use async_trait::async_trait;
 use shared::access::Caller;
 use shared::channel::Channel;
 use shared::envelope::Envelope;
-use shared::ids::{AttachmentId, ConversationId, Epoch, MessageId, Seq};
+use shared::ids::{AttachmentId, ConversationId, Epoch, MessageId, Seq, UserId};
 use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, Heads, Verdict};
 
 use crate::attachments::model::{AttachmentDraft, FiledAttachment, Found};
 use crate::model::{
     ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, ConversationStatus, ConversationType,
     MarkerDraft, Message, MessageDraft, MessageVersion, MessagingStats, ReadMarker, Snapshot, UnreadCheck,
-    UnreadTotals,
+    UnreadTotals, User, UserDraft,
 };
 use crate::search::Query;
 
@@ -36,9 +36,9 @@ pub use open::{migrate, new_epoch, open};
 pub use schema::MigrationSummary;
 
 /// Everything a pod keeps.
-pub trait Store: Messaging + Changing + Reading + Search + Attachments + Feeds + Outbox + Health {}
+pub trait Store: Messaging + Changing + Reading + Search + Attachments + People + Feeds + Outbox + Health {}
 
-impl<T: Messaging + Changing + Reading + Search + Attachments + Feeds + Outbox + Health> Store for T {}
+impl<T: Messaging + Changing + Reading + Search + Attachments + People + Feeds + Outbox + Health> Store for T {}
 
 /// Conversations and messages. What a write returned, every later read sees; numbers have no holes.
 ///
@@ -155,6 +155,17 @@ pub trait Attachments: Send + Sync {
 
     /// Forgets attachments that were given up and whose bytes are gone.
     async fn forget_attachments(&self, ids: &[AttachmentId]) -> Result<(), StoreError>;
+}
+
+/// People, and what is known of them.
+#[async_trait]
+pub trait People: Send + Sync {
+    /// Keeps what a service says of a person, all of it at once, and tells them and those who share a conversation with them: of
+    /// those the 250 whom they share the last active ones with. The same again changes nothing and tells nobody.
+    async fn put_user(&self, caller: &Caller, draft: &UserDraft) -> Result<Kept<User>, StoreError>;
+
+    /// One person: to themselves, to staff and services, and without their e-mail to those who share a conversation with them.
+    async fn user(&self, caller: &Caller, id: &UserId) -> Result<User, StoreError>;
 }
 
 /// Numbered feeds, and where everybody stands in them.

@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use shared::access::Caller;
-use shared::channel::Channel;
+use shared::channel::{Channel, Role};
 use shared::cursor::Positions;
 use shared::envelope::{Content, Entry, Envelope};
 use shared::event::{DurableBody, Topic, Unread};
@@ -20,7 +20,7 @@ use super::{Hit, StoreError};
 use crate::attachments::model::{Attachment, FiledAttachment, thumbnail_url};
 use crate::model::{
     Conversation, Message, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant, ParticipantRole,
-    Reactions, ReadMarker, UnreadCheck, UnreadTotals,
+    Reactions, ReadMarker, UnreadCheck, UnreadTotals, User,
 };
 use crate::render;
 
@@ -249,6 +249,39 @@ impl TryFrom<ConversationRow> for Conversation {
     }
 }
 
+/// A person.
+#[derive(Debug, Clone, Deserialize, sqlx::FromRow)]
+pub(super) struct UserRow {
+    id: String,
+    role: Option<String>,
+    name: Option<String>,
+    avatar_url: Option<String>,
+    email: Option<String>,
+    locale: Option<String>,
+    time_zone: Option<String>,
+    version: Option<i64>,
+    updated_at: Option<i64>,
+}
+
+impl TryFrom<UserRow> for User {
+    type Error = StoreError;
+
+    /// Of somebody of whom nothing is known there is only an id.
+    fn try_from(row: UserRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.id.parse().map_err(StoreError::broken)?,
+            role: row.role.map(word).transpose()?.unwrap_or(Role::Guest),
+            name: row.name,
+            avatar_url: row.avatar_url,
+            locale: row.locale,
+            time_zone: row.time_zone,
+            email: row.email,
+            version: row.version.unwrap_or_default().unsigned_abs(),
+            updated_at: row.updated_at.map(Timestamp::from_micros),
+        })
+    }
+}
+
 /// What is unread in one conversation: as kept, and counted anew.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct UnreadRow {
@@ -360,7 +393,7 @@ pub(super) struct Said<'a> {
 impl Said<'_> {
     /// One entry of one feed.
     pub(super) fn envelope(&self, channel: Channel, seq: Seq, unread: Option<Unread>) -> Envelope {
-        // Every entry kept so far is about conversations.
+        // Every entry kept so far is about conversations, and the people in them.
         let redacts = render::redacts(self.kind);
         let entry = Entry { epoch: self.epoch, seq, topic: Topic::Messaging, unread, redacts, body: self.body.clone() };
         let (committed_at, trace) = (self.committed_at, self.trace);

@@ -54,6 +54,7 @@ async fn openapi_describes_every_route_with_its_problems() {
         "get /api/v1/snapshot",
         "get /api/v1/unread",
         "get /api/v1/unread/verify",
+        "get /api/v1/users/{id}",
         "patch /api/v1/messages/conversations/{id}",
         "patch /api/v1/messages/conversations/{id}/participants/{user_id}",
         "patch /api/v1/messages/conversations/{id}/read",
@@ -64,6 +65,7 @@ async fn openapi_describes_every_route_with_its_problems() {
         "post /api/v1/messages/conversations/{id}/unread",
         "post /api/v1/messages/messages",
         "put /api/v1/messages/messages/{id}/reactions/{reaction}",
+        "put /api/v1/users/{id}",
     ];
     assert_eq!(operations, expected.map(ToOwned::to_owned).into());
 }

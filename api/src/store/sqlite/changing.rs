@@ -33,7 +33,8 @@ impl Changing for SqliteStore {
         if created {
             let (kind, at) = (render::kind_of(&draft.change), Timestamp::from_micros(at));
             let (conversation, message, trace) = (old.conversation_id.0, Some(old.id.0), draft.trace);
-            let entry = NewEntry { kind, conversation, message, user: Some(&caller.user), trace, at };
+            let entry =
+                NewEntry { kind, conversation: Some(conversation), message, user: Some(&caller.user), trace, at };
             let channels = match draft.change {
                 Change::Hide => vec![format!("user:{user}")],
                 _ => writing::channels_of(&mut transaction, conversation).await?,

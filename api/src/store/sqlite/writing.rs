@@ -18,13 +18,15 @@ use crate::store::arrival::SeenRow;
 use crate::store::rows::{EnteredRow, MessageRow, Said, epoch, spelling, word};
 use crate::store::rules::{self, Cast};
 
-/// Notes who was seen with which role, by which people join conversations.
+/// Notes who was seen with which role, by which people join conversations, and how they want to be called unless a service has
+/// said it.
 pub(super) async fn note_users(connection: &mut SqliteConnection, users: &[SeenRow]) -> Result<(), StoreError> {
     sqlx::query(
         "insert into users (id, role, name, seen_at)
          select value ->> 'id', value ->> 'role', value ->> 'name', $2 from json_each($1) where true
          on conflict (id) do update
-             set role = excluded.role, name = coalesce(excluded.name, name), seen_at = excluded.seen_at",
+             set role = excluded.role, seen_at = excluded.seen_at,
+                 name = iif(updated_at is null, coalesce(excluded.name, name), name)",
     )
     .bind(sqlx::types::Json(users))
     .bind(now())
@@ -245,10 +247,11 @@ pub(super) async fn read_message(connection: &mut SqliteConnection, id: Uuid) ->
     row.try_into()
 }
 
-/// Something that happened in a conversation, about to enter feeds.
+/// Something that happened, about to enter feeds.
 pub(super) struct NewEntry<'a> {
     pub(super) kind: &'static str,
-    pub(super) conversation: Uuid,
+    /// Where, if it happened in a conversation.
+    pub(super) conversation: Option<Uuid>,
     pub(super) message: Option<Uuid>,
     /// Whom it is about, where it is about somebody.
     pub(super) user: Option<&'a UserId>,
