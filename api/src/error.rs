@@ -173,6 +173,7 @@ impl From<StoreError> for Problem {
             StoreError::NotAParticipant(_) => ErrorCode::NotAParticipant,
             StoreError::Closed(_) => ErrorCode::ConversationClosed,
             StoreError::KeyReused => ErrorCode::KeyReused,
+            StoreError::Blocked => ErrorCode::Blocked,
             StoreError::Forbidden(_) => ErrorCode::Forbidden,
             StoreError::LimitExceeded { .. } => ErrorCode::LimitExceeded,
             StoreError::Unavailable(_) => ErrorCode::Unavailable,

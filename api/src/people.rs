@@ -3,12 +3,13 @@
 //! On the line it stands beside the drafts: a body goes in, and a draft or a problem that names each wrong field comes out.
 //! Whether a mailbox or a picture is really there is not asked; what is kept is well formed and short.
 
+use shared::access::Caller;
 use shared::channel::Role;
 use shared::ids::{TraceId, UserId};
 
 use crate::error::Problem;
 use crate::fields::Fields;
-use crate::model::UserDraft;
+use crate::model::{BlockDraft, UserDraft};
 
 /// Characters of the longest name.
 pub const NAME: usize = 100;
@@ -73,6 +74,18 @@ pub fn profile(mut body: Fields, id: UserId, trace: TraceId) -> Result<UserDraft
     let locale = checked("locale", LOCALE, is_language_tag, "a language tag of BCP 47, such as de-CH");
     let time_zone = checked("time_zone", TIME_ZONE, is_time_zone, "a name of IANA's, such as Europe/Zurich");
     body.finish(|| Some(UserDraft { id, role, name, avatar_url, email, locale, time_zone, trace }))
+}
+
+/// Reads whom `caller` wants to block, or not any more.
+///
+/// # Errors
+///
+/// When that is themselves.
+pub fn block(caller: &Caller, user_id: UserId, blocks: bool, trace: TraceId) -> Result<BlockDraft, Problem> {
+    if user_id == caller.user {
+        return Err(Problem::field("user_id", "is you: nobody blocks themselves"));
+    }
+    Ok(BlockDraft { user_id, blocks, trace })
 }
 
 fn is_url(text: &str) -> bool {

@@ -272,6 +272,21 @@ pub fn user_updated(user: &User, trace: TraceId, at: Timestamp) -> DurableBody {
     DurableBody::new(&heading, Some(user.version), &data).expect("a person is an object with fields")
 }
 
+/// The kind of the entry that blocking somebody makes, and taking it back; only in one's own feed.
+pub const BLOCKS_UPDATED: &str = "blocks.updated";
+
+/// Writes `blocks.updated`: since when the recipient blocks somebody, nothing if they do not. Its id is that of the trace.
+#[must_use]
+pub fn blocks_updated(user_id: &UserId, blocked_at: Option<Timestamp>, trace: TraceId, at: Timestamp) -> DurableBody {
+    #[derive(Serialize)]
+    struct BlocksUpdated<'a> {
+        user_id: &'a UserId,
+        blocked_at: Option<Timestamp>,
+    }
+    let heading = Heading { kind: BLOCKS_UPDATED, id: Uuid::from_u128(trace.0), timestamp: at };
+    DurableBody::new(&heading, None, &BlocksUpdated { user_id, blocked_at }).expect("a block is an object with fields")
+}
+
 /// Writes an event of a kind that this pod does not know, or of something that is not there: that it happened, and where.
 #[must_use]
 pub fn unknown(kind: &str, conversation_id: Option<ConversationId>, trace: TraceId, at: Timestamp) -> DurableBody {

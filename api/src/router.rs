@@ -11,7 +11,7 @@ use crate::error::Problem;
 use crate::openapi;
 use crate::request::surround;
 use crate::routes::{
-    attachments, changes, conversations, docs, feed, members, messages, pages, reading, search, snapshot, users,
+    attachments, blocks, changes, conversations, docs, feed, members, messages, pages, reading, search, snapshot, users,
 };
 use crate::state::App;
 
@@ -26,6 +26,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(search::routes())
         .merge(attachments::routes())
         .merge(users::routes())
+        .merge(blocks::routes())
         .merge(feed::routes())
         .merge(snapshot::routes())
 }

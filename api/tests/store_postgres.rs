@@ -130,6 +130,8 @@ async fn a_pod_writes_nothing_but_through_the_functions() {
         "select * from idempotency_keys",
         "select * from users",
         "select * from user_rows",
+        "delete from user_blocks",
+        "select carillon_refuse_blocked('alice bob')",
         "select carillon_circle('alice', 9)",
         "select carillon_share_a_conversation('alice', 'bob')",
         "delete from message_attachments",

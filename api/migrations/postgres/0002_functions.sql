@@ -8,7 +8,7 @@
 --   CA001 no such conversation   CA002 not a participant   CA003 closed   CA004 key reused   CA005 no such message
 --   CA006 deleted   CA007 another's message   CA008 too many reactions   CA009 not theirs to change   CA010 fixed participants
 --   CA011 too many participants   CA012 not in the conversation
--- and of attachments CAA01 to CAA04, in 0011_attachments.sql.
+-- of attachments CAA01 to CAA04, in 0011_attachments.sql, and of people CAP01 and on, in 0021_blocks.sql.
 
 -- Today's epoch. Begins another one when this is no longer the server that the numbers were given by. The timeline is that of
 -- the WAL being written: pg_control_checkpoint() would tell a promotion only after its first checkpoint.
@@ -147,6 +147,9 @@ begin
     if place.status = 'closed' then
         raise exception 'closed' using errcode = 'CA003';
     end if;
+    if place.direct_pair is not null then
+        perform carillon_refuse_blocked(place.direct_pair);
+    end if;
     if p_reply_to is not null and not exists (
         select from messages m where m.id = p_reply_to and m.conversation_id = p_conversation
     ) then
@@ -200,6 +203,8 @@ begin
             select c.id into strict made from conversations c where c.direct_pair = p_pair;
             update idempotency_keys k set result_id = made
             where k.caller = p_caller and k.path = 'conversations' and k.key = p_key;
+        elsif p_pair is not null then
+            perform carillon_refuse_blocked(p_pair);
         end if;
     end if;
 
@@ -251,7 +256,8 @@ create function carillon_differences(p_channels text[], p_after bigint[], p_most
 returns table (
     ordinal bigint, life bigint, head bigint, floor bigint, seq bigint, kind text, created_at bigint, trace uuid,
     unread bigint, left_at bigint, hidden boolean, user_id text, conversation_id uuid, conversation_version bigint,
-    message jsonb, conversation jsonb, participant jsonb, person jsonb
+    message jsonb, conversation jsonb, participant jsonb, person jsonb,
+    blocked_at bigint
 )
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -267,7 +273,7 @@ begin
     loop
         return query select asked.ordinal, today, asked.head, asked.floor, null::bigint, null::text, null::bigint, null::uuid,
             null::bigint, null::bigint, null::boolean, null::text, null::uuid, null::bigint, null::jsonb, null::jsonb, null::jsonb,
-            null::jsonb;
+            null::jsonb, null::bigint;
         continue when p_most <= 0 or asked.after >= asked.head;
         return query
             select asked.ordinal, null::bigint, null::bigint, null::bigint, e.seq, e.kind, carillon_micros(e.created_at), e.trace,
@@ -293,7 +299,11 @@ begin
                     select to_jsonb(p) from participant_rows p
                     where p.conversation_id = e.conversation_id and p.user_id = e.user_id
                 ),
-                (select to_jsonb(u) from user_rows u where e.kind like 'user.%' and u.id = e.user_id)
+                (select to_jsonb(u) from user_rows u where e.kind like 'user.%' and u.id = e.user_id),
+                (
+                    select carillon_micros(b.created_at) from user_blocks b
+                    where e.kind = 'blocks.updated' and b.user_id = substr(asked.channel, 6) and b.blocked_id = e.user_id
+                )
             from (
                 select n.*, sum(octet_length(m.message_text)) over (
                     order by n.seq rows between unbounded preceding and 1 preceding

@@ -13,7 +13,7 @@ pub use message::{Change, ChangeDraft, Message, MessageDraft, MessageType, Messa
 pub use reading::{
     MarkerDraft, MarkerMove, MessagingStats, OverallStats, ReadMarker, Snapshot, UnreadCheck, UnreadTotals,
 };
-pub use user::{User, UserDraft};
+pub use user::{Block, BlockDraft, User, UserDraft};
 
 /// SHA-256 of what a caller chose.
 pub(crate) fn hash(chosen: &serde_json::Value) -> [u8; 32] {

@@ -34,6 +34,28 @@ pub struct User {
     pub updated_at: Option<Timestamp>,
 }
 
+/// Somebody of whom the caller wants to hear nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Block {
+    /// Who is blocked.
+    #[schema(value_type = String)]
+    pub user_id: UserId,
+    /// Since when.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    pub blocked_at: Timestamp,
+}
+
+/// Somebody to be blocked, or not any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockDraft {
+    /// Who; somebody else than the caller.
+    pub user_id: UserId,
+    /// Whether they shall be blocked.
+    pub blocks: bool,
+    /// Follows it through the fleet.
+    pub trace: TraceId,
+}
+
 /// What a service says of a person, all of it at once. Checked against the limits, not yet against the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserDraft {

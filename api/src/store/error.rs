@@ -44,6 +44,9 @@ pub enum StoreError {
     /// The key was used for another body.
     #[error("the key was used for something else before")]
     KeyReused,
+    /// One of a pair has blocked the other; which of them is not told.
+    #[error("one of you has blocked the other")]
+    Blocked,
     /// The caller's role may not do this.
     #[error("{0}")]
     Forbidden(&'static str),

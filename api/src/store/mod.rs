@@ -25,9 +25,9 @@ use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, 
 
 use crate::attachments::model::{AttachmentDraft, FiledAttachment, Found};
 use crate::model::{
-    ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, ConversationStatus, ConversationType,
-    MarkerDraft, Message, MessageDraft, MessageVersion, MessagingStats, ReadMarker, Snapshot, UnreadCheck,
-    UnreadTotals, User, UserDraft,
+    Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, ConversationStatus,
+    ConversationType, MarkerDraft, Message, MessageDraft, MessageVersion, MessagingStats, ReadMarker, Snapshot,
+    UnreadCheck, UnreadTotals, User, UserDraft,
 };
 use crate::search::Query;
 
@@ -166,6 +166,20 @@ pub trait People: Send + Sync {
 
     /// One person: to themselves, to staff and services, and without their e-mail to those who share a conversation with them.
     async fn user(&self, caller: &Caller, id: &UserId) -> Result<User, StoreError>;
+
+    /// Blocks somebody or takes it back, and tells the caller's own devices; the other one never. Answers since when they are
+    /// blocked, if they are. At most 1,000. What is so already changes nothing and tells nobody.
+    ///
+    /// Between two of whom one has blocked the other nothing is sent, edited or reacted to in a `direct` conversation, and
+    /// none is started: [`StoreError::Blocked`]. Whoever blocks finds nothing the other one wrote by searching.
+    async fn set_block(&self, caller: &Caller, draft: &BlockDraft) -> Result<Kept<Option<Block>>, StoreError>;
+
+    /// Whom the caller blocks, the last blocked first.
+    async fn blocks(&self, caller: &Caller, page: &BlockPage) -> Result<Vec<Block>, StoreError>;
+
+    /// Of each pair, in the order asked, whether one of them has blocked the other. For what the fleet says on its own:
+    /// signs of life do not pass between them.
+    async fn blocked_pairs(&self, pairs: &[(UserId, UserId)]) -> Result<Vec<bool>, StoreError>;
 }
 
 /// Numbered feeds, and where everybody stands in them.
@@ -281,6 +295,15 @@ pub struct SearchPage {
     pub query: Query,
     /// Continue after the message that was sent then (microseconds since 1970), with this id.
     pub after: Option<(i64, MessageId)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Which of those whom somebody blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockPage {
+    /// Continue after who was blocked then (microseconds since 1970).
+    pub after: Option<(i64, UserId)>,
     /// At most so many.
     pub limit: u32,
 }

@@ -57,6 +57,8 @@ pub(super) struct EntryRow {
     conversation: Option<Json<ConversationRow>>,
     participant: Option<Json<ParticipantRow>>,
     person: Option<Json<UserRow>>,
+    /// Since when the feed's owner blocks whom it is about.
+    blocked_at: Option<i64>,
 }
 
 impl EntryRow {
@@ -117,6 +119,10 @@ impl EntryRow {
             },
             render::SETTINGS_UPDATED => {
                 participant.map(|own| render::settings_updated(own.conversation_id(), &own.settings(), at))
+            }
+            render::BLOCKS_UPDATED => {
+                let blocked_at = self.blocked_at.map(Timestamp::from_micros);
+                about.map(|about| render::blocks_updated(&about, blocked_at, trace, at))
             }
             render::USER_UPDATED => person.map(|person| render::user_updated(&person, trace, at)),
             _ => None,

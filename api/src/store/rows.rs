@@ -19,8 +19,8 @@ use uuid::Uuid;
 use super::{Hit, StoreError};
 use crate::attachments::model::{Attachment, FiledAttachment, thumbnail_url};
 use crate::model::{
-    Conversation, Message, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant, ParticipantRole,
-    Reactions, ReadMarker, UnreadCheck, UnreadTotals, User,
+    Block, Conversation, Message, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant,
+    ParticipantRole, Reactions, ReadMarker, UnreadCheck, UnreadTotals, User,
 };
 use crate::render;
 
@@ -279,6 +279,22 @@ impl TryFrom<UserRow> for User {
             version: row.version.unwrap_or_default().unsigned_abs(),
             updated_at: row.updated_at.map(Timestamp::from_micros),
         })
+    }
+}
+
+/// Somebody who is blocked.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct BlockRow {
+    blocked_id: String,
+    blocked_at: i64,
+}
+
+impl TryFrom<BlockRow> for Block {
+    type Error = StoreError;
+
+    fn try_from(row: BlockRow) -> Result<Self, StoreError> {
+        let user_id = row.blocked_id.parse().map_err(StoreError::broken)?;
+        Ok(Self { user_id, blocked_at: Timestamp::from_micros(row.blocked_at) })
     }
 }
 

@@ -91,6 +91,13 @@ pub(super) const TOO_MANY_REACTIONS: StoreError =
 /// Others at most who are told what a service says of a person: as many as a message reaches.
 pub(super) const MOST_TOLD: u64 = MOST_PARTICIPANTS;
 
+/// People whom one person blocks.
+pub(super) const MOST_BLOCKS: u64 = 1_000;
+
+/// Why one more is not blocked.
+pub(super) const TOO_MANY_BLOCKS: StoreError =
+    StoreError::LimitExceeded { what: "people blocked by one person", limit: MOST_BLOCKS };
+
 /// Whether `caller` may say what is known of people.
 pub(super) fn may_put_users(caller: &Caller) -> Result<(), StoreError> {
     match caller.role {

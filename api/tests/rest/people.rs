@@ -53,3 +53,31 @@ async fn what_is_wrong_with_a_profile_is_told_field_by_field_and_only_services_s
         refused.is_problem(403, "forbidden");
     }
 }
+
+#[tokio::test]
+async fn whom_one_blocks_sends_nothing_directly_and_is_listed() {
+    let api = Api::start().await;
+    let (alice, bob) = (api.user("alice"), api.user("bob"));
+    let direct = json!({ "type": "direct", "participant_ids": ["bob"] });
+    let started = alice.post("/api/v1/messages/conversations", &direct).await;
+    let blocked = put(&alice, "/api/v1/users/me/blocks/bob", &json!({})).await;
+    assert_eq!((blocked.status, &blocked.body["user_id"]), (200, &json!("bob")), "{blocked:?}");
+    assert_eq!(put(&alice, "/api/v1/users/me/blocks/bob", &json!({})).await.body, blocked.body);
+    let body = json!({ "conversation_id": started.body["id"], "message_text": "hello?" });
+    bob.post("/api/v1/messages/messages", &body).await.is_problem(403, "blocked");
+    answer(bob.through_gateway("send").json(&body)).await.is_problem(403, "blocked");
+    put(&alice, "/api/v1/users/me/blocks/carol", &json!({})).await;
+    let first = alice.get("/api/v1/users/me/blocks?limit=1").await.body;
+    assert_eq!(first["items"][0]["user_id"], "carol", "{first}");
+    let next = first["next"].as_str().expect("there is more");
+    let second = alice.get(&format!("/api/v1/users/me/blocks?limit=1&after={next}")).await.body;
+    assert_eq!((&second["items"][0]["user_id"], &second["next"]), (&json!("bob"), &Value::Null), "{second}");
+    assert_eq!(answer(alice.request(Method::DELETE, "/api/v1/users/me/blocks/bob")).await.status, 204);
+    assert_eq!(bob.post("/api/v1/messages/messages", &body).await.status, 201);
+    let events = alice.feed("limit=50").await["events"].clone();
+    let kinds: Vec<_> = events.as_array().expect("events").iter().map(|event| event["type"].clone()).collect();
+    let own = "blocks.updated";
+    assert_eq!(kinds, ["conversation.created", own, own, own, "new_message"]);
+    put(&alice, "/api/v1/users/me/blocks/alice", &json!({})).await.is_problem(400, "bad_request");
+    alice.get("/api/v1/users/me/blocks?after=x").await.is_problem(400, "bad_request");
+}

@@ -1,7 +1,7 @@
 //! Every `type` that a frame from the server can have, rooms aside: there a service may give its own.
 
 /// The types of answers, of the connection's own events, and of the events of feeds and rooms.
-pub const TYPES: [&str; 22] = [
+pub const TYPES: [&str; 23] = [
     "ack",
     "error",
     "pong",
@@ -23,5 +23,6 @@ pub const TYPES: [&str; 22] = [
     "reaction.new",
     "reaction.deleted",
     "user.updated",
+    "blocks.updated",
     "message",
 ];

@@ -74,7 +74,11 @@ macro_rules! store_conformance {
                 the_same_profile_again_changes_nothing_and_tells_nobody,
                 a_person_is_shown_to_those_they_talk_with_and_their_email_to_themselves_and_staff,
                 a_name_that_a_service_said_stays_whatever_a_token_says,
-                a_profile_is_told_to_at_most_250_others_those_last_talked_with;
+                a_profile_is_told_to_at_most_250_others_those_last_talked_with,
+                between_two_of_whom_one_blocks_the_other_nothing_direct_is_sent,
+                a_block_is_told_to_ones_own_devices_alone_and_once,
+                what_the_blocked_wrote_is_seen_in_groups_and_not_found,
+                those_whom_one_blocks_are_listed_the_last_first, a_person_blocks_at_most_a_thousand;
             feeds: every_participant_is_told_of_a_new_conversation, differences_are_contiguous_and_bounded_by_bytes,
                 an_entry_reads_as_it_was_announced,
                 an_entry_that_nobody_understands_does_not_stop_its_feed, entries_are_rendered_as_of_today,

@@ -7,9 +7,9 @@ use shared::access::Caller;
 use shared::channel::{Channel, Role};
 use shared::ids::{Seq, TraceId};
 
-use super::{Bed, conversation_draft, entry, event, feed_of, guest, person, user};
-use crate::model::{ConversationType, User, UserDraft};
-use crate::store::{Kept, StoreError};
+use super::{Bed, conversation_draft, entry, event, feed_of, guest, message_draft, person, user};
+use crate::model::{Block, BlockDraft, Change, ChangeDraft, ConversationType, User, UserDraft};
+use crate::store::{BlockPage, Kept, MessagePage, MessagePart, SearchPage, StoreError};
 
 fn profile(id: &str, name: &str) -> UserDraft {
     UserDraft {
@@ -126,4 +126,118 @@ pub async fn a_profile_is_told_to_at_most_250_others_those_last_talked_with(bed:
     let told = told(&put(bed, &profile("alice", "Alice")).await);
     assert_eq!(told.len(), 251);
     assert!(told.contains(&feed_of("alice")) && told.contains(&feed_of("zoe")) && told.contains(&feed_of("user-259")));
+}
+
+async fn set_block(bed: &Bed, caller: &Caller, name: &str, blocks: bool) -> Kept<Option<Block>> {
+    let draft = BlockDraft { user_id: user(name), blocks, trace: TraceId::random() };
+    bed.store.set_block(caller, &draft).await.expect("anybody may")
+}
+
+fn is_blocked<T: std::fmt::Debug>(refused: &Result<T, StoreError>) {
+    assert!(matches!(refused, Err(StoreError::Blocked)), "{refused:?}");
+}
+
+pub async fn between_two_of_whom_one_blocks_the_other_nothing_direct_is_sent(bed: &Bed) {
+    let (alice, bob, carol) = (guest("alice"), guest("bob"), guest("carol"));
+    let start = async |caller: &Caller, other: &str| {
+        bed.store.create_conversation(caller, &conversation_draft(ConversationType::Direct, &[other])).await
+    };
+    let change = async |caller: &Caller, message_id, change| {
+        bed.store.change(caller, &ChangeDraft { message_id, change, trace: TraceId::random() }).await
+    };
+    let direct = start(&alice, "bob").await.expect("nobody blocks anybody").value;
+    let keyed = message_draft(direct.id, "before", Some("k"));
+    let before = bed.store.append(&bob, &keyed).await.expect("nobody blocks anybody").value;
+    set_block(bed, &alice, "bob", true).await;
+    for one in [&alice, &bob] {
+        is_blocked(&bed.store.append(one, &message_draft(direct.id, "after", None)).await);
+        is_blocked(&change(one, before.id, Change::React("x".to_owned())).await);
+    }
+    is_blocked(&change(&bob, before.id, Change::Edit("after".to_owned())).await);
+    assert!(!bed.store.append(&bob, &keyed).await.expect("a repeat succeeds").created);
+    assert!(!start(&bob, "alice").await.expect("it is there already").created);
+    assert!(change(&bob, before.id, Change::Delete).await.expect("his own").created);
+    set_block(bed, &carol, "alice", true).await;
+    for refused in [start(&alice, "carol").await, start(&carol, "alice").await] {
+        is_blocked(&refused);
+    }
+    assert_eq!(bed.head(&feed_of("carol")).await, Seq(1), "she is told of what she blocks, and of nothing else");
+    let pairs = [("alice", "bob"), ("bob", "alice"), ("bob", "carol"), ("carol", "alice")];
+    let pairs = pairs.map(|(one, other)| (user(one), user(other)));
+    assert_eq!(bed.store.blocked_pairs(&pairs).await.expect("an answer"), [true, true, false, true]);
+    assert!(bed.store.blocked_pairs(&[]).await.expect("an answer").is_empty());
+    set_block(bed, &alice, "bob", false).await;
+    bed.send(&bob, &direct, "again").await;
+}
+
+pub async fn a_block_is_told_to_ones_own_devices_alone_and_once(bed: &Bed) {
+    let alice = guest("alice");
+    let kept = set_block(bed, &alice, "bob", true).await;
+    assert_eq!(told(&kept), [feed_of("alice")]);
+    let block = kept.value.clone().expect("he is blocked");
+    assert_eq!(block.user_id, user("bob"));
+    let said = event(&kept.envelopes[0]);
+    assert_eq!((&said["type"], &said["data"]["user_id"]), (&"blocks.updated".into(), &"bob".into()));
+    assert_eq!(said["data"]["blocked_at"], block.blocked_at.to_string());
+    assert_eq!(bed.page(&feed_of("alice"), 0, usize::MAX / 2).await.entries, kept.envelopes);
+    let again = set_block(bed, &alice, "bob", true).await;
+    assert!(!again.created && again.envelopes.is_empty() && again.value == Some(block), "{again:?}");
+    let back = set_block(bed, &alice, "bob", false).await;
+    assert!(back.created && back.value.is_none());
+    assert_eq!(event(&back.envelopes[0])["data"]["blocked_at"], serde_json::Value::Null);
+    assert!(!set_block(bed, &alice, "bob", false).await.created);
+    assert_eq!((bed.head(&feed_of("alice")).await, bed.head(&feed_of("bob")).await), (Seq(2), Seq::ZERO));
+}
+
+pub async fn what_the_blocked_wrote_is_seen_in_groups_and_not_found(bed: &Bed) {
+    let (alice, bob, carol) = (guest("alice"), guest("bob"), guest("carol"));
+    let group = bed.group(&alice, &["bob", "carol"]).await;
+    bed.send(&bob, &group, "a word of his").await;
+    bed.send(&carol, &group, "a word of hers").await;
+    set_block(bed, &alice, "bob", true).await;
+    bed.send(&bob, &group, "another word of his").await;
+    let page = MessagePage { part: MessagePart::Newest { offset: 0 }, limit: 10 };
+    assert_eq!(bed.store.messages(&alice, group.id, &page).await.expect("hers").len(), 3);
+    let found = async |caller: &Caller| {
+        let page = SearchPage { query: "word".parse().expect("a query"), after: None, limit: 10 };
+        let hits = bed.store.search(caller, &page).await.expect("anybody may");
+        hits.into_iter().map(|hit| hit.message.sender_id.to_string()).collect::<Vec<_>>()
+    };
+    assert_eq!(found(&alice).await, ["carol"]);
+    assert_eq!(found(&bob).await, ["bob", "carol", "bob"]);
+    set_block(bed, &alice, "bob", false).await;
+    assert_eq!(found(&alice).await, ["bob", "carol", "bob"]);
+}
+
+pub async fn those_whom_one_blocks_are_listed_the_last_first(bed: &Bed) {
+    let alice = guest("alice");
+    for name in ["bob", "carol", "dave"] {
+        set_block(bed, &alice, name, true).await;
+    }
+    bed.execute(
+        "update user_blocks set created_at = (select max(created_at) from user_blocks) where blocked_id <> 'bob'",
+    )
+    .await;
+    let mut listed = Vec::new();
+    let mut after = None;
+    loop {
+        let page = BlockPage { after: after.clone(), limit: 1 };
+        let Some(block) = bed.store.blocks(&alice, &page).await.expect("her own").pop() else { break };
+        after = Some((block.blocked_at.as_micros(), block.user_id.clone()));
+        listed.push(block.user_id.to_string());
+    }
+    assert_eq!(listed, ["carol", "dave", "bob"]);
+    assert!(bed.store.blocks(&guest("bob"), &BlockPage { after: None, limit: 9 }).await.expect("his own").is_empty());
+}
+
+pub async fn a_person_blocks_at_most_a_thousand(bed: &Bed) {
+    let alice = guest("alice");
+    for number in 0..1_000 {
+        set_block(bed, &alice, &format!("user-{number}"), true).await;
+    }
+    set_block(bed, &alice, "user-0", true).await;
+    let one_more = BlockDraft { user_id: user("one-more"), blocks: true, trace: TraceId::random() };
+    let refused = bed.store.set_block(&alice, &one_more).await;
+    assert!(matches!(refused, Err(StoreError::LimitExceeded { limit: 1_000, .. })), "{refused:?}");
+    assert_eq!(bed.number("select count(*) from user_blocks").await, 1_000);
 }

@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{PostgresStore, attachments, reading};
+use super::{PostgresStore, people, reading};
 use crate::model::{
     Conversation, ConversationChange, ConversationChangeDraft, ConversationDraft, Message, MessageDraft,
     MessagingStats, ParticipantRole, Snapshot,
@@ -387,6 +387,6 @@ pub(super) fn refusal(
         ("CA009", ..) => rules::NOT_A_MANAGER,
         ("CA010", ..) => rules::FIXED_PARTICIPANTS,
         ("CA011", ..) => rules::TOO_MANY_PARTICIPANTS,
-        _ => attachments::refusal(error),
+        _ => people::refusal(error),
     }
 }

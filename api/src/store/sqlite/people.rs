@@ -9,11 +9,11 @@ use sqlx::types::Json;
 
 use super::writing::{self, NewEntry};
 use super::{SqliteStore, now};
-use crate::model::{User, UserDraft};
+use crate::model::{Block, BlockDraft, User, UserDraft};
 use crate::render;
-use crate::store::rows::UserRow;
-use crate::store::rules::{MOST_TOLD, may_put_users};
-use crate::store::{Kept, People, StoreError};
+use crate::store::rows::{BlockRow, UserRow};
+use crate::store::rules::{MOST_BLOCKS, MOST_TOLD, TOO_MANY_BLOCKS, may_put_users};
+use crate::store::{BlockPage, Kept, People, StoreError};
 
 #[async_trait]
 impl People for SqliteStore {
@@ -60,6 +60,96 @@ impl People for SqliteStore {
         .await?;
         row.ok_or_else(|| StoreError::NoUser(id.clone()))?.try_into()
     }
+
+    async fn set_block(&self, caller: &Caller, draft: &BlockDraft) -> Result<Kept<Option<Block>>, StoreError> {
+        let (user, at) = (&draft.user_id, now());
+        let mut transaction = self.write().await?;
+        let created = if draft.blocks {
+            block(&mut transaction, caller, user, at).await?
+        } else {
+            unblock(&mut transaction, caller, user).await?
+        };
+        let since: Option<i64> =
+            sqlx::query_scalar("select created_at from user_blocks where user_id = $1 and blocked_id = $2")
+                .bind(caller.user.as_str())
+                .bind(user.as_str())
+                .fetch_optional(&mut *transaction)
+                .await?;
+        let value = since.map(|since| Block { user_id: user.clone(), blocked_at: Timestamp::from_micros(since) });
+        let mut envelopes = Vec::new();
+        if created {
+            let (kind, at, trace) = (render::BLOCKS_UPDATED, Timestamp::from_micros(at), draft.trace);
+            let entry = NewEntry { kind, conversation: None, message: None, user: Some(user), trace, at };
+            let body = render::blocks_updated(user, value.as_ref().map(|block| block.blocked_at), trace, at);
+            let own = [format!("user:{}", caller.user)];
+            envelopes = writing::enter(&mut transaction, &own, &entry, &body).await?;
+        }
+        transaction.commit().await?;
+        Ok(Kept { value, created, envelopes })
+    }
+
+    async fn blocks(&self, caller: &Caller, page: &BlockPage) -> Result<Vec<Block>, StoreError> {
+        let rows: Vec<BlockRow> = sqlx::query_as(
+            "select blocked_id, created_at as blocked_at from user_blocks
+             where user_id = $1 and ($2 is null or created_at < $2 or (created_at = $2 and blocked_id > $3))
+             order by created_at desc, blocked_id limit $4",
+        )
+        .bind(caller.user.as_str())
+        .bind(page.after.as_ref().map(|(at, _)| at))
+        .bind(page.after.as_ref().map(|(_, user)| user.as_str()))
+        .bind(page.limit)
+        .fetch_all(&mut *self.readers.acquire().await?)
+        .await?;
+        rows.into_iter().map(Block::try_from).collect()
+    }
+
+    async fn blocked_pairs(&self, pairs: &[(UserId, UserId)]) -> Result<Vec<bool>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let mut blocked = Vec::with_capacity(pairs.len());
+        for (one, other) in pairs {
+            blocked.push(are_blocked(&mut connection, one.as_str(), other.as_str()).await?);
+        }
+        Ok(blocked)
+    }
+}
+
+async fn block(connection: &mut SqliteConnection, caller: &Caller, user: &UserId, at: i64) -> Result<bool, StoreError> {
+    let made = sqlx::query(
+        "insert into user_blocks (user_id, blocked_id, created_at) values ($1, $2, $3) on conflict do nothing",
+    )
+    .bind(caller.user.as_str())
+    .bind(user.as_str())
+    .bind(at)
+    .execute(&mut *connection)
+    .await?;
+    let count: i64 = sqlx::query_scalar("select count(*) from user_blocks where user_id = $1")
+        .bind(caller.user.as_str())
+        .fetch_one(connection)
+        .await?;
+    if count.unsigned_abs() > MOST_BLOCKS { Err(TOO_MANY_BLOCKS) } else { Ok(made.rows_affected() > 0) }
+}
+
+async fn unblock(connection: &mut SqliteConnection, caller: &Caller, user: &UserId) -> Result<bool, StoreError> {
+    let gone = sqlx::query("delete from user_blocks where user_id = $1 and blocked_id = $2")
+        .bind(caller.user.as_str())
+        .bind(user.as_str())
+        .execute(connection)
+        .await?;
+    Ok(gone.rows_affected() > 0)
+}
+
+async fn are_blocked(connection: &mut SqliteConnection, one: &str, other: &str) -> Result<bool, StoreError> {
+    let blocked = sqlx::query_scalar(
+        "select exists (select 1 from user_blocks where user_id = $1 and blocked_id = $2)
+             or exists (select 1 from user_blocks where user_id = $2 and blocked_id = $1)",
+    );
+    Ok(blocked.bind(one).bind(other).fetch_one(connection).await?)
+}
+
+/// Refuses what would reach the other one of a pair of whom one has blocked the other.
+pub(super) async fn refuse_blocked(connection: &mut SqliteConnection, pair: Option<&str>) -> Result<(), StoreError> {
+    let Some((one, other)) = pair.and_then(|pair| pair.split_once(' ')) else { return Ok(()) };
+    if are_blocked(connection, one, other).await? { Err(StoreError::Blocked) } else { Ok(()) }
 }
 
 /// Keeps what is said of a person; false if it is nothing new.

@@ -11,7 +11,7 @@ use shared::time::Timestamp;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::{attachments, messaging, now, today};
+use super::{attachments, messaging, now, people, today};
 use crate::model::{ConversationDraft, ConversationStatus, Message, MessageDraft, ParticipantRole};
 use crate::store::StoreError;
 use crate::store::arrival::SeenRow;
@@ -97,6 +97,7 @@ pub(super) async fn insert_conversation(
     draft: &ConversationDraft,
     cast: &Cast,
 ) -> Result<(), StoreError> {
+    people::refuse_blocked(connection, cast.direct_pair.as_deref()).await?;
     note_users(connection, &[caller.into()]).await?;
     let at = now();
     sqlx::query(
@@ -217,8 +218,8 @@ async fn must_take_messages(
     let id = draft.conversation_id;
     let last_seq = messaging::last_seq_if_seen(connection, caller, id).await?;
     let last_seq = last_seq.ok_or(StoreError::NoConversation(id))?;
-    let (status, takes_part, reply_exists): (String, bool, bool) = sqlx::query_as(
-        "select c.status,
+    let (status, pair, takes_part, reply_exists): (String, Option<String>, bool, bool) = sqlx::query_as(
+        "select c.status, c.direct_pair,
              exists (select 1 from conversation_participants
                  where conversation_id = c.id and user_id = $2 and left_at is null),
              $3 is null or exists (select 1 from messages where id = $3 and conversation_id = c.id)
@@ -227,7 +228,7 @@ async fn must_take_messages(
     .bind(id.0)
     .bind(caller.user.as_str())
     .bind(draft.reply_to.map(|id| id.0))
-    .fetch_one(connection)
+    .fetch_one(&mut *connection)
     .await?;
     if !takes_part {
         return Err(StoreError::NotAParticipant(id));
@@ -235,6 +236,7 @@ async fn must_take_messages(
     if word::<ConversationStatus>(status)? == ConversationStatus::Closed {
         return Err(StoreError::Closed(id));
     }
+    people::refuse_blocked(connection, pair.as_deref()).await?;
     match draft.reply_to {
         Some(message) if !reply_exists => Err(StoreError::NoMessage(message)),
         _ => Ok(last_seq),
