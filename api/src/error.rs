@@ -166,6 +166,7 @@ impl From<StoreError> for Problem {
             | StoreError::NoMessage(_)
             | StoreError::NotIn(_)
             | StoreError::NotStaff(_)
+            | StoreError::NoUser(_)
             | StoreError::NoAttachment(_) => ErrorCode::NotFound,
             StoreError::Deleted(_)
             | StoreError::NotComplete(_)
@@ -174,6 +175,7 @@ impl From<StoreError> for Problem {
             StoreError::NotAParticipant(_) => ErrorCode::NotAParticipant,
             StoreError::Closed(_) => ErrorCode::ConversationClosed,
             StoreError::KeyReused => ErrorCode::KeyReused,
+            StoreError::Blocked => ErrorCode::Blocked,
             StoreError::Forbidden(_) => ErrorCode::Forbidden,
             StoreError::LimitExceeded { .. } => ErrorCode::LimitExceeded,
             StoreError::Unavailable(_) => ErrorCode::Unavailable,

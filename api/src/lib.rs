@@ -15,6 +15,7 @@ pub mod health;
 pub mod internal;
 pub mod model;
 pub mod openapi;
+pub mod people;
 pub mod publish;
 pub mod render;
 pub mod request;

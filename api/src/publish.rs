@@ -10,8 +10,8 @@ use shared::upstream::Acknowledgement;
 
 use crate::announce::Announcer;
 use crate::model::{
-    ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, MarkerDraft, Message, MessageDraft,
-    ReadMarker,
+    Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, MarkerDraft, Message,
+    MessageDraft, ReadMarker, User, UserDraft,
 };
 use crate::store::{Kept, Store, StoreError};
 
@@ -96,6 +96,28 @@ impl Publisher {
         let signs = timed("acknowledgements", self.store.acknowledge(acknowledgements)).await?;
         self.announcer.offer(&signs);
         Ok(())
+    }
+
+    /// Keeps what a service says of a person, and tells whom it concerns.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. After [`StoreError::Unavailable`] it may be kept; saying it again does no harm.
+    pub async fn put_user(&self, caller: &Caller, draft: &UserDraft) -> Result<User, StoreError> {
+        let kept = timed("user", self.store.put_user(caller, draft)).await?;
+        self.announcer.offer(&kept.envelopes);
+        Ok(kept.value)
+    }
+
+    /// Blocks somebody or takes it back, and tells `caller`'s other devices.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. After [`StoreError::Unavailable`] it may be kept; saying it again does no harm.
+    pub async fn set_block(&self, caller: &Caller, draft: &BlockDraft) -> Result<Option<Block>, StoreError> {
+        let kept = timed("block", self.store.set_block(caller, draft)).await?;
+        self.announcer.offer(&kept.envelopes);
+        Ok(kept.value)
     }
 
     /// Makes `draft` a conversation: keeps it if `caller` may start it, and tells its participants.

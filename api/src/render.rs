@@ -4,16 +4,17 @@
 //! whenever somebody asks for entries of the past. One entry looks the same on both ways, because both call these functions.
 
 use serde::Serialize;
-use shared::channel::Channel;
+use shared::channel::{Channel, Role};
 use shared::envelope::{Content, Envelope};
 use shared::event::{DurableBody, Heading, LiveBody};
 use shared::ids::{ClientMessageId, ConversationId, MessageId, RoomName, Seq, TraceId, UserId};
 use shared::time::Timestamp;
+use uuid::Uuid;
 
 use crate::attachments::model::Attachment;
 use crate::model::{
     Change, Conversation, ConversationChange, ConversationStatus, ConversationType, Message, MessageType, OwnSettings,
-    Participant, ParticipantRole, Reactions,
+    Participant, ParticipantRole, Reactions, User,
 };
 
 /// The kind of the entry that a message makes.
@@ -264,14 +265,57 @@ pub fn conversation_changed(kind: &str, conversation: &Conversation, at: Timesta
     DurableBody::new(&heading, Some(conversation.version), &data).expect("a conversation is an object with fields")
 }
 
+/// The kind of the entry that a service makes when it says something new of a person.
+pub const USER_UPDATED: &str = "user.updated";
+
+/// Writes `user.updated`: what everybody who shares a conversation with a person may know of them. Its id is that of the trace.
+#[must_use]
+pub fn user_updated(user: &User, trace: TraceId, at: Timestamp) -> DurableBody {
+    #[derive(Serialize)]
+    struct UserUpdated<'a> {
+        user_id: &'a UserId,
+        role: Role,
+        name: Option<&'a str>,
+        avatar_url: Option<&'a str>,
+        locale: Option<&'a str>,
+        time_zone: Option<&'a str>,
+    }
+    let heading = Heading { kind: USER_UPDATED, id: Uuid::from_u128(trace.0), timestamp: at };
+    let data = UserUpdated {
+        user_id: &user.id,
+        role: user.role,
+        name: user.name.as_deref(),
+        avatar_url: user.avatar_url.as_deref(),
+        locale: user.locale.as_deref(),
+        time_zone: user.time_zone.as_deref(),
+    };
+    DurableBody::new(&heading, Some(user.version), &data).expect("a person is an object with fields")
+}
+
+/// The kind of the entry that blocking somebody makes, and taking it back; only in one's own feed.
+pub const BLOCKS_UPDATED: &str = "blocks.updated";
+
+/// Writes `blocks.updated`: since when the recipient blocks somebody, nothing if they do not. Its id is that of the trace.
+#[must_use]
+pub fn blocks_updated(user_id: &UserId, blocked_at: Option<Timestamp>, trace: TraceId, at: Timestamp) -> DurableBody {
+    #[derive(Serialize)]
+    struct BlocksUpdated<'a> {
+        user_id: &'a UserId,
+        blocked_at: Option<Timestamp>,
+    }
+    let heading = Heading { kind: BLOCKS_UPDATED, id: Uuid::from_u128(trace.0), timestamp: at };
+    DurableBody::new(&heading, None, &BlocksUpdated { user_id, blocked_at }).expect("a block is an object with fields")
+}
+
 /// Writes an event of a kind that this pod does not know, or of something that is not there: that it happened, and where.
 #[must_use]
-pub fn unknown(kind: &str, conversation_id: ConversationId, at: Timestamp) -> DurableBody {
+pub fn unknown(kind: &str, conversation_id: Option<ConversationId>, trace: TraceId, at: Timestamp) -> DurableBody {
     #[derive(Serialize)]
     struct Unknown {
-        conversation_id: ConversationId,
+        conversation_id: Option<ConversationId>,
     }
-    let heading = Heading { kind, id: conversation_id.0, timestamp: at };
+    let id = conversation_id.map_or(Uuid::from_u128(trace.0), |conversation| conversation.0);
+    let heading = Heading { kind, id, timestamp: at };
     DurableBody::new(&heading, None, &Unknown { conversation_id }).expect("an id is an object with fields")
 }
 
@@ -328,7 +372,6 @@ pub fn receipt_updated(
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
-    use uuid::Uuid;
 
     use super::*;
     use crate::model::ParticipantRole;

@@ -11,7 +11,7 @@ use crate::error::Problem;
 use crate::openapi;
 use crate::request::surround;
 use crate::routes::{
-    attachments, changes, conversations, docs, feed, members, messages, pages, reading, search, snapshot,
+    attachments, blocks, changes, conversations, docs, feed, members, messages, pages, reading, search, snapshot, users,
 };
 use crate::state::App;
 
@@ -25,6 +25,8 @@ fn api() -> OpenApiRouter<App> {
         .merge(reading::routes())
         .merge(search::routes())
         .merge(attachments::routes())
+        .merge(users::routes())
+        .merge(blocks::routes())
         .merge(feed::routes())
         .merge(snapshot::routes())
 }

@@ -13,10 +13,18 @@ create table fleet_state (
 );
 
 create table users (
-    id      text collate "C" primary key,
-    role    text not null constraint users_role check (role in ('guest', 'staff', 'admin', 'service')),
-    name    text,
-    seen_at timestamptz not null
+    id         text collate "C" primary key,
+    role       text not null constraint users_role check (role in ('guest', 'staff', 'admin', 'service')),
+    name       text,
+    seen_at    timestamptz not null,
+    avatar_url text,
+    email      text,
+    locale     text,
+    time_zone  text,
+    -- Counts the changes of what a service says of them: whoever has two of it applies the higher one.
+    version    bigint not null default 0,
+    -- When a service last said it. From then on a token does not change the name.
+    updated_at timestamptz
 );
 
 create table conversations (
@@ -172,7 +180,8 @@ create table entries (
     channel         text collate "C" not null,
     seq             bigint not null,
     kind            text not null,
-    conversation_id uuid not null,
+    -- Where, if it happened in a conversation.
+    conversation_id uuid,
     message_id      uuid,
     -- Whom it is about, where it is about somebody.
     user_id         text collate "C",

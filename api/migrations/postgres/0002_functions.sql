@@ -9,7 +9,7 @@
 --   CA006 deleted   CA007 another's message   CA008 too many reactions   CA009 not theirs to change   CA010 fixed participants
 --   CA011 too many participants   CA012 not in the conversation   CA013 nobody looks after such a conversation
 --   CA014 somebody else looks after it   CA015 not known to work here
--- and of attachments CAA01 to CAA04, in 0011_attachments.sql.
+-- of attachments CAA01 to CAA04, in 0011_attachments.sql, and of people CAP01 and on, in 0021_blocks.sql.
 
 -- Today's epoch. Begins another one when this is no longer the server that the numbers were given by. The timeline is that of
 -- the WAL being written: pg_control_checkpoint() would tell a promotion only after its first checkpoint.
@@ -152,6 +152,9 @@ begin
     if place.status = 'closed' then
         raise exception 'closed' using errcode = 'CA003';
     end if;
+    if place.direct_pair is not null then
+        perform carillon_refuse_blocked(place.direct_pair);
+    end if;
     if p_reply_to is not null and not exists (
         select from messages m where m.id = p_reply_to and m.conversation_id = p_conversation
     ) then
@@ -215,6 +218,8 @@ begin
             select c.id into strict made from conversations c where c.direct_pair = p_pair;
             update idempotency_keys k set result_id = made
             where k.caller = p_caller and k.path = 'conversations' and k.key = p_key;
+        elsif p_pair is not null then
+            perform carillon_refuse_blocked(p_pair);
         end if;
     end if;
 
@@ -239,16 +244,18 @@ begin
             'conversation.created', p_id, null, null, p_trace, moment) e;
 end $$;
 
--- Notes who was seen with which role, by which people join conversations. Once a minute is often enough for the same.
+-- Notes who was seen with which role, by which people join conversations, and how they want to be called unless a service has
+-- said it. Once a minute is often enough for the same.
 create function carillon_note_users(p_users jsonb) returns void
 language sql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
     insert into users as known (id, role, name, seen_at)
     select u.id, u.role, u.name, clock_timestamp() from jsonb_to_recordset(p_users) u (id text, role text, name text)
     order by u.id collate "C"
     on conflict (id) do update
-        set role = excluded.role, name = coalesce(excluded.name, known.name), seen_at = excluded.seen_at
-        where known.role <> excluded.role or coalesce(excluded.name <> known.name, excluded.name is not null)
-            or known.seen_at < excluded.seen_at - interval '1 minute'
+        set role = excluded.role, seen_at = excluded.seen_at,
+            name = case when known.updated_at is null then coalesce(excluded.name, known.name) else known.name end
+        where known.role <> excluded.role or known.seen_at < excluded.seen_at - interval '1 minute'
+            or (known.updated_at is null and coalesce(excluded.name <> known.name, excluded.name is not null))
 $$;
 
 -- Epoch and heads of these feeds, in the order asked.
@@ -267,7 +274,8 @@ create function carillon_differences(p_channels text[], p_after bigint[], p_most
 returns table (
     ordinal bigint, life bigint, head bigint, floor bigint, seq bigint, kind text, created_at bigint, trace uuid,
     unread bigint, left_at bigint, hidden boolean, user_id text, conversation_id uuid, conversation_version bigint,
-    message jsonb, conversation jsonb, participant jsonb
+    message jsonb, conversation jsonb, participant jsonb, person jsonb,
+    blocked_at bigint
 )
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -282,7 +290,8 @@ begin
         order by a.ordinal
     loop
         return query select asked.ordinal, today, asked.head, asked.floor, null::bigint, null::text, null::bigint, null::uuid,
-            null::bigint, null::bigint, null::boolean, null::text, null::uuid, null::bigint, null::jsonb, null::jsonb, null::jsonb;
+            null::bigint, null::bigint, null::boolean, null::text, null::uuid, null::bigint, null::jsonb, null::jsonb, null::jsonb,
+            null::jsonb, null::bigint;
         continue when p_most <= 0 or asked.after >= asked.head;
         return query
             select asked.ordinal, null::bigint, null::bigint, null::bigint, e.seq, e.kind, carillon_micros(e.created_at), e.trace,
@@ -307,6 +316,11 @@ begin
                 (
                     select to_jsonb(p) from participant_rows p
                     where p.conversation_id = e.conversation_id and p.user_id = e.user_id
+                ),
+                (select to_jsonb(u) from user_rows u where e.kind like 'user.%' and u.id = e.user_id),
+                (
+                    select carillon_micros(b.created_at) from user_blocks b
+                    where e.kind = 'blocks.updated' and b.user_id = substr(asked.channel, 6) and b.blocked_id = e.user_id
                 )
             from (
                 select n.*, sum(octet_length(m.message_text)) over (

@@ -33,6 +33,17 @@ begin
     return taken;
 end $$;
 
+-- Refuses a change that brings something new to the other one of a pair of whom one has blocked the other.
+create function carillon_refuse_to_reach(p_message messages) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    pair text := (select c.direct_pair from conversations c where c.id = p_message.conversation_id);
+begin
+    if pair is not null then
+        perform carillon_refuse_blocked(pair);
+    end if;
+end $$;
+
 -- Tells everyone in the conversation that a message has changed, or with `p_channels` only these feeds; nobody if it has not.
 create function carillon_tell_change(p_changed boolean, p_kind text, p_message messages, p_caller text, p_channels text[], p_trace uuid)
 returns table (created boolean, message jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint)
@@ -61,6 +72,7 @@ begin
     elsif old.sender_id <> p_caller then
         raise exception 'another''s message' using errcode = 'CA007';
     end if;
+    perform carillon_refuse_to_reach(old);
     if old.message_text <> p_text then
         insert into message_versions (message_id, version, message_text, replaced_at)
         values (old.id, old.version, old.message_text, clock_timestamp());
@@ -121,6 +133,7 @@ begin
     if old.deleted_at is not null then
         raise exception 'deleted' using errcode = 'CA006';
     end if;
+    perform carillon_refuse_to_reach(old);
     insert into message_reactions (message_id, reaction, user_id, created_at)
     values (old.id, p_text, p_caller, clock_timestamp()) on conflict do nothing;
     added := found;
@@ -151,5 +164,5 @@ end $$;
 
 select carillon_hand_over();
 -- Only for the functions that have checked.
-revoke execute on function carillon_take_message(text, boolean, uuid, boolean),
+revoke execute on function carillon_take_message(text, boolean, uuid, boolean), carillon_refuse_to_reach(messages),
     carillon_tell_change(boolean, text, messages, text, text[], uuid) from carillon_app;

@@ -13,10 +13,18 @@ create table fleet_state (
 insert into fleet_state (one_row, epoch, began_at) values (1, random(), cast(unixepoch('subsec') * 1000000 as integer));
 
 create table users (
-    id      text primary key,
-    role    text not null constraint users_role check (role in ('guest', 'staff', 'admin', 'service')),
-    name    text,
-    seen_at integer not null
+    id         text primary key,
+    role       text not null constraint users_role check (role in ('guest', 'staff', 'admin', 'service')),
+    name       text,
+    seen_at    integer not null,
+    avatar_url text,
+    email      text,
+    locale     text,
+    time_zone  text,
+    -- Counts the changes of what a service says of them: whoever has two of it applies the higher one.
+    version    integer not null default 0,
+    -- When a service last said it. From then on a token does not change the name.
+    updated_at integer
 ) strict, without rowid;
 
 create table conversations (
@@ -175,7 +183,8 @@ create table entries (
     channel         text not null references feeds (channel),
     seq             integer not null,
     kind            text not null,
-    conversation_id blob not null,
+    -- Where, if it happened in a conversation.
+    conversation_id blob,
     message_id      blob,
     -- Whom it is about, where it is about somebody.
     user_id         text,

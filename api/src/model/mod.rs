@@ -1,8 +1,9 @@
-//! The nouns of messaging, as they stand in JSON and in the store.
+//! The nouns of messaging and of people, as they stand in JSON and in the store.
 
 mod conversation;
 mod message;
 mod reading;
+mod user;
 
 pub use conversation::{
     Conversation, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationStatus, ConversationType,
@@ -13,6 +14,7 @@ pub use reading::{
     MarkerDraft, MarkerMove, MessagingStats, OverallStats, Privacy, PrivacyChange, ReadMarker, Snapshot, UnreadCheck,
     UnreadTotals,
 };
+pub use user::{Block, BlockDraft, User, UserDraft};
 
 /// SHA-256 of what a caller chose.
 pub(crate) fn hash(chosen: &serde_json::Value) -> [u8; 32] {

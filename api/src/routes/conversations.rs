@@ -7,7 +7,7 @@ use shared::ids::ConversationId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{List, Made, parse_place};
+use super::{List, Made, after};
 use crate::drafts::{self, NewConversation};
 use crate::error::Problem;
 use crate::fields::{Fields, Id, Parameters};
@@ -74,11 +74,8 @@ async fn list(
 ) -> Result<Json<List<Conversation>>, Problem> {
     let page = page(query)?;
     let one_more = ConversationPage { limit: page.limit + 1, ..page.clone() };
-    let mut items = app.store.conversations(&caller, &one_more).await?;
-    let more = items.len() > page.limit as usize;
-    items.truncate(page.limit as usize);
-    let next = items.last().filter(|_| more).map(place_of);
-    Ok(Json(List { items, next }))
+    let items = app.store.conversations(&caller, &one_more).await?;
+    Ok(Json(List::page(items, page.limit, place_of)))
 }
 
 /// Whose conversations to list.
@@ -154,14 +151,7 @@ fn page(mut query: Fields) -> Result<ConversationPage, Problem> {
     let assigned_to = query.optional("assigned_to");
     let limit = query.limit();
     let offset = query.parameter("offset").unwrap_or(0);
-    let after: Option<String> = query.parameter("after");
-    let after = after.and_then(|text| {
-        let place = parse_place(&text);
-        if place.is_none() {
-            query.wrong("after", "is not the `next` of a page");
-        }
-        place
-    });
+    let after = after(&mut query);
     query.finish(|| {
         Some(ConversationPage {
             everybodys,

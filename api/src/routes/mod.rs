@@ -1,6 +1,7 @@
 //! The routes: one file per noun of the URL, handlers of a few lines.
 
 pub mod attachments;
+pub mod blocks;
 pub mod changes;
 pub mod conversations;
 pub mod docs;
@@ -11,6 +12,7 @@ pub mod pages;
 pub mod reading;
 pub mod search;
 pub mod snapshot;
+pub mod users;
 
 use std::str::FromStr;
 
@@ -19,6 +21,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::fields::Fields;
 use crate::store::Kept;
 
 /// A stretch of a list.
@@ -28,6 +31,25 @@ pub struct List<T> {
     pub items: Vec<T>,
     /// Hand it back as `after` to go on; `null` at the end.
     pub next: Option<String>,
+}
+
+impl<T> List<T> {
+    /// A page of at most `limit` items, of those read: one more than that if the list goes on. `place` says where an item stands.
+    fn page(mut items: Vec<T>, limit: u32, place: impl Fn(&T) -> String) -> Self {
+        let more = items.len() > limit as usize;
+        items.truncate(limit as usize);
+        let next = items.last().filter(|_| more).map(place);
+        Self { items, next }
+    }
+}
+
+/// Reads `after`: where the page before ended.
+fn after<I: FromStr>(query: &mut Fields) -> Option<(i64, I)> {
+    let place = parse_place(&query.parameter::<String>("after")?);
+    if place.is_none() {
+        query.wrong("after", "is not the `next` of a page");
+    }
+    place
 }
 
 /// Reads where something stands in a list by time: microseconds since 1970, and its id.

@@ -7,7 +7,7 @@ use shared::access::Caller;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{List, parse_place};
+use super::{List, after};
 use crate::error::Problem;
 use crate::fields::{Fields, Parameters};
 use crate::model::Message;
@@ -56,12 +56,9 @@ async fn search(
 ) -> Result<Json<List<FoundMessage>>, Problem> {
     let page = page(query)?;
     let one_more = SearchPage { limit: page.limit + 1, ..page.clone() };
-    let mut hits = app.store.search(&caller, &one_more).await?;
-    let more = hits.len() > page.limit as usize;
-    hits.truncate(page.limit as usize);
-    let next = hits.last().filter(|_| more).map(place_of);
-    let items = hits.into_iter().map(|hit| found(hit, &page.query)).collect();
-    Ok(Json(List { items, next }))
+    let hits = app.store.search(&caller, &one_more).await?;
+    let List { items, next } = List::page(hits, page.limit, place_of);
+    Ok(Json(List { items: items.into_iter().map(|hit| found(hit, &page.query)).collect(), next }))
 }
 
 fn found(Hit { message, conversation_subject }: Hit, query: &Query) -> FoundMessage {
@@ -74,14 +71,7 @@ fn page(mut fields: Fields) -> Result<SearchPage, Problem> {
         query.map_err(|error| fields.wrong("q", error)).ok()
     });
     let limit = fields.limit();
-    let after: Option<String> = fields.parameter("after");
-    let after = after.and_then(|text| {
-        let place = parse_place(&text);
-        if place.is_none() {
-            fields.wrong("after", "is not the `next` of a page");
-        }
-        place
-    });
+    let after = after(&mut fields);
     fields.finish(|| Some(SearchPage { query: query?, after, limit }))
 }
 

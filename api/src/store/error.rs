@@ -35,6 +35,9 @@ pub enum StoreError {
     /// The message was deleted: it takes no changes.
     #[error("message {0} was deleted")]
     Deleted(MessageId),
+    /// No such person, or not the caller's to see.
+    #[error("{0} is not known here, or takes no part in a conversation of yours")]
+    NoUser(UserId),
     /// They take no part in the conversation.
     #[error("{0} takes no part in this conversation")]
     NotIn(UserId),
@@ -47,6 +50,9 @@ pub enum StoreError {
     /// The key was used for another body.
     #[error("the key was used for something else before")]
     KeyReused,
+    /// One of a pair has blocked the other; which of them is not told.
+    #[error("one of you has blocked the other")]
+    Blocked,
     /// The caller's role may not do this.
     #[error("{0}")]
     Forbidden(&'static str),

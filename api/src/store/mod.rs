@@ -25,9 +25,9 @@ use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, 
 
 use crate::attachments::model::{AttachmentDraft, FiledAttachment, Found};
 use crate::model::{
-    ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, ConversationStatus, ConversationType,
-    MarkerDraft, Message, MessageDraft, MessageVersion, MessagingStats, Privacy, PrivacyChange, ReadMarker, Snapshot,
-    UnreadCheck, UnreadTotals,
+    Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, ConversationStatus,
+    ConversationType, MarkerDraft, Message, MessageDraft, MessageVersion, MessagingStats, Privacy, PrivacyChange,
+    ReadMarker, Snapshot, UnreadCheck, UnreadTotals, User, UserDraft,
 };
 use crate::search::Query;
 
@@ -36,9 +36,9 @@ pub use open::{migrate, new_epoch, open};
 pub use schema::MigrationSummary;
 
 /// Everything a pod keeps.
-pub trait Store: Messaging + Changing + Reading + Search + Attachments + Feeds + Outbox + Health {}
+pub trait Store: Messaging + Changing + Reading + Search + Attachments + People + Feeds + Outbox + Health {}
 
-impl<T: Messaging + Changing + Reading + Search + Attachments + Feeds + Outbox + Health> Store for T {}
+impl<T: Messaging + Changing + Reading + Search + Attachments + People + Feeds + Outbox + Health> Store for T {}
 
 /// Conversations and messages. What a write returned, every later read sees; numbers have no holes.
 ///
@@ -164,6 +164,31 @@ pub trait Attachments: Send + Sync {
     async fn forget_attachments(&self, ids: &[AttachmentId]) -> Result<(), StoreError>;
 }
 
+/// People, and what is known of them.
+#[async_trait]
+pub trait People: Send + Sync {
+    /// Keeps what a service says of a person, all of it at once, and tells them and those who share a conversation with them: of
+    /// those the 250 whom they share the last active ones with. The same again changes nothing and tells nobody.
+    async fn put_user(&self, caller: &Caller, draft: &UserDraft) -> Result<Kept<User>, StoreError>;
+
+    /// One person: to themselves, to staff and services, and without their e-mail to those who share a conversation with them.
+    async fn user(&self, caller: &Caller, id: &UserId) -> Result<User, StoreError>;
+
+    /// Blocks somebody or takes it back, and tells the caller's own devices; the other one never. Answers since when they are
+    /// blocked, if they are. At most 1,000. What is so already changes nothing and tells nobody.
+    ///
+    /// Between two of whom one has blocked the other nothing is sent, edited or reacted to in a `direct` conversation, and
+    /// none is started: [`StoreError::Blocked`]. Whoever blocks finds nothing the other one wrote by searching.
+    async fn set_block(&self, caller: &Caller, draft: &BlockDraft) -> Result<Kept<Option<Block>>, StoreError>;
+
+    /// Whom the caller blocks, the last blocked first.
+    async fn blocks(&self, caller: &Caller, page: &BlockPage) -> Result<Vec<Block>, StoreError>;
+
+    /// Of each pair, in the order asked, whether one of them has blocked the other. For what the fleet says on its own:
+    /// signs of life do not pass between them.
+    async fn blocked_pairs(&self, pairs: &[(UserId, UserId)]) -> Result<Vec<bool>, StoreError>;
+}
+
 /// Numbered feeds, and where everybody stands in them.
 #[async_trait]
 pub trait Feeds: Send + Sync {
@@ -284,6 +309,15 @@ pub struct SearchPage {
     pub query: Query,
     /// Continue after the message that was sent then (microseconds since 1970), with this id.
     pub after: Option<(i64, MessageId)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Which of those whom somebody blocks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockPage {
+    /// Continue after who was blocked then (microseconds since 1970).
+    pub after: Option<(i64, UserId)>,
     /// At most so many.
     pub limit: u32,
 }

@@ -13,8 +13,8 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::rows::{ConversationRow, MessageRow, ParticipantRow, Said, epoch, seq, unread};
-use crate::model::{Conversation, Message, Participant};
+use super::rows::{ConversationRow, MessageRow, ParticipantRow, Said, UserRow, epoch, seq, unread};
+use crate::model::{Conversation, Message, Participant, User};
 use crate::render;
 
 /// The smallest number of bytes that a rendered entry has: bounds how many rows a page needs.
@@ -50,24 +50,28 @@ pub(super) struct EntryRow {
     hidden: bool,
     /// Whom it is about.
     user_id: Option<String>,
-    conversation_id: Uuid,
+    /// Where it happened, if that is a conversation.
+    conversation_id: Option<Uuid>,
     conversation_version: Option<i64>,
     message: Option<Json<MessageRow>>,
     conversation: Option<Json<ConversationRow>>,
     participant: Option<Json<ParticipantRow>>,
+    person: Option<Json<UserRow>>,
+    /// Since when the feed's owner blocks whom it is about.
+    blocked_at: Option<i64>,
 }
 
 impl EntryRow {
     fn envelope(self, epoch: Epoch, channel: Channel, head: Seq) -> Result<Envelope, StoreError> {
         let (committed_at, trace) = (Timestamp::from_micros(self.created_at), TraceId(self.trace.as_u128()));
         let (seq, unread) = (seq(self.seq), unread(self.unread, head));
-        let (kind, conversation) = (self.kind.clone(), ConversationId(self.conversation_id));
+        let (kind, conversation) = (self.kind.clone(), self.conversation_id.map(ConversationId));
         let body = match self.render(&channel, committed_at)? {
             Some(body) => body,
             // A pod of another version wrote it, or somebody at the console took away what it refers to. The feed goes on.
             None => {
                 tracing::error!(%channel, %seq, kind, "an entry has nothing to say");
-                render::unknown(&kind, conversation, committed_at)
+                render::unknown(&kind, conversation, trace, committed_at)
             }
         };
         // The count is today's, so it is as new as the head read beside it.
@@ -84,6 +88,8 @@ impl EntryRow {
         let conversation = self.conversation.map(|Json(row)| Conversation::try_from(row)).transpose()?;
         let conversation = conversation.map(|conversation| conversation.for_one_who_left(left_at));
         let participant = self.participant.map(|Json(row)| row);
+        let person = self.person.map(|Json(row)| User::try_from(row)).transpose()?;
+        let trace = TraceId(self.trace.as_u128());
         Ok(match self.kind.as_str() {
             render::NEW_MESSAGE => message.map(|message| render::new_message(&message)),
             kind @ (render::MESSAGE_UPDATED
@@ -117,6 +123,11 @@ impl EntryRow {
             render::SETTINGS_UPDATED => {
                 participant.map(|own| render::settings_updated(own.conversation_id(), &own.settings(), at))
             }
+            render::BLOCKS_UPDATED => {
+                let blocked_at = self.blocked_at.map(Timestamp::from_micros);
+                about.map(|about| render::blocks_updated(&about, blocked_at, trace, at))
+            }
+            render::USER_UPDATED => person.map(|person| render::user_updated(&person, trace, at)),
             _ => None,
         })
     }

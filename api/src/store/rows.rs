@@ -7,7 +7,7 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use shared::access::Caller;
-use shared::channel::Channel;
+use shared::channel::{Channel, Role};
 use shared::cursor::Positions;
 use shared::envelope::{Content, Entry, Envelope};
 use shared::event::{DurableBody, Topic, Unread};
@@ -19,8 +19,8 @@ use uuid::Uuid;
 use super::{Hit, StoreError};
 use crate::attachments::model::{Attachment, FiledAttachment, thumbnail_url};
 use crate::model::{
-    Conversation, Message, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant, ParticipantRole,
-    Reactions, ReadMarker, UnreadCheck, UnreadTotals,
+    Block, Conversation, Message, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant,
+    ParticipantRole, Reactions, ReadMarker, UnreadCheck, UnreadTotals, User,
 };
 use crate::render;
 
@@ -257,6 +257,55 @@ impl TryFrom<ConversationRow> for Conversation {
     }
 }
 
+/// A person.
+#[derive(Debug, Clone, Deserialize, sqlx::FromRow)]
+pub(super) struct UserRow {
+    id: String,
+    role: Option<String>,
+    name: Option<String>,
+    avatar_url: Option<String>,
+    email: Option<String>,
+    locale: Option<String>,
+    time_zone: Option<String>,
+    version: Option<i64>,
+    updated_at: Option<i64>,
+}
+
+impl TryFrom<UserRow> for User {
+    type Error = StoreError;
+
+    /// Of somebody of whom nothing is known there is only an id.
+    fn try_from(row: UserRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: row.id.parse().map_err(StoreError::broken)?,
+            role: row.role.map(word).transpose()?.unwrap_or(Role::Guest),
+            name: row.name,
+            avatar_url: row.avatar_url,
+            locale: row.locale,
+            time_zone: row.time_zone,
+            email: row.email,
+            version: row.version.unwrap_or_default().unsigned_abs(),
+            updated_at: row.updated_at.map(Timestamp::from_micros),
+        })
+    }
+}
+
+/// Somebody who is blocked.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct BlockRow {
+    blocked_id: String,
+    blocked_at: i64,
+}
+
+impl TryFrom<BlockRow> for Block {
+    type Error = StoreError;
+
+    fn try_from(row: BlockRow) -> Result<Self, StoreError> {
+        let user_id = row.blocked_id.parse().map_err(StoreError::broken)?;
+        Ok(Self { user_id, blocked_at: Timestamp::from_micros(row.blocked_at) })
+    }
+}
+
 /// What is unread in one conversation: as kept, and counted anew.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct UnreadRow {
@@ -378,7 +427,7 @@ pub(super) struct Said<'a> {
 impl Said<'_> {
     /// One entry of one feed.
     pub(super) fn envelope(&self, channel: Channel, seq: Seq, unread: Option<Unread>) -> Envelope {
-        // Every entry kept so far is about conversations.
+        // Every entry kept so far is about conversations, and the people in them.
         let redacts = render::redacts(self.kind);
         let (epoch, topic, revokes) = (self.epoch, Topic::Messaging, render::revokes(self.kind));
         let entry = Entry { epoch, seq, topic, unread, redacts, revokes, body: self.body.clone() };

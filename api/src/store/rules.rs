@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use shared::access::Caller;
+use shared::channel::Role;
 use shared::ids::UserId;
 
 use super::{ConversationPage, StoreError};
@@ -127,6 +128,24 @@ pub(super) const NOT_THE_SENDER: StoreError = StoreError::Forbidden("only its se
 /// Why one more different reaction is not taken.
 pub(super) const TOO_MANY_REACTIONS: StoreError =
     StoreError::LimitExceeded { what: "different reactions to a message", limit: MOST_REACTIONS };
+
+/// Others at most who are told what a service says of a person: as many as a message reaches.
+pub(super) const MOST_TOLD: u64 = MOST_PARTICIPANTS;
+
+/// People whom one person blocks.
+pub(super) const MOST_BLOCKS: u64 = 1_000;
+
+/// Why one more is not blocked.
+pub(super) const TOO_MANY_BLOCKS: StoreError =
+    StoreError::LimitExceeded { what: "people blocked by one person", limit: MOST_BLOCKS };
+
+/// Whether `caller` may say what is known of people.
+pub(super) fn may_put_users(caller: &Caller) -> Result<(), StoreError> {
+    match caller.role {
+        Role::Service => Ok(()),
+        _ => Err(StoreError::Forbidden("only services say what is known of people")),
+    }
+}
 
 /// What someone who joins a conversation is in it, by the role they were last seen with.
 pub(super) fn participant_role(known_as: Option<&str>) -> ParticipantRole {

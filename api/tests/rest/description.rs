@@ -37,6 +37,7 @@ async fn openapi_describes_every_route_with_its_problems() {
         "delete /api/v1/messages/conversations/{id}/participants/{user_id}",
         "delete /api/v1/messages/messages/{id}",
         "delete /api/v1/messages/messages/{id}/reactions/{reaction}",
+        "delete /api/v1/users/me/blocks/{user_id}",
         "get /api/v1/attachments/{id}",
         "get /api/v1/attachments/{id}/content",
         "get /api/v1/attachments/{id}/thumbnail",
@@ -56,6 +57,8 @@ async fn openapi_describes_every_route_with_its_problems() {
         "get /api/v1/unread",
         "get /api/v1/users/me/privacy",
         "get /api/v1/unread/verify",
+        "get /api/v1/users/{id}",
+        "get /api/v1/users/me/blocks",
         "patch /api/v1/messages/conversations/{id}",
         "patch /api/v1/messages/conversations/{id}/participants/{user_id}",
         "patch /api/v1/messages/conversations/{id}/read",
@@ -69,6 +72,8 @@ async fn openapi_describes_every_route_with_its_problems() {
         "post /api/v1/messages/messages",
         "put /api/v1/messages/conversations/{id}/assignment",
         "put /api/v1/messages/messages/{id}/reactions/{reaction}",
+        "put /api/v1/users/{id}",
+        "put /api/v1/users/me/blocks/{user_id}",
     ];
     assert_eq!(operations, expected.map(ToOwned::to_owned).into());
 }

@@ -10,6 +10,7 @@ mod feed;
 mod gateways;
 mod members;
 mod messages;
+mod people;
 mod reading;
 mod refusals;
 mod s3;

@@ -1,7 +1,7 @@
 //! Every `type` that a frame from the server can have, rooms aside: there a service may give its own.
 
 /// The types of answers, of the connection's own events, and of the events of feeds and rooms.
-pub const TYPES: [&str; 27] = [
+pub const TYPES: [&str; 29] = [
     "ack",
     "error",
     "pong",
@@ -24,6 +24,8 @@ pub const TYPES: [&str; 27] = [
     "message.hidden",
     "reaction.new",
     "reaction.deleted",
+    "user.updated",
+    "blocks.updated",
     "message",
     "typing",
     "viewing",

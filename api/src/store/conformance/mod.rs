@@ -10,6 +10,7 @@ pub mod feeds;
 pub mod members;
 pub mod messaging;
 pub mod outbox;
+pub mod people;
 pub mod positions;
 pub mod queue;
 pub mod reading;
@@ -74,6 +75,15 @@ macro_rules! store_conformance {
                 of_two_messages_that_want_one_attachment_one_gets_it, a_deleted_message_shows_no_attachments,
                 completing_twice_is_completing_once, a_person_has_at_most_a_hundred_that_no_message_has,
                 what_no_message_brought_in_a_day_is_given_up_and_forgotten, a_link_shows_only_what_is_complete;
+            people: a_profile_is_told_to_the_person_and_to_those_who_share_a_conversation_with_them,
+                the_same_profile_again_changes_nothing_and_tells_nobody,
+                a_person_is_shown_to_those_they_talk_with_and_their_email_to_themselves_and_staff,
+                a_name_that_a_service_said_stays_whatever_a_token_says,
+                a_profile_is_told_to_at_most_250_others_those_last_talked_with,
+                between_two_of_whom_one_blocks_the_other_nothing_direct_is_sent,
+                a_block_is_told_to_ones_own_devices_alone_and_once,
+                what_the_blocked_wrote_is_seen_in_groups_and_not_found,
+                those_whom_one_blocks_are_listed_the_last_first, a_person_blocks_at_most_a_thousand;
             feeds: every_participant_is_told_of_a_new_conversation, differences_are_contiguous_and_bounded_by_bytes,
                 an_entry_reads_as_it_was_announced,
                 an_entry_that_nobody_understands_does_not_stop_its_feed, entries_are_rendered_as_of_today,

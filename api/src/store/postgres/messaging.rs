@@ -14,7 +14,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{PostgresStore, attachments, reading};
+use super::{PostgresStore, people, reading};
 use crate::model::{
     Conversation, ConversationChange, ConversationChangeDraft, ConversationDraft, Message, MessageDraft,
     MessagingStats, ParticipantRole, Snapshot,
@@ -439,6 +439,6 @@ pub(super) fn refusal(
         ("CA013", ..) => rules::NOT_LOOKED_AFTER,
         ("CA014", ..) => named(refused.message(), StoreError::AssignedTo),
         ("CA015", ..) => named(refused.message(), StoreError::NotStaff),
-        _ => attachments::refusal(error),
+        _ => people::refusal(error),
     }
 }

@@ -11,6 +11,7 @@ mod feeds;
 mod messaging;
 mod migrate;
 mod outbox;
+mod people;
 mod reading;
 mod search;
 

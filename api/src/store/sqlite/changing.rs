@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::writing::{self, NewEntry};
-use super::{SqliteStore, now};
+use super::{SqliteStore, now, people};
 use crate::model::{Change, ChangeDraft, ConversationStatus, Message, MessageVersion};
 use crate::render;
 use crate::store::rows::{MessageRow, VersionRow, number, word};
@@ -33,7 +33,8 @@ impl Changing for SqliteStore {
         if created {
             let (kind, at) = (render::kind_of(&draft.change), Timestamp::from_micros(at));
             let (conversation, message, trace) = (old.conversation_id.0, Some(old.id.0), draft.trace);
-            let entry = NewEntry { kind, conversation, message, user: Some(&caller.user), trace, at };
+            let entry =
+                NewEntry { kind, conversation: Some(conversation), message, user: Some(&caller.user), trace, at };
             let channels = match draft.change {
                 Change::Hide => vec![format!("user:{user}")],
                 _ => writing::channels_of(&mut transaction, conversation).await?,
@@ -88,14 +89,14 @@ async fn seen(connection: &mut SqliteConnection, caller: &Caller, id: MessageId)
 /// The message as it is, if the caller may change it like that.
 async fn take(connection: &mut SqliteConnection, caller: &Caller, draft: &ChangeDraft) -> Result<Message, StoreError> {
     let old = seen(connection, caller, draft.message_id).await?;
-    let (status, takes_part): (String, bool) = sqlx::query_as(
-        "select c.status, exists (select 1 from conversation_participants p
+    let (status, pair, takes_part): (String, Option<String>, bool) = sqlx::query_as(
+        "select c.status, c.direct_pair, exists (select 1 from conversation_participants p
              where p.conversation_id = c.id and p.user_id = $2 and p.left_at is null)
          from conversations c where c.id = $1",
     )
     .bind(old.conversation_id.0)
     .bind(caller.user.as_str())
-    .fetch_one(connection)
+    .fetch_one(&mut *connection)
     .await?;
     let moderates = draft.change == Change::Delete;
     if !takes_part && !moderates {
@@ -109,6 +110,11 @@ async fn take(connection: &mut SqliteConnection, caller: &Caller, draft: &Change
         Change::Edit(_) | Change::React(_) if is_deleted => Err(StoreError::Deleted(old.id)),
         Change::Edit(_) if !is_own => Err(NOT_THE_SENDER),
         Change::Delete if !is_own && !caller.role.is_trusted() => Err(NOT_THE_SENDER),
+        // What brings something new to the other one of a pair.
+        Change::Edit(_) | Change::React(_) => {
+            people::refuse_blocked(connection, pair.as_deref()).await?;
+            Ok(old)
+        }
         _ => Ok(old),
     }
 }

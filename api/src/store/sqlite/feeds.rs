@@ -141,7 +141,10 @@ async fn entries_after(
              case when e.kind like 'message.%' or e.kind like 'reaction.%' or e.kind = 'new_message' then p.unread_count end as unread, mine.left_at, e.user_id, e.conversation_id,
              exists (select 1 from message_hides h where h.message_id = e.message_id and h.user_id = $4) as hidden,
              (select version from conversations where id = e.conversation_id) as conversation_version,
-             m.json as message, c.json as conversation, about.json as participant
+             m.json as message, c.json as conversation, about.json as participant,
+             (select u.json from user_rows u where e.kind like 'user.%' and u.id = e.user_id) as person,
+             (select b.created_at from user_blocks b
+                 where e.kind = 'blocks.updated' and b.user_id = $4 and b.blocked_id = e.user_id) as blocked_at
          from entries e
          left join message_rows m on m.id = e.message_id
          left join conversation_rows c on c.id = e.conversation_id and e.kind like 'conversation.%'

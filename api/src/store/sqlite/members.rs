@@ -97,7 +97,7 @@ pub(super) async fn change(
         let (kind, at) = (render::kind_of_change(&draft.change), Timestamp::from_micros(at));
         let body = render::conversation_change(&draft.change, &value, at);
         let trace = draft.trace;
-        let entry = NewEntry { kind, conversation: held.id.0, message: None, user: Some(about), trace, at };
+        let entry = NewEntry { kind, conversation: Some(held.id.0), message: None, user: Some(about), trace, at };
         envelopes = writing::enter(connection, &told, &entry, &body).await?;
     }
     Ok(Kept { value, created, envelopes })

@@ -49,7 +49,7 @@ impl Messaging for SqliteStore {
             let kind = render::CONVERSATION_CREATED;
             let entry = NewEntry {
                 kind,
-                conversation: id,
+                conversation: Some(id),
                 message: None,
                 user: None,
                 trace: draft.trace,
@@ -106,7 +106,14 @@ impl Messaging for SqliteStore {
         let value = writing::insert_message(&mut transaction, caller, draft).await?;
         let (conversation, message) = (draft.conversation_id.0, Some(value.id.0));
         let kind = render::NEW_MESSAGE;
-        let entry = NewEntry { kind, conversation, message, user: None, trace: draft.trace, at: value.created_at };
+        let entry = NewEntry {
+            kind,
+            conversation: Some(conversation),
+            message,
+            user: None,
+            trace: draft.trace,
+            at: value.created_at,
+        };
         let channels = writing::channels_of(&mut transaction, conversation).await?;
         let envelopes = writing::enter(&mut transaction, &channels, &entry, &render::new_message(&value)).await?;
         transaction.commit().await?;

@@ -10,6 +10,7 @@ mod feeds;
 mod members;
 mod messaging;
 mod outbox;
+mod people;
 mod reading;
 mod search;
 mod writing;

@@ -53,7 +53,7 @@ impl Reading for SqliteStore {
             let at = Timestamp::from_micros(at);
             let body = render::message_read(id, &reader, at);
             let (kind, trace) = (render::MESSAGE_READ, draft.trace);
-            let entry = NewEntry { kind, conversation: id.0, message: None, user: Some(user), trace, at };
+            let entry = NewEntry { kind, conversation: Some(id.0), message: None, user: Some(user), trace, at };
             envelopes = writing::enter(&mut transaction, &[format!("user:{user}")], &entry, &body).await?;
             envelopes.extend(rows::receipts(std::iter::once(row))?);
         }

@@ -40,6 +40,8 @@ fn find(sql: &mut QueryBuilder<Sqlite>, caller: &Caller, page: &SearchPage) {
     }
     sql.push(" and not exists (select 1 from message_hides h where h.message_id = g.id and h.user_id = ");
     sql.push_bind(caller.user.to_string()).push(")");
+    sql.push(" and not exists (select 1 from user_blocks b where b.blocked_id = g.sender_id and b.user_id = ");
+    sql.push_bind(caller.user.to_string()).push(")");
     if let Some(present) = expression(terms.iter().filter(|term| !term.absent), " AND ") {
         sql.push(" and g.id in ").push(MATCHING).push_bind(present).push(")");
     }

@@ -12,20 +12,22 @@ use shared::time::Timestamp;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::{attachments, messaging, now, today};
+use super::{attachments, messaging, now, people, today};
 use crate::model::{ConversationDraft, ConversationStatus, Message, MessageDraft, ParticipantRole};
 use crate::store::StoreError;
 use crate::store::arrival::SeenRow;
 use crate::store::rows::{EnteredRow, MessageRow, Said, epoch, spelling, word};
 use crate::store::rules::{self, Cast};
 
-/// Notes who was seen with which role, by which people join conversations.
+/// Notes who was seen with which role, by which people join conversations, and how they want to be called unless a service has
+/// said it.
 pub(super) async fn note_users(connection: &mut SqliteConnection, users: &[SeenRow]) -> Result<(), StoreError> {
     sqlx::query(
         "insert into users (id, role, name, seen_at)
          select value ->> 'id', value ->> 'role', value ->> 'name', $2 from json_each($1) where true
          on conflict (id) do update
-             set role = excluded.role, name = coalesce(excluded.name, name), seen_at = excluded.seen_at",
+             set role = excluded.role, seen_at = excluded.seen_at,
+                 name = iif(updated_at is null, coalesce(excluded.name, name), name)",
     )
     .bind(sqlx::types::Json(users))
     .bind(now())
@@ -96,6 +98,7 @@ pub(super) async fn insert_conversation(
     draft: &ConversationDraft,
     cast: &Cast,
 ) -> Result<(), StoreError> {
+    people::refuse_blocked(connection, cast.direct_pair.as_deref()).await?;
     note_users(connection, &[caller.into()]).await?;
     let at = now();
     let mut others = Vec::with_capacity(cast.others.len());
@@ -222,8 +225,8 @@ async fn must_take_messages(
     let id = draft.conversation_id;
     let last_seq = messaging::last_seq_if_seen(connection, caller, id).await?;
     let last_seq = last_seq.ok_or(StoreError::NoConversation(id))?;
-    let (status, takes_part, reply_exists): (String, bool, bool) = sqlx::query_as(
-        "select c.status,
+    let (status, pair, takes_part, reply_exists): (String, Option<String>, bool, bool) = sqlx::query_as(
+        "select c.status, c.direct_pair,
              exists (select 1 from conversation_participants
                  where conversation_id = c.id and user_id = $2 and left_at is null),
              $3 is null or exists (select 1 from messages where id = $3 and conversation_id = c.id)
@@ -232,7 +235,7 @@ async fn must_take_messages(
     .bind(id.0)
     .bind(caller.user.as_str())
     .bind(draft.reply_to.map(|id| id.0))
-    .fetch_one(connection)
+    .fetch_one(&mut *connection)
     .await?;
     if !takes_part {
         return Err(StoreError::NotAParticipant(id));
@@ -240,6 +243,7 @@ async fn must_take_messages(
     if word::<ConversationStatus>(status)? == ConversationStatus::Closed {
         return Err(StoreError::Closed(id));
     }
+    people::refuse_blocked(connection, pair.as_deref()).await?;
     match draft.reply_to {
         Some(message) if !reply_exists => Err(StoreError::NoMessage(message)),
         _ => Ok(last_seq),
@@ -252,10 +256,11 @@ pub(super) async fn read_message(connection: &mut SqliteConnection, id: Uuid) ->
     row.try_into()
 }
 
-/// Something that happened in a conversation, about to enter feeds.
+/// Something that happened, about to enter feeds.
 pub(super) struct NewEntry<'a> {
     pub(super) kind: &'static str,
-    pub(super) conversation: Uuid,
+    /// Where, if it happened in a conversation.
+    pub(super) conversation: Option<Uuid>,
     pub(super) message: Option<Uuid>,
     /// Whom it is about, where it is about somebody.
     pub(super) user: Option<&'a UserId>,
