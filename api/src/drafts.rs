@@ -13,7 +13,7 @@ use shared::time::Timestamp;
 use crate::error::Problem;
 use crate::fields::Fields;
 use crate::model::{
-    Change, ChangeDraft, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationType,
+    Change, ChangeDraft, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationType, Mentions,
     MessageDraft, MessageType,
 };
 use crate::request::Once;
@@ -26,6 +26,8 @@ const FOR_EVER: Timestamp = Timestamp::LAST;
 pub const SIGN: usize = 32;
 /// Attachments of one message.
 pub const ATTACHMENTS: usize = 10;
+/// People whom one message calls by name.
+pub const MENTIONS: usize = 50;
 /// Characters of the longest subject.
 pub const SUBJECT: usize = 200;
 /// Bytes of the largest metadata, as JSON.
@@ -45,7 +47,7 @@ pub struct NewMessage {
     /// What it says: 1 to 16,384 characters, not blank. With attachments it may be empty or missing.
     #[schema(max_length = 16_384)]
     pub message_text: Option<String>,
-    /// Who says it: a person, or a program. `text` if it is not said.
+    /// What it is: `text` if it is not said. `voice` brings one attachment of that kind, `file` at least one.
     pub message_type: Option<MessageType>,
     /// The sender's own key for it: the same key in the same conversation makes the same message.
     #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
@@ -56,6 +58,11 @@ pub struct NewMessage {
     /// What it brings along: at most 10 attachments, each complete, the sender's own, and no other message's.
     #[schema(value_type = Option<Vec<uuid::Uuid>>, max_items = 10)]
     pub attachment_ids: Option<Vec<AttachmentId>>,
+    /// Participants whom it calls: at most 50. Nobody is read out of the text.
+    #[schema(value_type = Option<Vec<String>>, max_items = 50)]
+    pub mentioned_users: Option<Vec<UserId>>,
+    /// Whether it calls everybody in the conversation.
+    pub mentioned_everyone: Option<bool>,
 }
 
 /// A conversation to start.
@@ -89,7 +96,8 @@ pub fn message(mut body: Fields, once: Once, trace: TraceId) -> Result<MessageDr
         [] => body.required_text("message_text", 1..=MESSAGE_TEXT),
         _ => Some(body.text("message_text", 0..=MESSAGE_TEXT).unwrap_or_default()),
     };
-    let message_type = message_type(&mut body);
+    let message_type = message_type(&mut body, attachment_ids.len());
+    let mentions = mentions(&mut body).unwrap_or_default();
     let client_message_id = body.optional("client_message_id");
     let reply_to = body.optional("reply_to");
     body.finish(|| {
@@ -102,6 +110,7 @@ pub fn message(mut body: Fields, once: Once, trace: TraceId) -> Result<MessageDr
             idempotency_key: once.0,
             reply_to,
             attachment_ids,
+            mentions,
             trace,
         })
     })
@@ -266,22 +275,42 @@ impl std::str::FromStr for Sign {
     }
 }
 
-/// Reads the new text of a message.
+/// Reads the new text of a message, and whom it calls instead: what it called before if neither field is given.
 ///
 /// # Errors
 ///
 /// Names every field that is wrong.
 pub fn edit(mut body: Fields, message_id: MessageId, trace: TraceId) -> Result<ChangeDraft, Problem> {
     let text = body.required_text("message_text", 1..=MESSAGE_TEXT);
-    body.finish(|| Some(ChangeDraft { message_id, change: Change::Edit(text?), trace }))
+    let mentions = mentions(&mut body);
+    body.finish(|| Some(ChangeDraft { message_id, change: Change::Edit(text?, mentions), trace }))
 }
 
-/// The type; a word that names none is one that this server does not offer.
-fn message_type(body: &mut Fields) -> MessageType {
+/// The type, of a message with so many attachments; a word that names none is one that this server does not offer.
+fn message_type(body: &mut Fields, attachments: usize) -> MessageType {
     let Some(word) = body.optional::<String>("message_type") else { return MessageType::default() };
-    serde_json::from_value(Value::from(word)).unwrap_or_else(|error| {
+    let message_type = serde_json::from_value(Value::from(word)).unwrap_or_else(|error| {
         body.unsupported("message_type", format_args!("is not offered: {error}"));
         MessageType::default()
+    });
+    match message_type {
+        MessageType::Voice if attachments != 1 => body.wrong("attachment_ids", "must name what was spoken"),
+        MessageType::File if attachments == 0 => body.wrong("attachment_ids", "must name at least one file"),
+        _ => {}
+    }
+    message_type
+}
+
+/// Whom the message calls; `None` if neither field is given.
+fn mentions(body: &mut Fields) -> Option<Mentions> {
+    let users: Option<BTreeSet<UserId>> = body.optional("mentioned_users");
+    let everyone = body.optional("mentioned_everyone");
+    if users.as_ref().is_some_and(|users| users.len() > MENTIONS) {
+        body.wrong("mentioned_users", format_args!("must name at most {MENTIONS} people"));
+    }
+    (users.is_some() || everyone.is_some()).then(|| Mentions {
+        mentioned_users: users.unwrap_or_default().into_iter().collect(),
+        mentioned_everyone: everyone.unwrap_or_default(),
     })
 }
 

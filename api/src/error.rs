@@ -171,6 +171,7 @@ impl From<StoreError> for Problem {
             StoreError::Deleted(_)
             | StoreError::NotComplete(_)
             | StoreError::AttachedElsewhere(_)
+            | StoreError::NotVoice(_)
             | StoreError::AssignedTo(_) => ErrorCode::Conflict,
             StoreError::NotAParticipant(_) => ErrorCode::NotAParticipant,
             StoreError::Closed(_) => ErrorCode::ConversationClosed,

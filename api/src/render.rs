@@ -13,8 +13,8 @@ use uuid::Uuid;
 
 use crate::attachments::model::Attachment;
 use crate::model::{
-    Change, Conversation, ConversationChange, ConversationStatus, ConversationType, Message, MessageType, OwnSettings,
-    Participant, ParticipantRole, Reactions, User,
+    Change, Conversation, ConversationChange, ConversationStatus, ConversationType, Mentions, Message, MessageType,
+    OwnSettings, Participant, ParticipantRole, Reactions, User,
 };
 
 /// The kind of the entry that a message makes.
@@ -52,7 +52,7 @@ pub fn revokes(kind: &str) -> bool {
 #[must_use]
 pub const fn kind_of(change: &Change) -> &'static str {
     match change {
-        Change::Edit(_) => MESSAGE_UPDATED,
+        Change::Edit(..) => MESSAGE_UPDATED,
         Change::Delete => MESSAGE_DELETED,
         Change::Hide => MESSAGE_HIDDEN,
         Change::React(_) => REACTION_NEW,
@@ -80,6 +80,8 @@ pub fn message_changed(kind: &str, message: &Message, by: &UserId, at: Timestamp
         hidden: bool,
         #[serde(skip_serializing_if = "<[_]>::is_empty")]
         attachments: &'a [Attachment],
+        #[serde(flatten)]
+        mentions: Option<&'a Mentions>,
         reactions: &'a [Reactions],
     }
     let heading = Heading { kind, id: message.id.0, timestamp: at };
@@ -97,6 +99,7 @@ pub fn message_changed(kind: &str, message: &Message, by: &UserId, at: Timestamp
         deleted_at: message.deleted_at,
         hidden: is_hidden,
         attachments: if is_hidden { &[] } else { &message.attachments },
+        mentions: (!is_hidden).then_some(&message.mentions),
         reactions: if is_hidden { &[] } else { &message.reactions },
     };
     DurableBody::new(&heading, Some(message.version), &data).expect("a message is an object with fields")
@@ -118,6 +121,8 @@ pub fn new_message(message: &Message) -> DurableBody {
         reply_to: Option<MessageId>,
         #[serde(skip_serializing_if = "<[_]>::is_empty")]
         attachments: &'a [Attachment],
+        #[serde(flatten)]
+        mentions: &'a Mentions,
         created_at: Timestamp,
         #[serde(skip_serializing_if = "Option::is_none")]
         edited_at: Option<Timestamp>,
@@ -139,6 +144,7 @@ pub fn new_message(message: &Message) -> DurableBody {
         client_message_id: message.client_message_id.as_ref(),
         reply_to: message.reply_to,
         attachments: &message.attachments,
+        mentions: &message.mentions,
         created_at: message.created_at,
         edited_at: message.edited_at,
         deleted_at: message.deleted_at,
@@ -393,6 +399,7 @@ mod tests {
             client_message_id: Some("k1".parse().expect("a key")),
             reply_to: None,
             attachments: Vec::new(),
+            mentions: Mentions::default(),
             version: 1,
             created_at: Timestamp::from_micros(0),
             edited_at: None,

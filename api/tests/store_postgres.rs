@@ -118,7 +118,7 @@ async fn a_pod_writes_nothing_but_through_the_functions() {
         "select carillon_enter(array['user:alice'], 'new_message', '{}', null, null, gen_random_uuid(), now())",
         group.id
     );
-    let attach = format!("select carillon_attach('alice', '{}', '{{}}')", group.id);
+    let attach = format!("select carillon_attach('alice', '{}', 'text', '{{}}')", group.id);
     for forbidden in [
         "insert into feeds values ('user:alice', 9)",
         "update feeds set seq = 9",
@@ -283,7 +283,7 @@ async fn what_commits_late_is_announced_all_the_same() {
     // A send takes its row of the outbox first and commits last: whoever remembers the highest id read would skip it.
     let mut late = PgConnection::connect(&bed.url).await.expect("the server runs");
     let send = format!(
-        "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'late', 'text', null, null, null, null, null, null,
+        "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'late', 'text', null, null, null, null, null, null, null,
              gen_random_uuid())",
         slow.id
     );
@@ -302,7 +302,7 @@ async fn a_pod_that_freezes_in_a_send_takes_no_number() {
     let group = bed.group(&guest("alice"), &["bob"]).await;
     let mut frozen = PgConnection::connect(&bed.url).await.expect("the server runs");
     let send = format!(
-        "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'never', 'text', null, null, null, null, null, null,
+        "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'never', 'text', null, null, null, null, null, null, null,
              gen_random_uuid())",
         group.id
     );

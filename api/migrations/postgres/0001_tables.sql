@@ -88,7 +88,7 @@ create table messages (
     sender_id         text collate "C" not null,
     message_text      text not null,
     message_type      text not null default 'text'
-        constraint messages_message_type check (message_type in ('text', 'system', 'automated')),
+        constraint messages_message_type check (message_type in ('text', 'system', 'automated', 'voice', 'file')),
     client_message_id text collate "C",
     -- SHA-256 of what the sender first sent under the key; the text may have changed since.
     body_hash         bytea,
@@ -123,6 +123,18 @@ create table message_reactions (
     created_at timestamptz not null,
     primary key (message_id, reaction, user_id)
 );
+
+-- Whom a message calls; `*`, which is nobody's id, is everybody in its conversation.
+create table message_mentions (
+    message_id      uuid not null constraint message_mentions_message references messages (id),
+    user_id         text collate "C" not null,
+    -- Where it stands, so that those after a marker are found at once.
+    conversation_id uuid not null,
+    seq             bigint not null,
+    primary key (message_id, user_id)
+);
+
+create index message_mentions_by_user on message_mentions (user_id, conversation_id, seq);
 
 -- What somebody has deleted for themselves alone.
 create table message_hides (
@@ -280,7 +292,8 @@ select
     (
         select jsonb_agg(to_jsonb(a) order by a.place) from attachment_rows a
         where a.message_id = messages.id and messages.deleted_at is null
-    ) as attachments
+    ) as attachments,
+    (select jsonb_agg(x.user_id order by x.user_id) from message_mentions x where x.message_id = messages.id) as mentions
 from messages;
 
 -- What is unread to whom: the one formula of all counts.
@@ -293,6 +306,18 @@ select
             and m.deleted_at is null
             and not exists (select from message_hides h where h.user_id = p.user_id and h.message_id = m.id)
     ) as counted
+from conversation_participants p;
+
+-- What mentions people among what is unread to them: the formula of `recounts`, narrowed to what calls them.
+create view mention_counts with (security_invoker = true) as
+select
+    p.conversation_id, p.user_id,
+    (
+        select count(distinct x.seq) from message_mentions x join messages m on m.id = x.message_id
+        where x.user_id in (p.user_id, '*') and x.conversation_id = p.conversation_id and x.seq > p.last_read_seq
+            and m.sender_id <> p.user_id and m.deleted_at is null
+            and not exists (select from message_hides h where h.user_id = p.user_id and h.message_id = m.id)
+    ) as mentioned
 from conversation_participants p;
 
 create view participant_rows with (security_invoker = true) as

@@ -9,7 +9,8 @@
 --   CA006 deleted   CA007 another's message   CA008 too many reactions   CA009 not theirs to change   CA010 fixed participants
 --   CA011 too many participants   CA012 not in the conversation   CA013 nobody looks after such a conversation
 --   CA014 somebody else looks after it   CA015 not known to work here
--- of attachments CAA01 to CAA04, in 0011_attachments.sql, and of people CAP01 and on, in 0021_blocks.sql.
+-- of attachments CAA01 to CAA05, in 0011_attachments.sql, of people CAP01 and on, in 0021_blocks.sql, and of mentions CA016, in
+-- 0030_mentions.sql.
 
 -- Today's epoch. Begins another one when this is no longer the server that the numbers were given by. The timeline is that of
 -- the WAL being written: pg_control_checkpoint() would tell a promotion only after its first checkpoint.
@@ -105,7 +106,8 @@ end $$;
 -- Makes a message of a draft, or answers the first one of its keys: the sender's own (`p_key`), or the request's (`p_once`).
 create function carillon_send(
     p_caller text, p_sees_all boolean, p_id uuid, p_conversation uuid, p_text text, p_type text,
-    p_key text, p_hash bytea, p_once text, p_once_hash bytea, p_reply_to uuid, p_attachments uuid[], p_trace uuid
+    p_key text, p_hash bytea, p_once text, p_once_hash bytea, p_reply_to uuid, p_attachments uuid[],
+    p_mentions text[], p_trace uuid
 )
 returns table (created boolean, message jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
@@ -167,7 +169,10 @@ begin
     values (p_id, p_conversation, place.last_seq + 1, p_caller, p_text, p_type, p_key, p_hash, p_reply_to, moment);
     update conversations c set last_seq = place.last_seq + 1, last_message_at = moment where c.id = p_conversation;
     if cardinality(p_attachments) > 0 then
-        perform carillon_attach(p_caller, p_id, p_attachments);
+        perform carillon_attach(p_caller, p_id, p_type, p_attachments);
+    end if;
+    if cardinality(p_mentions) > 0 then
+        perform carillon_mention(p_id, p_mentions);
     end if;
     update conversation_participants p set unread_count = p.unread_count + 1
     where p.conversation_id = p_conversation and p.user_id <> p_caller and p.left_at is null;

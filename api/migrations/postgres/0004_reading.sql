@@ -7,7 +7,7 @@ create function carillon_mark(
     p_caller text, p_sees_all boolean, p_conversation uuid, p_seq bigint, p_back boolean, p_trace uuid
 )
 returns table (
-    created boolean, participant jsonb, unread_count bigint, head bigint,
+    created boolean, participant jsonb, unread_count bigint, mentioned bigint, head bigint,
     life bigint, channels text[], seqs bigint[], unread bigint[], at bigint
 )
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
@@ -28,7 +28,9 @@ begin
         return query
             select false, (
                     select to_jsonb(p) from participant_rows p where p.conversation_id = p_conversation and p.user_id = p_caller
-                ), mine.unread_count, coalesce((select f.seq from feeds f where f.channel = 'user:' || p_caller), 0),
+                ), mine.unread_count, (
+                    select c.mentioned from mention_counts c where c.conversation_id = p_conversation and c.user_id = p_caller
+                ), coalesce((select f.seq from feeds f where f.channel = 'user:' || p_caller), 0),
                 null::bigint, null::text[], null::bigint[], null::bigint[], null::bigint;
         return;
     end if;
@@ -41,7 +43,9 @@ begin
     return query
         select true, (
                 select to_jsonb(p) from participant_rows p where p.conversation_id = p_conversation and p.user_id = p_caller
-            ), e.unread[1], e.seqs[1], e.life, e.channels, e.seqs, e.unread, e.at
+            ), e.unread[1], (
+                select c.mentioned from mention_counts c where c.conversation_id = p_conversation and c.user_id = p_caller
+            ), e.seqs[1], e.life, e.channels, e.seqs, e.unread, e.at
         from carillon_enter(array['user:' || p_caller], 'message.read', p_conversation, null, p_caller, p_trace, moment) e;
 end $$;
 
@@ -56,11 +60,15 @@ $$;
 
 -- What is unread to the caller: stored and counted anew, of every conversation, from one moment.
 create function carillon_verify_unread(p_caller text)
-returns table (conversation_id uuid, last_read_seq bigint, stored bigint, counted bigint, head bigint)
+returns table (
+    conversation_id uuid, last_read_seq bigint, stored bigint, counted bigint, mentioned bigint, head bigint
+)
 language sql stable security definer set search_path = pg_catalog, public, pg_temp as $$
-    select p.conversation_id, p.last_read_seq, p.unread_count, r.counted,
+    select p.conversation_id, p.last_read_seq, p.unread_count, r.counted, c.mentioned,
         coalesce((select f.seq from feeds f where f.channel = 'user:' || p_caller), 0)
-    from conversation_participants p join recounts r using (conversation_id, user_id)
+    from conversation_participants p
+    join recounts r using (conversation_id, user_id)
+    join mention_counts c using (conversation_id, user_id)
     where p.user_id = p_caller and p.left_at is null
     order by p.conversation_id
 $$;

@@ -60,12 +60,16 @@ begin
             p_message.conversation_id, p_message.id, p_caller, p_trace, clock_timestamp()) e;
 end $$;
 
--- Gives a message of the caller's another text. What it said before is kept beside it.
-create function carillon_edit(p_caller text, p_sees_all boolean, p_message uuid, p_text text, p_trace uuid)
+-- Gives a message of the caller's another text, and unless `p_mentions` is null, others to call. What it said before is kept
+-- beside it.
+create function carillon_edit(
+    p_caller text, p_sees_all boolean, p_message uuid, p_text text, p_trace uuid, p_mentions text[]
+)
 returns table (created boolean, message jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
     old messages := carillon_take_message(p_caller, p_sees_all, p_message, false);
+    changed boolean := old.message_text <> p_text;
 begin
     if old.deleted_at is not null then
         raise exception 'deleted' using errcode = 'CA006';
@@ -73,12 +77,16 @@ begin
         raise exception 'another''s message' using errcode = 'CA007';
     end if;
     perform carillon_refuse_to_reach(old);
+    if p_mentions is not null and carillon_mention(old.id, p_mentions) then
+        update messages m set version = m.version + 1 where m.id = old.id and not changed;
+        changed := true;
+    end if;
     if old.message_text <> p_text then
         insert into message_versions (message_id, version, message_text, replaced_at)
         values (old.id, old.version, old.message_text, clock_timestamp());
         update messages m set message_text = p_text, edited_at = clock_timestamp(), version = m.version + 1 where m.id = old.id;
     end if;
-    return query select * from carillon_tell_change(old.message_text <> p_text, 'message.updated', old, p_caller, null, p_trace);
+    return query select * from carillon_tell_change(changed, 'message.updated', old, p_caller, null, p_trace);
 end $$;
 
 -- Deletes a message for everyone: its sender may, and who sees all. It keeps its number and loses what it said.
@@ -98,6 +106,7 @@ begin
             and not exists (select from message_hides h where h.user_id = p.user_id and h.message_id = old.id);
         delete from message_versions v where v.message_id = old.id;
         delete from message_reactions r where r.message_id = old.id;
+        delete from message_mentions x where x.message_id = old.id;
         update messages m set message_text = '', deleted_at = clock_timestamp(), version = m.version + 1 where m.id = old.id;
     end if;
     return query select * from carillon_tell_change(old.deleted_at is null, 'message.deleted', old, p_caller, null, p_trace);

@@ -5,6 +5,7 @@
 --
 -- Refusals, beside those of 0002_functions.sql; the text of each but the last is the id of the attachment:
 --   CAA01 no such attachment   CAA02 not complete   CAA03 another message has it   CAA04 too many that no message has
+--   CAA05 not of the kind that the message is
 
 -- Reserves a place, or answers what the key reserved before.
 create function carillon_reserve_attachment(
@@ -43,7 +44,7 @@ begin
 end $$;
 
 -- Lets a message of the caller's bring these, in this order; all of them or none.
-create function carillon_attach(p_caller text, p_message uuid, p_ids uuid[]) returns void
+create function carillon_attach(p_caller text, p_message uuid, p_type text, p_ids uuid[]) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
     asked record;
@@ -51,7 +52,7 @@ begin
     -- In order, so that two messages that want the same ones wait for each other and do not cross.
     perform from message_attachments a where a.id = any (p_ids) order by a.id for update;
     for asked in
-        select o.id, a.state from unnest(p_ids) with ordinality o (id, place)
+        select o.id, a.state, a.kind from unnest(p_ids) with ordinality o (id, place)
         left join message_attachments a on a.id = o.id and a.uploader_id = p_caller and a.state <> 'expired'
         order by o.place
     loop
@@ -61,6 +62,8 @@ begin
             raise exception '%', asked.id using errcode = 'CAA02';
         elsif asked.state = 'attached' then
             raise exception '%', asked.id using errcode = 'CAA03';
+        elsif p_type = 'voice' and asked.kind <> 'voice' then
+            raise exception '%', asked.id using errcode = 'CAA05';
         end if;
     end loop;
     update message_attachments a set message_id = p_message, state = 'attached', place = o.place - 1, expires_at = null
@@ -99,4 +102,4 @@ create policy own_uploads on message_attachments for select to carillon_app
 
 select carillon_hand_over();
 -- Attach to any message: only for the function that has checked.
-revoke execute on function carillon_attach(text, uuid, uuid[]) from carillon_app;
+revoke execute on function carillon_attach(text, uuid, text, uuid[]) from carillon_app;

@@ -94,7 +94,7 @@ create table messages (
     sender_id         text not null,
     message_text      text not null,
     message_type      text not null default 'text'
-        constraint messages_message_type check (message_type in ('text', 'system', 'automated')),
+        constraint messages_message_type check (message_type in ('text', 'system', 'automated', 'voice', 'file')),
     client_message_id text,
     -- SHA-256 of what the sender first sent under the key; the text may have changed since.
     body_hash         blob,
@@ -129,6 +129,18 @@ create table message_reactions (
     created_at integer not null,
     primary key (message_id, reaction, user_id)
 ) strict, without rowid;
+
+-- Whom a message calls; `*`, which is nobody's id, is everybody in its conversation.
+create table message_mentions (
+    message_id      blob not null references messages (id),
+    user_id         text not null,
+    -- Where it stands, so that those after a marker are found at once.
+    conversation_id blob not null,
+    seq             integer not null,
+    primary key (message_id, user_id)
+) strict, without rowid;
+
+create index message_mentions_by_user on message_mentions (user_id, conversation_id, seq);
 
 -- What somebody has deleted for themselves alone.
 create table message_hides (
@@ -252,6 +264,18 @@ select
     ) as counted
 from conversation_participants p;
 
+-- What mentions people among what is unread to them: the formula of `recounts`, narrowed to what calls them.
+create view mention_counts as
+select
+    p.conversation_id, p.user_id,
+    (
+        select count(distinct x.seq) from message_mentions x join messages m on m.id = x.message_id
+        where x.user_id in (p.user_id, '*') and x.conversation_id = p.conversation_id and x.seq > p.last_read_seq
+            and m.sender_id <> p.user_id and m.deleted_at is null
+            and not exists (select 1 from message_hides h where h.user_id = p.user_id and h.message_id = m.id)
+    ) as mentioned
+from conversation_participants p;
+
 -- What the pods read: the columns of a noun, and the same as JSON where it is nested in another.
 create view reaction_rows as
 select
@@ -290,20 +314,22 @@ with shown as (
         (
             select json_group_array(json(a.json) order by a.place) from attachment_rows a
             where a.message_id = m.id and m.deleted_at is null
-        ) as attachments
+        ) as attachments,
+        (select json_group_array(x.user_id order by x.user_id) from message_mentions x where x.message_id = m.id) as mentions
     from messages m
 )
 select
     id, seq, conversation_id, sender_id,
     case when deleted_at is null then message_text else '' end as message_text,
     message_type, client_message_id, reply_to, version, created_at, edited_at, deleted_at, reactions,
-    attachments,
+    attachments, mentions,
     json_object(
         'id', lower(hex(id)), 'seq', seq, 'conversation_id', lower(hex(conversation_id)), 'sender_id', sender_id,
         'message_text', case when deleted_at is null then message_text else '' end, 'message_type', message_type,
         'client_message_id', client_message_id, 'reply_to', case when reply_to is not null then lower(hex(reply_to)) end,
         'version', version, 'created_at', created_at, 'edited_at', edited_at, 'deleted_at', deleted_at,
-        'reactions', json(reactions), 'attachments', json(attachments)
+        'reactions', json(reactions), 'attachments', json(attachments),
+        'mentions', json(mentions)
     ) as json
 from shown;
 

@@ -1,7 +1,9 @@
 //! Messages: what is said, and what may become of it.
 
 use serde::{Deserialize, Serialize};
-use shared::ids::{AttachmentId, ClientMessageId, ConversationId, IdempotencyKey, MessageId, Seq, TraceId, UserId};
+use shared::ids::{
+    AttachmentId, ClientMessageId, ConversationId, IdempotencyKey, InvalidId, MessageId, Seq, TraceId, UserId,
+};
 use shared::time::Timestamp;
 
 use super::hash;
@@ -18,6 +20,40 @@ pub enum MessageType {
     System,
     /// A program wrote it on somebody's behalf; only staff and services may send it.
     Automated,
+    /// A person spoke it: it brings one attachment of the kind `voice`.
+    Voice,
+    /// A person sent files: it brings at least one attachment.
+    File,
+}
+
+/// Whom a message calls: said beside its text, and never read out of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Mentions {
+    /// These participants, in order of their ids.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub mentioned_users: Vec<UserId>,
+    /// Everybody in the conversation.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub mentioned_everyone: bool,
+}
+
+/// What stands for everybody where mentions are kept: nobody's id.
+const EVERYONE: &str = "*";
+
+impl Mentions {
+    /// As they are kept.
+    pub(crate) fn keys(&self) -> Vec<&str> {
+        let everyone = self.mentioned_everyone.then_some(EVERYONE);
+        everyone.into_iter().chain(self.mentioned_users.iter().map(|user| user.as_str())).collect()
+    }
+
+    /// Reads them as they are kept.
+    pub(crate) fn of_keys(keys: &[String]) -> Result<Self, InvalidId> {
+        let users = keys.iter().filter(|key| *key != EVERYONE);
+        let mentioned_users = users.map(|user| user.parse()).collect::<Result<Vec<UserId>, _>>()?;
+        Ok(Self { mentioned_everyone: mentioned_users.len() < keys.len(), mentioned_users })
+    }
 }
 
 /// A message, kept.
@@ -48,6 +84,9 @@ pub struct Message {
     /// What it brings along, in the order of its sender.
     #[serde(default)]
     pub attachments: Vec<Attachment>,
+    /// Whom it calls.
+    #[serde(flatten)]
+    pub mentions: Mentions,
     /// Counts its changes, from 1: whoever has two of them applies the higher one.
     pub version: u64,
     /// When it was committed.
@@ -73,7 +112,14 @@ impl Message {
     /// The message as it is shown to whoever has deleted it for themselves.
     #[must_use]
     pub fn hidden(self) -> Self {
-        Self { message_text: String::new(), attachments: Vec::new(), reactions: Vec::new(), hidden: true, ..self }
+        Self {
+            message_text: String::new(),
+            attachments: Vec::new(),
+            mentions: Mentions::default(),
+            reactions: Vec::new(),
+            hidden: true,
+            ..self
+        }
     }
 
     /// The message as it is told to whoever left its conversation then: what was written later is not for them.
@@ -84,7 +130,8 @@ impl Message {
         let message_text = if is_newer { String::new() } else { self.message_text };
         let deleted_at = if is_newer { self.deleted_at.or(self.edited_at) } else { self.deleted_at };
         let attachments = if is_newer { Vec::new() } else { self.attachments };
-        Self { message_text, deleted_at, attachments, reactions: Vec::new(), ..self }
+        let mentions = if is_newer { Mentions::default() } else { self.mentions };
+        Self { message_text, deleted_at, attachments, mentions, reactions: Vec::new(), ..self }
     }
 }
 
@@ -131,6 +178,8 @@ pub struct MessageDraft {
     pub reply_to: Option<MessageId>,
     /// What it brings along: complete, the sender's, and no other message's.
     pub attachment_ids: Vec<AttachmentId>,
+    /// Whom it calls: people in the conversation.
+    pub mentions: Mentions,
     /// Follows it through the fleet.
     pub trace: TraceId,
 }
@@ -158,17 +207,18 @@ impl MessageDraft {
             idempotency_key: _,
             reply_to,
             attachment_ids,
+            mentions,
             trace: _,
         } = self;
-        serde_json::json!([conversation_id, message_text, message_type, reply_to, attachment_ids])
+        serde_json::json!([conversation_id, message_text, message_type, reply_to, attachment_ids, mentions])
     }
 }
 
 /// What shall become of a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
-    /// Its sender gives it another text.
-    Edit(String),
+    /// Its sender gives it another text, and others to call unless those shall stay.
+    Edit(String, Option<Mentions>),
     /// Nobody shall read it any more.
     Delete,
     /// The caller does not want to see it any more.

@@ -9,7 +9,7 @@ pub use conversation::{
     Conversation, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationStatus, ConversationType,
     OwnSettings, Participant, ParticipantRole, may_create,
 };
-pub use message::{Change, ChangeDraft, Message, MessageDraft, MessageType, MessageVersion, Reactions};
+pub use message::{Change, ChangeDraft, Mentions, Message, MessageDraft, MessageType, MessageVersion, Reactions};
 pub use reading::{
     MarkerDraft, MarkerMove, MessagingStats, OverallStats, Privacy, PrivacyChange, ReadMarker, Snapshot, UnreadCheck,
     UnreadTotals,

@@ -31,6 +31,8 @@ pub struct ReadMarker {
     pub last_read_seq: Seq,
     /// How many messages of others after it are not deleted.
     pub unread_count: u64,
+    /// How many of those call the caller.
+    pub unread_mention_count: u64,
     /// The position of the caller's own feed when they were counted: the higher one wins.
     #[schema(value_type = u64)]
     pub unread_version: Seq,
@@ -113,6 +115,8 @@ pub struct UnreadCheck {
 pub struct UnreadTotals {
     /// Messages of others not read.
     pub messages: u64,
+    /// Those of them that call the caller.
+    pub mentions: u64,
     /// Conversations that have such.
     pub conversations: u64,
     /// The position of the caller's own feed when they were counted: the higher one wins.

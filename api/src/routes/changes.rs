@@ -28,6 +28,11 @@ struct Edited {
     /// What it shall say: 1 to 16,384 characters, not blank.
     #[schema(min_length = 1, max_length = 16_384)]
     message_text: String,
+    /// Participants whom it calls: at most 50. Without this field and the next one it calls whom it called before.
+    #[schema(value_type = Option<Vec<String>>, max_items = 50)]
+    mentioned_users: Option<Vec<String>>,
+    /// Whether it calls everybody in the conversation.
+    mentioned_everyone: Option<bool>,
 }
 
 /// Look at a message

@@ -26,6 +26,9 @@ pub enum StoreError {
     /// A message has brought the attachment already.
     #[error("attachment {0} is another message's: upload it again")]
     AttachedElsewhere(AttachmentId),
+    /// A voice message brings only what was spoken.
+    #[error("attachment {0} is not of the kind voice")]
+    NotVoice(AttachmentId),
     /// The caller sees the conversation but takes no part in it.
     #[error("you take no part in conversation {0}")]
     NotAParticipant(ConversationId),

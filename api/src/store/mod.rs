@@ -201,7 +201,8 @@ pub trait Feeds: Send + Sync {
     /// Where delivery starts for devices that connect, in the order asked. Notes each device's start.
     async fn arrive(&self, arrivals: &[Arrival]) -> Result<Vec<Verdict>, StoreError>;
 
-    /// Whether the caller takes part in the conversation, or may see all, and then what they show there.
+    /// Whether the caller takes part in the conversation, or may see all, and then what they show there: no signs where one of the two
+    /// in a `direct` conversation has blocked the other.
     async fn participates(&self, caller: &Caller, conversation: ConversationId) -> Result<Option<Privacy>, StoreError>;
 
     /// Notes what devices and users have received. Positions only move forwards. With them moves how far people have received the

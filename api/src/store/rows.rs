@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::{Hit, StoreError};
 use crate::attachments::model::{Attachment, FiledAttachment, thumbnail_url};
 use crate::model::{
-    Block, Conversation, Message, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant,
+    Block, Conversation, Mentions, Message, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant,
     ParticipantRole, Reactions, ReadMarker, UnreadCheck, UnreadTotals, User,
 };
 use crate::render;
@@ -45,6 +45,7 @@ pub(super) struct MessageRow {
     hidden: bool,
     reactions: Option<Json<Vec<Reactions>>>,
     attachments: Option<Json<Vec<AttachmentRow>>>,
+    mentions: Option<Json<Vec<String>>>,
 }
 
 /// An attachment, nested in a message or alone.
@@ -169,6 +170,7 @@ impl TryFrom<MessageRow> for Message {
             client_message_id: row.client_message_id.map(|key| key.parse()).transpose().map_err(StoreError::broken)?,
             reply_to: row.reply_to.map(MessageId),
             attachments: attachments(row.attachments)?,
+            mentions: mentions(row.mentions)?,
             version: row.version.unsigned_abs(),
             created_at: Timestamp::from_micros(row.created_at),
             edited_at: row.edited_at.map(Timestamp::from_micros),
@@ -182,6 +184,10 @@ impl TryFrom<MessageRow> for Message {
 
 fn attachments(rows: Option<Json<Vec<AttachmentRow>>>) -> Result<Vec<Attachment>, StoreError> {
     rows.map_or_else(Vec::new, |Json(rows)| rows).into_iter().map(AttachmentRow::shown).collect()
+}
+
+fn mentions(keys: Option<Json<Vec<String>>>) -> Result<Mentions, StoreError> {
+    keys.map_or_else(|| Ok(Mentions::default()), |Json(keys)| Mentions::of_keys(&keys).map_err(StoreError::broken))
 }
 
 impl AttachmentRow {
@@ -313,6 +319,7 @@ pub(super) struct UnreadRow {
     last_read_seq: i64,
     stored: i64,
     counted: i64,
+    mentioned: i64,
     head: i64,
 }
 
@@ -322,6 +329,7 @@ impl From<UnreadRow> for UnreadCheck {
             conversation_id: ConversationId(row.conversation_id),
             last_read_seq: seq(row.last_read_seq),
             unread_count: row.stored.unsigned_abs(),
+            unread_mention_count: row.mentioned.unsigned_abs(),
             unread_version: seq(row.head),
         };
         Self { kept, counted: row.counted.unsigned_abs() }
@@ -358,19 +366,21 @@ pub(super) fn stats(
     }
 }
 
-/// Markers with unread messages behind them (conversation, marker, count), and what they come to at the head of their owner's
+/// Markers with unread messages behind them (conversation, marker, count, mentions among them), and what they come to at the head of their owner's
 /// feed.
-pub(super) fn unread_of(rows: &[(Uuid, i64, i64)], head: Option<i64>) -> (UnreadTotals, Vec<ReadMarker>) {
+pub(super) fn unread_of(rows: &[(Uuid, i64, i64, i64)], head: Option<i64>) -> (UnreadTotals, Vec<ReadMarker>) {
     let version = seq(head.unwrap_or(0));
-    let marker = |&(id, marker, count): &(Uuid, i64, i64)| ReadMarker {
+    let marker = |&(id, marker, count, mentioned): &(Uuid, i64, i64, i64)| ReadMarker {
         conversation_id: ConversationId(id),
         last_read_seq: seq(marker),
         unread_count: count.unsigned_abs(),
+        unread_mention_count: mentioned.unsigned_abs(),
         unread_version: version,
     };
     let markers: Vec<_> = rows.iter().map(marker).collect();
     let messages = markers.iter().map(|marker| marker.unread_count).sum();
-    (UnreadTotals { messages, conversations: markers.len() as u64, version }, markers)
+    let mentions = markers.iter().map(|marker| marker.unread_mention_count).sum();
+    (UnreadTotals { messages, mentions, conversations: markers.len() as u64, version }, markers)
 }
 
 /// A message that was found.

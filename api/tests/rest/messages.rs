@@ -85,6 +85,50 @@ async fn guests_do_not_speak_as_the_system() {
 }
 
 #[tokio::test]
+async fn a_message_calls_people_by_a_list_and_not_by_its_text() {
+    let api = Api::start().await;
+    let (alice, bob) = (api.user("alice"), api.user("bob"));
+    let id = alice.start_group(&["bob", "carol"]).await;
+    alice.send(&id, "@bob not really").await;
+    let body = json!({ "conversation_id": id, "message_text": "look", "mentioned_users": ["carol", "bob", "bob"] });
+    let sent = alice.post(PATH, &body).await;
+    assert_eq!((sent.status, &sent.body["mentioned_users"]), (201, &json!(["bob", "carol"])), "{sent:?}");
+    let unread = bob.get("/api/v1/unread").await.body;
+    assert_eq!((&unread["messages"], &unread["mentions"]), (&json!(2), &json!(1)), "{unread}");
+    assert_eq!(unread["items"][0]["unread_mention_count"], 1, "{unread}");
+    assert_eq!(bob.get("/api/v1/messages/stats").await.body["unread"]["mentions"], 1);
+    let path = format!("{PATH}/{}", sent.body["id"].as_str().expect("an id"));
+    let edit = json!({ "message_text": "all of you", "mentioned_everyone": true });
+    let edited = answer(alice.request(Method::PATCH, &path).json(&edit)).await.body;
+    assert_eq!((&edited["mentioned_everyone"], edited.get("mentioned_users")), (&json!(true), None), "{edited}");
+
+    let calls = |mentions: Value| json!({ "conversation_id": id, "message_text": "x", "mentioned_users": mentions });
+    alice.post(PATH, &calls(json!(["eve"]))).await.is_problem(404, "not_found");
+    let many: Vec<_> = (0..51).map(|number| format!("u{number}")).collect();
+    for wrong in [json!(["two words"]), json!(["*"]), json!("bob"), json!(many)] {
+        let refused = alice.post(PATH, &calls(wrong)).await;
+        assert_eq!(refused.is_problem(400, "bad_request").blamed(), ["mentioned_users"]);
+    }
+}
+
+#[tokio::test]
+async fn voice_messages_and_files_bring_attachments() {
+    let api = Api::start().await;
+    let alice = api.user("alice");
+    let id = alice.start_group(&["bob"]).await;
+    for message_type in ["voice", "file"] {
+        let body = json!({ "conversation_id": id, "message_text": "listen", "message_type": message_type });
+        let refused = alice.post(PATH, &body).await;
+        assert_eq!(refused.is_problem(400, "bad_request").blamed(), ["attachment_ids"]);
+    }
+    let two = [uuid::Uuid::now_v7(), uuid::Uuid::now_v7()];
+    let body = json!({ "conversation_id": id, "message_type": "voice", "attachment_ids": two });
+    assert_eq!(alice.post(PATH, &body).await.is_problem(400, "bad_request").blamed(), ["attachment_ids"]);
+    let body = json!({ "conversation_id": id, "message_text": "x", "message_type": "smoke" });
+    alice.post(PATH, &body).await.is_problem(400, "unsupported");
+}
+
+#[tokio::test]
 async fn every_part_of_a_conversation_can_be_read_oldest_first() {
     let api = Api::start().await;
     let alice = api.user("alice");

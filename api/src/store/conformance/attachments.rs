@@ -10,7 +10,7 @@ use super::{Bed, event, feed_of, guest, message_draft, person};
 use crate::attachments::model::{
     Attachment, AttachmentDraft, AttachmentKind, AttachmentState, Dimensions, FiledAttachment, Found,
 };
-use crate::model::{Conversation, Message};
+use crate::model::{Conversation, Message, MessageDraft, MessageType};
 use crate::store::{Kept, MessagePage, MessagePart, StoreError};
 
 fn draft(name: &str, key: Option<&str>) -> AttachmentDraft {
@@ -151,6 +151,23 @@ pub async fn of_two_messages_that_want_one_attachment_one_gets_it(bed: &Bed) {
         };
         assert!(matches!(lost, Err(StoreError::AttachedElsewhere(_))), "{lost:?}");
     }
+}
+
+pub async fn a_voice_message_brings_only_what_was_spoken(bed: &Bed) {
+    let alice = guest("alice");
+    let group = bed.group(&alice, &["bob"]).await;
+    let kept = AttachmentDraft { kind: AttachmentKind::File, ..draft("a", None) };
+    let file = bed.store.reserve(&alice, &kept).await.expect("reserved").value.shown.id;
+    bed.store.complete_attachment(&alice, file, &found()).await.expect("completed");
+    let voice = completed(bed, &alice, "b").await;
+    let says =
+        |id, message_type| MessageDraft { message_type, attachment_ids: vec![id], ..message_draft(group.id, "", None) };
+    let refused = bed.store.append(&alice, &says(file, MessageType::Voice)).await;
+    assert!(matches!(refused, Err(StoreError::NotVoice(id)) if id == file), "{refused:?}");
+    let said = bed.store.append(&alice, &says(voice, MessageType::Voice)).await.expect("it was spoken").value;
+    assert_eq!((said.message_type, said.attachments[0].duration_ms), (MessageType::Voice, Some(2_500)));
+    let sent = bed.store.append(&alice, &says(file, MessageType::File)).await.expect("it is a file").value;
+    assert_eq!((sent.seq, sent.message_type), (Seq(2), MessageType::File));
 }
 
 pub async fn a_deleted_message_shows_no_attachments(bed: &Bed) {

@@ -17,7 +17,7 @@ async fn change(bed: &Bed, caller: &Caller, id: MessageId, change: Change) -> Re
 }
 
 fn edit(text: &str) -> Change {
-    Change::Edit(text.to_owned())
+    Change::Edit(text.to_owned(), None)
 }
 
 fn react(sign: &str) -> Change {

@@ -120,7 +120,7 @@ pub async fn who_left_is_told_so_and_nothing_that_follows(bed: &Bed) {
     assert!(!change(bed, &alice, &group, remove("bob")).await.expect("he is out").created);
     let head = bed.head(&feed_of("bob")).await;
     bed.send(&alice, &group, "without him").await;
-    let edit = Change::Edit("changed behind his back".to_owned());
+    let edit = Change::Edit("changed behind his back".to_owned(), None);
     let draft = ChangeDraft { message_id: sent.id, change: edit, trace: TraceId::random() };
     bed.store.change(&alice, &draft).await.expect("her own");
     change(bed, &alice, &group, subject("not for him")).await.expect("she owns it");

@@ -8,6 +8,7 @@ pub mod changing;
 mod console;
 pub mod feeds;
 pub mod members;
+pub mod mentions;
 pub mod messaging;
 pub mod outbox;
 pub mod people;
@@ -28,7 +29,7 @@ use shared::upstream::{Differences, DifferencesAfter, Page};
 
 use self::console::Console;
 use super::{Kept, Store, open};
-use crate::model::{Conversation, ConversationDraft, ConversationType, Message, MessageDraft, MessageType};
+use crate::model::{Conversation, ConversationDraft, ConversationType, Mentions, Message, MessageDraft, MessageType};
 
 /// Defines one test per promise of the store; `$bed` is an expression that makes a [`Bed`] in a fresh database.
 #[macro_export]
@@ -59,8 +60,11 @@ macro_rules! store_conformance {
                 only_its_sender_edits_and_only_staff_delete_what_others_sent,
                 a_closed_conversation_takes_no_changes_but_deletions, what_one_hides_is_gone_for_oneself_alone,
                 reactions_are_summed_up_and_each_counts_once;
+            mentions: a_mention_is_said_beside_the_text_and_never_read_out_of_it, only_participants_are_mentioned,
+                an_edit_calls_others_and_a_deleted_message_nobody, reading_counts_what_still_calls_the_reader;
             reading: what_a_device_acknowledges_is_delivered_and_the_others_are_shown_it,
-                who_shows_no_receipts_is_seen_without_any_and_counts_as_before, reading_moves_the_marker_forwards_and_tells_only_ones_own_devices,
+                who_shows_no_receipts_is_seen_without_any_and_counts_as_before,
+                reading_moves_the_marker_forwards_and_tells_only_ones_own_devices,
                 a_marker_goes_back_only_when_asked_to, only_participants_have_a_marker,
                 a_send_and_a_read_cannot_each_miss_the_other, counts_equal_a_simple_model_after_ten_thousand_deeds;
             search: a_search_finds_only_what_the_caller_may_see, deleted_messages_are_never_found,
@@ -72,7 +76,8 @@ macro_rules! store_conformance {
                 somebody_in_many_conversations_finds_what_is_in_any_of_them_and_no_other;
             attachments: a_place_is_reserved_once_per_key, an_attachment_is_its_uploaders_until_a_message_brings_it,
                 a_message_brings_attachments_in_order_and_shows_them_ever_after, attaching_is_all_or_nothing,
-                of_two_messages_that_want_one_attachment_one_gets_it, a_deleted_message_shows_no_attachments,
+                of_two_messages_that_want_one_attachment_one_gets_it,
+                a_voice_message_brings_only_what_was_spoken, a_deleted_message_shows_no_attachments,
                 completing_twice_is_completing_once, a_person_has_at_most_a_hundred_that_no_message_has,
                 what_no_message_brought_in_a_day_is_given_up_and_forgotten, a_link_shows_only_what_is_complete;
             people: a_profile_is_told_to_the_person_and_to_those_who_share_a_conversation_with_them,
@@ -268,6 +273,7 @@ pub fn message_draft(conversation_id: ConversationId, text: &str, key: Option<&s
         idempotency_key: None,
         reply_to: None,
         attachment_ids: Vec::new(),
+        mentions: Mentions::default(),
         trace: TraceId::random(),
     }
 }

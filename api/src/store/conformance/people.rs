@@ -150,10 +150,12 @@ pub async fn between_two_of_whom_one_blocks_the_other_nothing_direct_is_sent(bed
     let before = bed.store.append(&bob, &keyed).await.expect("nobody blocks anybody").value;
     set_block(bed, &alice, "bob", true).await;
     for one in [&alice, &bob] {
+        let shows = bed.store.participates(one, direct.id).await.expect("an answer").expect("in it");
+        assert!(!shows.signs && shows.receipts);
         is_blocked(&bed.store.append(one, &message_draft(direct.id, "after", None)).await);
         is_blocked(&change(one, before.id, Change::React("x".to_owned())).await);
     }
-    is_blocked(&change(&bob, before.id, Change::Edit("after".to_owned())).await);
+    is_blocked(&change(&bob, before.id, Change::Edit("after".to_owned(), None)).await);
     assert!(!bed.store.append(&bob, &keyed).await.expect("a repeat succeeds").created);
     assert!(!start(&bob, "alice").await.expect("it is there already").created);
     assert!(change(&bob, before.id, Change::Delete).await.expect("his own").created);
@@ -168,6 +170,7 @@ pub async fn between_two_of_whom_one_blocks_the_other_nothing_direct_is_sent(bed
     assert!(bed.store.blocked_pairs(&[]).await.expect("an answer").is_empty());
     set_block(bed, &alice, "bob", false).await;
     bed.send(&bob, &direct, "again").await;
+    assert!(bed.store.participates(&bob, direct.id).await.expect("an answer").expect("in it").signs);
 }
 
 pub async fn a_block_is_told_to_ones_own_devices_alone_and_once(bed: &Bed) {

@@ -15,10 +15,10 @@ use shared::envelope::{Content, Envelope};
 use shared::ids::{ConversationId, MessageId, Seq, TraceId};
 use shared::upstream::Acknowledgement;
 
-use super::{Bed, entry, event, feed_of, guest, person};
+use super::{Bed, entry, event, feed_of, guest, message_draft, person, user};
 use crate::model::{
-    Change, ChangeDraft, Conversation, ConversationChange, ConversationChangeDraft, MarkerDraft, MarkerMove, Privacy,
-    PrivacyChange, ReadMarker,
+    Change, ChangeDraft, Conversation, ConversationChange, ConversationChangeDraft, MarkerDraft, MarkerMove, Mentions,
+    MessageDraft, Privacy, PrivacyChange, ReadMarker,
 };
 use crate::store::{Kept, MessagePage, MessagePart, StoreError};
 
@@ -208,6 +208,7 @@ const DEEDS: usize = 500;
 #[derive(Debug, Clone, Copy)]
 enum Deed {
     Send,
+    Mention(Option<usize>),
     Read(u64),
     Unread(u64),
     Delete(u64),
@@ -216,26 +217,45 @@ enum Deed {
     ComeBack,
 }
 
+/// A message of the model.
+struct Said {
+    sender: usize,
+    /// Whom it calls: nobody, everybody, or somebody.
+    calls: Option<Option<usize>>,
+    is_deleted: bool,
+    hidden_from: HashSet<usize>,
+}
+
+impl Said {
+    fn by(sender: usize, calls: Option<Option<usize>>) -> Self {
+        Self { sender, calls, is_deleted: false, hidden_from: HashSet::new() }
+    }
+}
+
 /// A conversation as simple as can be: what the store must agree with.
 #[derive(Default)]
 struct Model {
-    /// Who sent each message, whether it is deleted, and who has hidden it.
-    messages: Vec<(usize, bool, HashSet<usize>)>,
+    messages: Vec<Said>,
     /// The marker of everyone in it.
     markers: HashMap<usize, u64>,
 }
 
 impl Model {
-    fn unread(&self, person: usize) -> u64 {
+    /// What is unread to somebody, and what of it calls them.
+    fn unread(&self, person: usize) -> (u64, u64) {
         let later = self.messages.iter().skip(self.markers[&person] as usize);
-        later.filter(|(sender, deleted, hidden)| *sender != person && !deleted && !hidden.contains(&person)).count()
-            as u64
+        let unread: Vec<_> = later
+            .filter(|said| said.sender != person && !said.is_deleted && !said.hidden_from.contains(&person))
+            .collect();
+        let calling = unread.iter().filter(|said| said.calls.is_some_and(|who| who.is_none_or(|who| who == person)));
+        (unread.len() as u64, calling.count() as u64)
     }
 }
 
 pub async fn counts_equal_a_simple_model_after_ten_thousand_deeds(bed: &Bed) {
     let deed = prop_oneof![
-        5 => Just(Deed::Send),
+        4 => Just(Deed::Send),
+        2 => proptest::option::of(0..PEOPLE).prop_map(Deed::Mention),
         3 => (0_u64..200).prop_map(Deed::Read),
         1 => (1_u64..200).prop_map(Deed::Unread),
         1 => (1_u64..200).prop_map(Deed::Delete),
@@ -276,7 +296,14 @@ async fn agree(bed: &Bed, place: usize, deeds: &[(usize, Deed)]) {
             }
             Deed::Send if is_in => {
                 bed.send(&caller, &group, "hello").await;
-                model.messages.push((*person, false, HashSet::new()));
+                model.messages.push(Said::by(*person, None));
+            }
+            Deed::Mention(who) if is_in && who.is_none_or(|who| model.markers.contains_key(&who)) => {
+                let mentioned_users = who.iter().map(|who| user(&format!("u{who}"))).collect();
+                let mentions = Mentions { mentioned_users, mentioned_everyone: who.is_none() };
+                let draft = MessageDraft { mentions, ..message_draft(group.id, "you", None) };
+                bed.store.append(&caller, &draft).await.expect("they are all in it");
+                model.messages.push(Said::by(*person, Some(who)));
             }
             Deed::Read(seq) if is_in => {
                 reads(bed, &caller, &group, Some(seq)).await;
@@ -291,11 +318,11 @@ async fn agree(bed: &Bed, place: usize, deeds: &[(usize, Deed)]) {
             }
             Deed::Delete(seq) if seq <= newest => {
                 change_message(bed, &staff, numbered(bed, &staff, &group, seq).await, Change::Delete).await;
-                model.messages[seq as usize - 1].1 = true;
+                model.messages[seq as usize - 1].is_deleted = true;
             }
             Deed::Hide(seq) if is_in && seq <= newest => {
                 change_message(bed, &caller, numbered(bed, &staff, &group, seq).await, Change::Hide).await;
-                model.messages[seq as usize - 1].2.insert(*person);
+                model.messages[seq as usize - 1].hidden_from.insert(*person);
             }
             Deed::Leave if is_in => {
                 change_people(bed, &caller, &group, ConversationChange::Remove(caller.user.clone())).await;
@@ -307,7 +334,7 @@ async fn agree(bed: &Bed, place: usize, deeds: &[(usize, Deed)]) {
     for (person, marker) in &model.markers {
         let checks = bed.store.verify_unread(&guest(&format!("u{person}"))).await.expect("their own");
         let check = checks.iter().find(|check| check.kept.conversation_id == group.id).expect("they are in it");
-        let kept = (check.kept.last_read_seq, check.kept.unread_count);
+        let kept = (check.kept.last_read_seq, (check.kept.unread_count, check.kept.unread_mention_count));
         assert_eq!(kept, (Seq(*marker), model.unread(*person)), "u{person} in {place}: {deeds:?}");
     }
 }

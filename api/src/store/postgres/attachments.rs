@@ -120,6 +120,7 @@ pub(super) fn refusal(error: sqlx::Error) -> StoreError {
         (Some("CAA01"), Some(id)) => StoreError::NoAttachment(id),
         (Some("CAA02"), Some(id)) => StoreError::NotComplete(id),
         (Some("CAA03"), Some(id)) => StoreError::AttachedElsewhere(id),
+        (Some("CAA05"), Some(id)) => StoreError::NotVoice(id),
         (Some("CAA04"), _) => TOO_MANY_UNATTACHED,
         (Some("CA004"), _) => StoreError::KeyReused,
         _ => error.into(),

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::PostgresStore;
 use super::messaging::{SentRow, is_deadlock, refusal};
-use crate::model::{Change, ChangeDraft, Message, MessageVersion};
+use crate::model::{Change, ChangeDraft, Mentions, Message, MessageVersion};
 use crate::render;
 use crate::store::rows::{MessageRow, VersionRow};
 use crate::store::rules::MOST_VERSIONS;
@@ -71,19 +71,22 @@ impl Changing for PostgresStore {
 impl PostgresStore {
     async fn call_change(&self, caller: &Caller, draft: &ChangeDraft) -> Result<SentRow, sqlx::Error> {
         let (function, text) = match &draft.change {
-            Change::Edit(text) => ("select * from carillon_edit($1, $2, $3, $4, $5)", text.as_str()),
+            Change::Edit(text, _) => ("select * from carillon_edit($1, $2, $3, $4, $5, $6)", text.as_str()),
             Change::Delete => ("select * from carillon_delete($1, $2, $3, $4, $5)", ""),
             Change::Hide => ("select * from carillon_hide($1, $2, $3, $4, $5)", ""),
             Change::React(sign) => ("select * from carillon_react($1, $2, $3, $4, $5)", sign.as_str()),
             Change::Unreact(sign) => ("select * from carillon_unreact($1, $2, $3, $4, $5)", sign.as_str()),
         };
-        sqlx::query_as(function)
+        let query = sqlx::query_as(function)
             .bind(caller.user.as_str())
             .bind(caller.role.is_trusted())
             .bind(draft.message_id.0)
             .bind(text)
-            .bind(Uuid::from_u128(draft.trace.0))
-            .fetch_one(&self.pool)
-            .await
+            .bind(Uuid::from_u128(draft.trace.0));
+        let query = match &draft.change {
+            Change::Edit(_, mentions) => query.bind(mentions.as_ref().map(Mentions::keys)),
+            _ => query,
+        };
+        query.fetch_one(&self.pool).await
     }
 }

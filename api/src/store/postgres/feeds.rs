@@ -85,8 +85,17 @@ impl Feeds for PostgresStore {
     async fn participates(&self, caller: &Caller, conversation: ConversationId) -> Result<Option<Privacy>, StoreError> {
         let mut transaction = self.read_as(caller).await?;
         let seen = messaging::last_seq_if_seen(&mut transaction, caller, conversation).await?;
-        let shows = reading::privacy(&mut transaction, caller).await?;
+        let mut shows = reading::privacy(&mut transaction, caller).await?;
+        let blocked: Option<bool> = sqlx::query_scalar(
+            "select (carillon_blocked_pairs(
+                 array[split_part(direct_pair, ' ', 1)], array[split_part(direct_pair, ' ', 2)]))[1]
+             from conversations where id = $1",
+        )
+        .bind(conversation.0)
+        .fetch_optional(&mut *transaction)
+        .await?;
         transaction.commit().await?;
+        shows.signs &= blocked != Some(true);
         Ok(seen.map(|_| shows))
     }
 

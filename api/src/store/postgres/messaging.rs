@@ -298,7 +298,7 @@ impl PostgresStore {
     }
 
     async fn send(&self, caller: &Caller, draft: &MessageDraft) -> Result<SentRow, sqlx::Error> {
-        sqlx::query_as("select * from carillon_send($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13)")
+        sqlx::query_as("select * from carillon_send($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)")
             .bind(caller.user.as_str())
             .bind(caller.role.is_trusted())
             .bind(draft.id.0)
@@ -311,6 +311,7 @@ impl PostgresStore {
             .bind(draft.idempotency_key.as_ref().map(|_| draft.request_hash().to_vec()))
             .bind(draft.reply_to.map(|id| id.0))
             .bind(draft.attachment_ids.iter().map(|id| id.0).collect::<Vec<_>>())
+            .bind(draft.mentions.keys())
             .bind(Uuid::from_u128(draft.trace.0))
             .fetch_one(&self.pool)
             .await
@@ -438,6 +439,7 @@ pub(super) fn refusal(
         ("CA011", ..) => rules::TOO_MANY_PARTICIPANTS,
         ("CA013", ..) => rules::NOT_LOOKED_AFTER,
         ("CA014", ..) => named(refused.message(), StoreError::AssignedTo),
+        ("CA016", ..) => named(refused.message(), StoreError::NotIn),
         ("CA015", ..) => named(refused.message(), StoreError::NotStaff),
         _ => people::refusal(error),
     }

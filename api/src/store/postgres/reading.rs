@@ -17,6 +17,7 @@ use crate::store::{Kept, Reading, StoreError};
 struct MarkedRow {
     participant: Json<ParticipantRow>,
     unread_count: i64,
+    mentioned: i64,
     head: i64,
     #[sqlx(flatten)]
     entered: Entered,
@@ -36,6 +37,7 @@ impl Reading for PostgresStore {
             conversation_id: draft.conversation_id,
             last_read_seq: reader.last_read_seq,
             unread_count: row.unread_count.unsigned_abs(),
+            unread_mention_count: row.mentioned.unsigned_abs(),
             unread_version: seq(row.head),
         };
         let created = row.entered.created;
@@ -95,8 +97,9 @@ pub(super) async fn unread(
         .bind(caller.user.as_str())
         .fetch_optional(&mut *connection)
         .await?;
-    let rows: Vec<(Uuid, i64, i64)> = sqlx::query_as(
-        "select conversation_id, last_read_seq, unread_count from conversation_participants
+    let rows: Vec<(Uuid, i64, i64, i64)> = sqlx::query_as(
+        "select conversation_id, p.last_read_seq, p.unread_count, c.mentioned
+         from conversation_participants p join mention_counts c using (conversation_id, user_id)
          where user_id = $1 and left_at is null and unread_count > 0 order by conversation_id",
     )
     .bind(caller.user.as_str())

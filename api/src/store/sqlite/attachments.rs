@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::writing::Claim;
 use super::{SqliteStore, now};
-use crate::attachments::model::{AttachmentDraft, AttachmentState, FiledAttachment, Found};
-use crate::model::MessageDraft;
+use crate::attachments::model::{AttachmentDraft, AttachmentKind, AttachmentState, FiledAttachment, Found};
+use crate::model::{MessageDraft, MessageType};
 use crate::store::rows::{AttachmentRow, spelling, word};
 use crate::store::rules::{MOST_UNATTACHED, TOO_MANY_UNATTACHED, UNATTACHED_HOURS};
 use crate::store::{Attachments, Kept, StoreError};
@@ -157,17 +157,22 @@ pub(super) async fn attach(
     draft: &MessageDraft,
 ) -> Result<(), StoreError> {
     for (place, id) in (0_i64..).zip(&draft.attachment_ids) {
-        let state: Option<String> =
-            sqlx::query_scalar("select state from message_attachments where id = $1 and uploader_id = $2")
+        let found: Option<(String, String)> =
+            sqlx::query_as("select state, kind from message_attachments where id = $1 and uploader_id = $2")
                 .bind(id.0)
                 .bind(caller.user.as_str())
                 .fetch_optional(&mut *connection)
                 .await?;
+        let (state, kind) = found.unzip();
         match state.map(word).transpose()? {
             None | Some(AttachmentState::Expired) => return Err(StoreError::NoAttachment(*id)),
             Some(AttachmentState::Reserved) => return Err(StoreError::NotComplete(*id)),
             Some(AttachmentState::Attached) => return Err(StoreError::AttachedElsewhere(*id)),
             Some(AttachmentState::Complete) => {}
+        }
+        let kind = kind.map(word::<AttachmentKind>).transpose()?;
+        if draft.message_type == MessageType::Voice && kind != Some(AttachmentKind::Voice) {
+            return Err(StoreError::NotVoice(*id));
         }
         sqlx::query(
             "update message_attachments set message_id = $2, state = 'attached', place = $3, expires_at = null where id = $1",

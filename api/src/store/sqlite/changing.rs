@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::writing::{self, NewEntry};
 use super::{SqliteStore, now, people};
-use crate::model::{Change, ChangeDraft, ConversationStatus, Message, MessageVersion};
+use crate::model::{Change, ChangeDraft, ConversationStatus, Mentions, Message, MessageVersion};
 use crate::render;
 use crate::store::rows::{MessageRow, VersionRow, number, word};
 use crate::store::rules::{MOST_REACTIONS, MOST_VERSIONS, NOT_THE_SENDER, TOO_MANY_REACTIONS};
@@ -22,7 +22,7 @@ impl Changing for SqliteStore {
         let old = take(&mut transaction, caller, draft).await?;
         let (user, at) = (caller.user.as_str(), now());
         let created = match &draft.change {
-            Change::Edit(text) => edit(&mut transaction, &old, text, at).await?,
+            Change::Edit(text, mentions) => edit(&mut transaction, &old, text, mentions.as_ref(), at).await?,
             Change::Delete => delete(&mut transaction, &old, at).await?,
             Change::Hide => hide(&mut transaction, &old, user).await?,
             Change::React(sign) => react(&mut transaction, &old, sign, user, at).await?,
@@ -107,11 +107,11 @@ async fn take(connection: &mut SqliteConnection, caller: &Caller, draft: &Change
     }
     let (is_deleted, is_own) = (old.deleted_at.is_some(), old.sender_id == caller.user);
     match draft.change {
-        Change::Edit(_) | Change::React(_) if is_deleted => Err(StoreError::Deleted(old.id)),
-        Change::Edit(_) if !is_own => Err(NOT_THE_SENDER),
+        Change::Edit(..) | Change::React(_) if is_deleted => Err(StoreError::Deleted(old.id)),
+        Change::Edit(..) if !is_own => Err(NOT_THE_SENDER),
         Change::Delete if !is_own && !caller.role.is_trusted() => Err(NOT_THE_SENDER),
         // What brings something new to the other one of a pair.
-        Change::Edit(_) | Change::React(_) => {
+        Change::Edit(..) | Change::React(_) => {
             people::refuse_blocked(connection, pair.as_deref()).await?;
             Ok(old)
         }
@@ -119,14 +119,27 @@ async fn take(connection: &mut SqliteConnection, caller: &Caller, draft: &Change
     }
 }
 
-async fn edit(connection: &mut SqliteConnection, old: &Message, text: &str, at: i64) -> Result<bool, StoreError> {
+async fn edit(
+    connection: &mut SqliteConnection,
+    old: &Message,
+    text: &str,
+    mentions: Option<&Mentions>,
+    at: i64,
+) -> Result<bool, StoreError> {
+    let calls_others = match mentions {
+        Some(mentions) => {
+            let place = (old.conversation_id.0, number(old.seq), old.id.0);
+            writing::mention(connection, place, mentions).await?
+        }
+        None => false,
+    };
     // What a person has hidden for themselves is still what it said.
     let before: String = sqlx::query_scalar("select message_text from messages where id = $1")
         .bind(old.id.0)
         .fetch_one(&mut *connection)
         .await?;
     if before == text {
-        return Ok(false);
+        return if calls_others { raise_version(connection, old.id.0).await } else { Ok(false) };
     }
     sqlx::query(
         "insert into message_versions (message_id, version, message_text, replaced_at) values ($1, $2, $3, $4)",
@@ -162,9 +175,11 @@ async fn delete(connection: &mut SqliteConnection, old: &Message, at: i64) -> Re
     .bind(old.id.0)
     .execute(&mut *connection)
     .await?;
-    for gone in
-        ["delete from message_versions where message_id = $1", "delete from message_reactions where message_id = $1"]
-    {
+    for gone in [
+        "delete from message_versions where message_id = $1",
+        "delete from message_reactions where message_id = $1",
+        "delete from message_mentions where message_id = $1",
+    ] {
         sqlx::query(gone).bind(old.id.0).execute(&mut *connection).await?;
     }
     sqlx::query("update messages set message_text = '', deleted_at = $2, version = version + 1 where id = $1")

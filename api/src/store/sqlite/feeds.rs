@@ -13,7 +13,7 @@ use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, 
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::{SqliteStore, messaging, now, reading, today, writing};
+use super::{SqliteStore, messaging, now, people, reading, today, writing};
 use crate::model::Privacy;
 use crate::store::arrival::{self, PositionRow, StandingRow};
 use crate::store::page::{self, EntryRow, FeedRow};
@@ -66,7 +66,14 @@ impl Feeds for SqliteStore {
     async fn participates(&self, caller: &Caller, conversation: ConversationId) -> Result<Option<Privacy>, StoreError> {
         let mut transaction = self.read().await?;
         let seen = messaging::last_seq_if_seen(&mut transaction, caller, conversation).await?;
-        let shows = reading::privacy(&mut transaction, caller).await?;
+        let mut shows = reading::privacy(&mut transaction, caller).await?;
+        let pair: Option<Option<String>> = sqlx::query_scalar("select direct_pair from conversations where id = $1")
+            .bind(conversation.0)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        if let Some((one, other)) = pair.flatten().as_deref().and_then(|pair| pair.split_once(' ')) {
+            shows.signs &= !people::are_blocked(&mut transaction, one, other).await?;
+        }
         Ok(seen.map(|_| shows))
     }
 

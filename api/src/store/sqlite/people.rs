@@ -138,7 +138,7 @@ async fn unblock(connection: &mut SqliteConnection, caller: &Caller, user: &User
     Ok(gone.rows_affected() > 0)
 }
 
-async fn are_blocked(connection: &mut SqliteConnection, one: &str, other: &str) -> Result<bool, StoreError> {
+pub(super) async fn are_blocked(connection: &mut SqliteConnection, one: &str, other: &str) -> Result<bool, StoreError> {
     let blocked = sqlx::query_scalar(
         "select exists (select 1 from user_blocks where user_id = $1 and blocked_id = $2)
              or exists (select 1 from user_blocks where user_id = $2 and blocked_id = $1)",

@@ -120,8 +120,9 @@ pub(super) async fn unread(
         .bind(caller.user.as_str())
         .fetch_optional(&mut *connection)
         .await?;
-    let rows: Vec<(Uuid, i64, i64)> = sqlx::query_as(
-        "select conversation_id, last_read_seq, unread_count from conversation_participants
+    let rows: Vec<(Uuid, i64, i64, i64)> = sqlx::query_as(
+        "select conversation_id, p.last_read_seq, p.unread_count, c.mentioned
+         from conversation_participants p join mention_counts c using (conversation_id, user_id)
          where user_id = $1 and left_at is null and unread_count > 0 order by conversation_id",
     )
     .bind(caller.user.as_str())
@@ -165,9 +166,11 @@ async fn checks(
     only: Option<Uuid>,
 ) -> Result<Vec<UnreadCheck>, StoreError> {
     let rows: Vec<UnreadRow> = sqlx::query_as(
-        "select p.conversation_id, p.last_read_seq, p.unread_count as stored, r.counted,
+        "select p.conversation_id, p.last_read_seq, p.unread_count as stored, r.counted, c.mentioned,
              coalesce((select seq from feeds where channel = 'user:' || p.user_id), 0) as head
-         from conversation_participants p join recounts r using (conversation_id, user_id)
+         from conversation_participants p
+         join recounts r using (conversation_id, user_id)
+         join mention_counts c using (conversation_id, user_id)
          where p.user_id = $1 and p.left_at is null and ($2 is null or p.conversation_id = $2)
          order by p.conversation_id",
     )

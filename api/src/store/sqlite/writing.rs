@@ -13,7 +13,7 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::{attachments, messaging, now, people, today};
-use crate::model::{ConversationDraft, ConversationStatus, Message, MessageDraft, ParticipantRole};
+use crate::model::{ConversationDraft, ConversationStatus, Mentions, Message, MessageDraft, ParticipantRole};
 use crate::store::StoreError;
 use crate::store::arrival::SeenRow;
 use crate::store::rows::{EnteredRow, MessageRow, Said, epoch, spelling, word};
@@ -213,7 +213,48 @@ pub(super) async fn insert_message(
     .execute(&mut *connection)
     .await?;
     attachments::attach(connection, caller, draft).await?;
+    mention(connection, (conversation, last_seq + 1, draft.id.0), &draft.mentions).await?;
     read_message(connection, draft.id.0).await
+}
+
+/// Lets the message of that conversation and number call these and nobody else; answers whether it called others before.
+pub(super) async fn mention(
+    connection: &mut SqliteConnection,
+    (conversation, seq, message): (Uuid, i64, Uuid),
+    mentions: &Mentions,
+) -> Result<bool, StoreError> {
+    for user in &mentions.mentioned_users {
+        let takes_part: bool = sqlx::query_scalar(
+            "select exists (select 1 from conversation_participants
+                 where conversation_id = $1 and user_id = $2 and left_at is null)",
+        )
+        .bind(conversation)
+        .bind(user.as_str())
+        .fetch_one(&mut *connection)
+        .await?;
+        if !takes_part {
+            return Err(StoreError::NotIn(user.clone()));
+        }
+    }
+    let keys = sqlx::types::Json(mentions.keys());
+    let gone = sqlx::query(
+        "delete from message_mentions where message_id = $1 and user_id not in (select value from json_each($2))",
+    )
+    .bind(message)
+    .bind(&keys)
+    .execute(&mut *connection)
+    .await?;
+    let come = sqlx::query(
+        "insert into message_mentions (message_id, user_id, conversation_id, seq)
+         select $1, value, $3, $4 from json_each($2) where true on conflict do nothing",
+    )
+    .bind(message)
+    .bind(&keys)
+    .bind(conversation)
+    .bind(seq)
+    .execute(connection)
+    .await?;
+    Ok(gone.rows_affected() + come.rows_affected() > 0)
 }
 
 /// The number of the newest message, if the conversation takes another one from the caller.
