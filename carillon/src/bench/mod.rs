@@ -16,6 +16,7 @@ mod resp;
 mod roundtrip;
 mod rows;
 mod samples;
+mod sends;
 mod visitors;
 mod wire;
 
@@ -63,6 +64,9 @@ enum What {
 
     /// From a REST send, commit included, to a socket at another pod.
     Roundtrip(roundtrip::Wishes),
+
+    /// Messages a second through one api pod, and through the database alone.
+    Sends(sends::Wishes),
 
     /// All of these, as they are by default.
     All,
@@ -120,11 +124,13 @@ async fn measure(run: &mut Run, what: &What) -> anyhow::Result<()> {
         What::Connect(wishes) => connect::run(run, wishes).await,
         What::Fanout(wishes) => fanout::run(run, wishes).await,
         What::Roundtrip(wishes) => roundtrip::run(run, wishes).await,
+        What::Sends(wishes) => sends::run(run, wishes).await,
         _ => {
             floor::run(run, &defaults()).await?;
             connect::run(run, &defaults()).await?;
             fanout::run(run, &defaults()).await?;
-            roundtrip::run(run, &defaults()).await
+            roundtrip::run(run, &defaults()).await?;
+            sends::run(run, &defaults()).await
         }
     }
 }
