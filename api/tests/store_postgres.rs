@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
+use api::model::{Change, ChangeDraft, PrivacyChange};
 use api::store::conformance::{Bed, conversation_draft, feed_of, guest, message_draft, person};
 use api::store::{StoreError, migrate, open};
 use fleet::eventually::eventually;
 use fleet::servers::postgres::Postgres;
 use fleet::servers::shared::Shared;
 use shared::channel::Role;
-use shared::ids::Seq;
+use shared::ids::{Seq, TraceId};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 /// Shared by the tests that leave the server as it is.
@@ -87,6 +88,93 @@ async fn a_query_without_a_where_shows_nothing_that_is_not_the_callers() {
     }
 }
 
+/// Every table, and with `views` every view, that holds somebody's rows: all but what everybody may know.
+async fn tables(bed: &Bed, views: bool) -> Vec<String> {
+    let mut console = PgConnection::connect(&bed.url).await.expect("the server runs");
+    sqlx::query_scalar(
+        "select relname::text from pg_class where relnamespace = 'public'::regnamespace and relkind::text in ('r', $1)
+         and relname not in ('fleet_state', '_sqlx_migrations') order by relname",
+    )
+    .bind(if views { "v" } else { "r" })
+    .fetch_all(&mut console)
+    .await
+    .expect("a catalogue")
+}
+
+/// Whatever somebody could want to see of others: at least one row in every table.
+async fn fill(bed: &Bed) {
+    let (alice, bob) = (guest("alice"), guest("bob"));
+    let group = bed.group(&alice, &["bob"]).await;
+    let message = bed.send(&alice, &group, "secret").await.value.id;
+    let change = async |caller, change| {
+        let draft = ChangeDraft { message_id: message, change, trace: TraceId::random() };
+        bed.store.change(caller, &draft).await.expect("allowed");
+    };
+    change(&alice, Change::Edit("more secret".to_owned(), None)).await;
+    change(&bob, Change::React("x".to_owned())).await;
+    change(&bob, Change::Hide).await;
+    bed.attach("more secret").await;
+    let mut keyed = message_draft(group.id, "keyed", None);
+    keyed.idempotency_key = Some("once".parse().expect("a key"));
+    keyed.mentions.mentioned_everyone = true;
+    bed.store.append(&alice, &keyed).await.expect("allowed");
+    bed.store.set_privacy(&bob, &PrivacyChange { receipts: Some(false), signs: None }).await.expect("his");
+    bed.execute("insert into acknowledgements values ('bob', '', 1, 'guest', 1, 0, 0, now())").await;
+    bed.execute("insert into user_blocks values ('bob', 'eve', now())").await;
+}
+
+#[tokio::test]
+async fn the_wrong_person_sees_no_row_of_any_table_and_nobody_writes_any() {
+    let bed = bed().await;
+    fill(&bed).await;
+    let mut pod = pod(&bed).await;
+    let mut console = PgConnection::connect(&bed.url).await.expect("the server runs");
+    for who in [
+        "",
+        "set carillon.user_id = 'eve'; set carillon.role = 'guest'",
+        // Saying nobody is not saying somebody.
+        "set carillon.user_id = ''; set carillon.role = ''",
+        "set carillon.user_id = ''; set carillon.role = 'guest'",
+    ] {
+        run(&mut pod, who).await.expect("a pod says for whom it reads");
+        for table in &tables(&bed, true).await {
+            let there = count(&mut console, table).await;
+            assert!(there > 0, "{table} is empty: fill it, so that there is something to hide");
+            let counted = sqlx::query_scalar::<_, i64>(AssertSqlSafe(format!("select count(*) from {table}")));
+            match counted.fetch_one(&mut pod).await {
+                Ok(seen) => assert_eq!(seen, 0, "{table} shows {seen} of {there} rows to {who:?}"),
+                Err(refused) => assert_eq!(sqlstate(&refused).as_deref(), Some("42501"), "{table}: {refused}"),
+            }
+        }
+    }
+    // Not even who may see everything.
+    run(&mut pod, "set carillon.user_id = 'robot'; set carillon.role = 'service'").await.expect("set");
+    for table in &tables(&bed, false).await {
+        let column: String = sqlx::query_scalar(
+            "select column_name::text from information_schema.columns
+             where table_name = $1 and is_identity = 'NO' and is_generated = 'NEVER' order by ordinal_position",
+        )
+        .bind(table)
+        .fetch_one(&mut console)
+        .await
+        .expect("a table has columns");
+        for verb in [
+            format!("insert into {table} ({column}) select {column} from {table}"),
+            format!("update {table} set {column} = {column}"),
+            format!("delete from {table}"),
+            format!("truncate {table}"),
+        ] {
+            let refused = run(&mut pod, &verb).await.expect_err(&verb);
+            assert_eq!(sqlstate(&refused).as_deref(), Some("42501"), "{verb}: {refused}");
+        }
+    }
+}
+
+/// The code of what the database refused.
+fn sqlstate(error: &sqlx::Error) -> Option<String> {
+    error.as_database_error()?.code().map(|code| code.to_string())
+}
+
 #[tokio::test]
 async fn a_search_without_a_where_finds_nothing_that_is_not_the_callers() {
     let bed = bed().await;
@@ -145,8 +233,7 @@ async fn a_pod_writes_nothing_but_through_the_functions() {
         &enter,
     ] {
         let refused = run(&mut pod, forbidden).await.expect_err(forbidden);
-        let code = refused.as_database_error().and_then(|refused| refused.code().map(|code| code.to_string()));
-        assert_eq!(code.as_deref(), Some("42501"), "{forbidden}: {refused}");
+        assert_eq!(sqlstate(&refused).as_deref(), Some("42501"), "{forbidden}: {refused}");
     }
 }
 
