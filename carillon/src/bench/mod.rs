@@ -9,6 +9,7 @@ mod connect;
 mod fanout;
 mod floor;
 mod ground;
+mod lists;
 mod process;
 mod receivers;
 mod report;
@@ -68,7 +69,10 @@ enum What {
     /// Messages a second through one api pod, and through the database alone.
     Sends(sends::Wishes),
 
-    /// All of these, as they are by default.
+    /// Lists of conversations and pages of messages, where there are a million.
+    Lists(lists::Wishes),
+
+    /// All of these but the lists, as they are by default.
     All,
 
     #[command(hide = true)]
@@ -125,6 +129,7 @@ async fn measure(run: &mut Run, what: &What) -> anyhow::Result<()> {
         What::Fanout(wishes) => fanout::run(run, wishes).await,
         What::Roundtrip(wishes) => roundtrip::run(run, wishes).await,
         What::Sends(wishes) => sends::run(run, wishes).await,
+        What::Lists(wishes) => lists::run(run, wishes).await,
         _ => {
             floor::run(run, &defaults()).await?;
             connect::run(run, &defaults()).await?;
