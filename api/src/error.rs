@@ -166,13 +166,16 @@ impl From<StoreError> for Problem {
             | StoreError::NoMessage(_)
             | StoreError::NotIn(_)
             | StoreError::NoUser(_)
+            | StoreError::NoReport(_)
             | StoreError::NoAttachment(_) => ErrorCode::NotFound,
-            StoreError::Deleted(_) | StoreError::NotComplete(_) | StoreError::AttachedElsewhere(_) => {
-                ErrorCode::Conflict
-            }
+            StoreError::Deleted(_)
+            | StoreError::NotComplete(_)
+            | StoreError::AttachedElsewhere(_)
+            | StoreError::Decided(_) => ErrorCode::Conflict,
             StoreError::NotAParticipant(_) => ErrorCode::NotAParticipant,
             StoreError::Closed(_) => ErrorCode::ConversationClosed,
             StoreError::KeyReused => ErrorCode::KeyReused,
+            StoreError::Banned(_) => ErrorCode::Banned,
             StoreError::Blocked => ErrorCode::Blocked,
             StoreError::Forbidden(_) => ErrorCode::Forbidden,
             StoreError::LimitExceeded { .. } => ErrorCode::LimitExceeded,

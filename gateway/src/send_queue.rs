@@ -252,6 +252,7 @@ mod tests {
                 topic: Topic::Messaging,
                 unread: None,
                 redacts: false,
+                closes: false,
                 body: DurableBody::from_trusted(Bytes::from_static(b"{")),
             },
             committed_at: Timestamp::now(),

@@ -82,6 +82,7 @@ mod tests {
                 topic: Topic::Messaging,
                 unread: None,
                 redacts: false,
+                closes: false,
                 body: DurableBody::from_trusted(Bytes::new()),
             },
             committed_at: Timestamp::from_micros(0),

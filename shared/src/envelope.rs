@@ -55,6 +55,8 @@ pub struct Entry {
     pub unread: Option<Unread>,
     /// Whether something said before must not be said again: windows forget what they hold.
     pub redacts: bool,
+    /// Whether the feed's owner may not be connected any more: gateways close what they have of them.
+    pub closes: bool,
     /// The event, shared by all its recipients.
     pub body: DurableBody,
 }
@@ -66,14 +68,15 @@ impl Envelope {
         let Self { channel, committed_at, trace, content } = self;
         let at = committed_at.as_micros();
         match content {
-            Content::Entry(Entry { epoch, seq, topic, unread, redacts, .. }) => {
+            Content::Entry(Entry { epoch, seq, topic, unread, redacts, closes, .. }) => {
                 let topic = match topic {
                     Topic::Messaging => 'm',
                     Topic::Notifications => 'n',
                 };
                 let (count, version) = unread.map_or((-1, Seq::ZERO), |unread| (unread.count as i64, unread.version));
                 let redacts = if *redacts { " r" } else { "" };
-                format!("1 {channel} {at} {trace} entry {epoch} {seq} {topic} {count} {version}{redacts}\n")
+                let closes = if *closes { " c" } else { "" };
+                format!("1 {channel} {at} {trace} entry {epoch} {seq} {topic} {count} {version}{redacts}{closes}\n")
             }
             Content::Live { position: None, .. } => format!("1 {channel} {at} {trace} live\n"),
             Content::Live { position: Some(position), .. } => format!("1 {channel} {at} {trace} live {position}\n"),
@@ -114,23 +117,34 @@ impl Envelope {
         let committed_at = Timestamp::from_micros(field(&mut fields)?);
         let trace = field(&mut fields)?;
         let content = match fields.next() {
-            Some("entry") => Content::Entry(Entry {
-                epoch: field(&mut fields)?,
-                seq: field(&mut fields)?,
-                topic: match fields.next() {
-                    Some("m") => Topic::Messaging,
-                    Some("n") => Topic::Notifications,
-                    _ => return Err(InvalidEnvelope),
-                },
-                unread: {
-                    let count: i64 = field(&mut fields)?;
-                    let version = field(&mut fields)?;
-                    u64::try_from(count).ok().map(|count| Unread { count, version })
-                },
-                // What a newer pod adds is passed over, so that pods of two versions can live side by side.
-                redacts: fields.by_ref().any(|field| field == "r"),
-                body: DurableBody::from_trusted(body),
-            }),
+            Some("entry") => {
+                let mut entry = Entry {
+                    epoch: field(&mut fields)?,
+                    seq: field(&mut fields)?,
+                    topic: match fields.next() {
+                        Some("m") => Topic::Messaging,
+                        Some("n") => Topic::Notifications,
+                        _ => return Err(InvalidEnvelope),
+                    },
+                    unread: {
+                        let count: i64 = field(&mut fields)?;
+                        let version = field(&mut fields)?;
+                        u64::try_from(count).ok().map(|count| Unread { count, version })
+                    },
+                    redacts: false,
+                    closes: false,
+                    body: DurableBody::from_trusted(body),
+                };
+                for sign in fields.by_ref() {
+                    match sign {
+                        "r" => entry.redacts = true,
+                        "c" => entry.closes = true,
+                        // What a newer pod adds is passed over, so that pods of two versions can live side by side.
+                        _ => {}
+                    }
+                }
+                Content::Entry(entry)
+            }
             Some("live") => Content::Live {
                 position: fields.next().map(str::parse).transpose().map_err(|_| InvalidEnvelope)?,
                 body: LiveBody::from_trusted(body),
@@ -140,7 +154,6 @@ impl Envelope {
         };
         match fields.next() {
             None => Ok(Self { channel, committed_at, trace, content }),
-            Some(_) if matches!(content, Content::Entry(_)) => Ok(Self { channel, committed_at, trace, content }),
             Some(_) => Err(InvalidEnvelope),
         }
     }
@@ -173,12 +186,18 @@ mod tests {
     #[test]
     fn what_a_newer_pod_adds_to_an_entry_is_passed_over() {
         let head = "1 user:alice 7 00000000000000000000000000000007 entry 0000000000000003 12 m 2 12";
-        for (added, redacts) in [("", false), (" r", true), (" r z9", true), (" z9", false)] {
+        for (added, signs) in [
+            ("", (false, false)),
+            (" r", (true, false)),
+            (" r z9", (true, false)),
+            (" z9 c", (false, true)),
+            (" r c", (true, true)),
+        ] {
             let bytes = Bytes::from(format!("{head}{added}\n{{"));
             let Ok(Envelope { content: Content::Entry(entry), .. }) = Envelope::decode(&bytes) else {
                 panic!("{added} is not understood");
             };
-            assert_eq!((entry.redacts, entry.seq), (redacts, Seq(12)), "{added}");
+            assert_eq!(((entry.redacts, entry.closes), entry.seq), (signs, Seq(12)), "{added}");
         }
     }
 
@@ -191,6 +210,7 @@ mod tests {
                 topic: Topic::Messaging,
                 unread,
                 redacts: unread.is_some(),
+                closes: unread.is_none(),
                 body: DurableBody::from_trusted(Bytes::from_static(b"{\"type\":\"x\",\"data\":{\"a\":\"\\n\"")),
             })
         };

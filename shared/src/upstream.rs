@@ -261,6 +261,7 @@ mod tests {
                 topic: Topic::Notifications,
                 unread: None,
                 redacts: false,
+                closes: false,
                 body: DurableBody::from_trusted(Bytes::from(format!("{{\"n\":\n{seq}"))),
             }),
         };

@@ -309,6 +309,7 @@ fn entry(epoch: u64, seq: u64) -> Envelope {
             topic: Topic::Messaging,
             unread: None,
             redacts: false,
+            closes: false,
             body: DurableBody::from_trusted(Bytes::from(format!("{{\"n\":{seq}"))),
         }),
     }

@@ -1,7 +1,7 @@
 //! Every `type` that a frame from the server can have, rooms aside: there a service may give its own.
 
 /// The types of answers, of the connection's own events, and of the events of feeds and rooms.
-pub const TYPES: [&str; 23] = [
+pub const TYPES: [&str; 27] = [
     "ack",
     "error",
     "pong",
@@ -24,5 +24,9 @@ pub const TYPES: [&str; 23] = [
     "reaction.deleted",
     "user.updated",
     "blocks.updated",
+    "user.banned",
+    "user.unbanned",
+    "report.created",
+    "report.updated",
     "message",
 ];

@@ -77,7 +77,7 @@ impl Messaging for SqliteStore {
         caller: &Caller,
         draft: &ConversationChangeDraft,
     ) -> Result<Kept<Conversation>, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write_as(caller).await?;
         let kept = members::change(&mut transaction, caller, draft).await?;
         transaction.commit().await?;
         Ok(kept)
