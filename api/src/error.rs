@@ -167,15 +167,18 @@ impl From<StoreError> for Problem {
             | StoreError::NotIn(_)
             | StoreError::NotStaff(_)
             | StoreError::NoUser(_)
+            | StoreError::NoReport(_)
             | StoreError::NoAttachment(_) => ErrorCode::NotFound,
             StoreError::Deleted(_)
             | StoreError::NotComplete(_)
             | StoreError::AttachedElsewhere(_)
             | StoreError::NotVoice(_)
+            | StoreError::Decided(_)
             | StoreError::AssignedTo(_) => ErrorCode::Conflict,
             StoreError::NotAParticipant(_) => ErrorCode::NotAParticipant,
             StoreError::Closed(_) => ErrorCode::ConversationClosed,
             StoreError::KeyReused => ErrorCode::KeyReused,
+            StoreError::Banned(_) => ErrorCode::Banned,
             StoreError::Blocked => ErrorCode::Blocked,
             StoreError::Forbidden(_) => ErrorCode::Forbidden,
             StoreError::LimitExceeded { .. } => ErrorCode::LimitExceeded,

@@ -14,6 +14,7 @@ pub mod fresh;
 pub mod health;
 pub mod internal;
 pub mod model;
+pub mod moderation;
 pub mod openapi;
 pub mod people;
 pub mod publish;

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use shared::access::Caller;
+use shared::protocol::ErrorCode;
 use shared::upstream::Acknowledgement;
 
 use crate::announce::Announcer;
 use crate::model::{
-    Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, MarkerDraft, Message,
-    MessageDraft, ReadMarker, User, UserDraft,
+    BanDraft, Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, DecisionDraft,
+    MarkerDraft, Message, MessageDraft, ReadMarker, Report, ReportDraft, User, UserDraft,
 };
 use crate::store::{Kept, Store, StoreError};
 
@@ -44,7 +45,7 @@ impl Publisher {
     ///
     /// When the store refuses. After [`StoreError::Unavailable`] the message may exist: the same key tells.
     pub async fn publish(&self, caller: &Caller, draft: &MessageDraft) -> Result<Kept<Message>, StoreError> {
-        let kept = timed("message", self.store.append(caller, draft)).await?;
+        let kept = timed("message", self.store.append(caller, draft)).await.inspect_err(count_refusal)?;
         tracing::debug!(message = %kept.value.id, trace = %draft.trace, created = kept.created, "message kept");
         self.announcer.offer(&kept.envelopes);
         Ok(kept)
@@ -120,6 +121,45 @@ impl Publisher {
         Ok(kept.value)
     }
 
+    /// Puts a message before staff, and tells them.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. After [`StoreError::Unavailable`] it may be reported; reporting it again does no harm.
+    pub async fn report(&self, caller: &Caller, draft: &ReportDraft) -> Result<Kept<Report>, StoreError> {
+        let kept = timed("report", self.store.report(caller, draft)).await?;
+        if kept.created {
+            metrics::counter!("carillon_reports_total", "reason" => kept.value.reason.as_str()).increment(1);
+        }
+        self.announcer.offer(&kept.envelopes);
+        Ok(kept)
+    }
+
+    /// Decides a report, and tells staff.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. After [`StoreError::Unavailable`] it may be decided; deciding it so again does no harm.
+    pub async fn decide_report(&self, caller: &Caller, draft: &DecisionDraft) -> Result<Report, StoreError> {
+        let kept = timed("decision", self.store.decide_report(caller, draft)).await?;
+        self.announcer.offer(&kept.envelopes);
+        Ok(kept.value)
+    }
+
+    /// Bans somebody or lifts it, and has every gateway close what it has of them.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. After [`StoreError::Unavailable`] it may be so; saying it again does no harm.
+    pub async fn set_ban(&self, caller: &Caller, draft: &BanDraft) -> Result<User, StoreError> {
+        let kept = timed("ban", self.store.set_ban(caller, draft)).await?;
+        if kept.created && draft.ban.is_some() {
+            metrics::counter!("carillon_bans_total").increment(1);
+        }
+        self.announcer.offer(&kept.envelopes);
+        Ok(kept.value)
+    }
+
     /// Makes `draft` a conversation: keeps it if `caller` may start it, and tells its participants.
     ///
     /// # Errors
@@ -131,6 +171,20 @@ impl Publisher {
         self.announcer.offer(&kept.envelopes);
         Ok(kept)
     }
+}
+
+/// Counts the sends that a person may not do, by the code they are told.
+fn count_refusal(error: &StoreError) {
+    let reason = match error {
+        StoreError::Banned(_) => ErrorCode::Banned,
+        StoreError::Blocked => ErrorCode::Blocked,
+        StoreError::NotAParticipant(_) => ErrorCode::NotAParticipant,
+        StoreError::NoConversation(_) => ErrorCode::NotFound,
+        StoreError::Closed(_) => ErrorCode::ConversationClosed,
+        StoreError::Forbidden(_) => ErrorCode::Forbidden,
+        _ => return,
+    };
+    metrics::counter!("carillon_sends_refused_total", "reason" => reason.as_str()).increment(1);
 }
 
 /// Measures how long the store takes to commit `what`, whatever comes of it.

@@ -7,14 +7,14 @@ use serde::Serialize;
 use shared::channel::{Channel, Role};
 use shared::envelope::{Content, Envelope};
 use shared::event::{DurableBody, Heading, LiveBody};
-use shared::ids::{ClientMessageId, ConversationId, MessageId, RoomName, Seq, TraceId, UserId};
+use shared::ids::{ClientMessageId, ConversationId, MessageId, ReportId, RoomName, Seq, TraceId, UserId};
 use shared::time::Timestamp;
 use uuid::Uuid;
 
 use crate::attachments::model::Attachment;
 use crate::model::{
     Change, Conversation, ConversationChange, ConversationStatus, ConversationType, Mentions, Message, MessageType,
-    OwnSettings, Participant, ParticipantRole, Reactions, User,
+    OwnSettings, Participant, ParticipantRole, Reactions, Report, ReportReason, ReportState, User,
 };
 
 /// The kind of the entry that a message makes.
@@ -46,6 +46,12 @@ pub fn redacts(kind: &str) -> bool {
 #[must_use]
 pub fn revokes(kind: &str) -> bool {
     kind == MEMBER_REMOVED
+}
+
+/// Whether an entry of this kind ends the connections of its feed's owner.
+#[must_use]
+pub fn closes(kind: &str) -> bool {
+    kind == USER_BANNED
 }
 
 /// The kind of the entry that a change of a message makes.
@@ -274,9 +280,8 @@ pub fn conversation_changed(kind: &str, conversation: &Conversation, at: Timesta
 /// The kind of the entry that a service makes when it says something new of a person.
 pub const USER_UPDATED: &str = "user.updated";
 
-/// Writes `user.updated`: what everybody who shares a conversation with a person may know of them. Its id is that of the trace.
-#[must_use]
-pub fn user_updated(user: &User, trace: TraceId, at: Timestamp) -> DurableBody {
+/// What everybody who shares a conversation with a person may know of them.
+fn user_updated(user: &User, trace: TraceId, at: Timestamp) -> DurableBody {
     #[derive(Serialize)]
     struct UserUpdated<'a> {
         user_id: &'a UserId,
@@ -296,6 +301,64 @@ pub fn user_updated(user: &User, trace: TraceId, at: Timestamp) -> DurableBody {
         time_zone: user.time_zone.as_deref(),
     };
     DurableBody::new(&heading, Some(user.version), &data).expect("a person is an object with fields")
+}
+
+/// The kind of the entry that banning somebody makes; only in their own feed, and it ends their connections.
+pub const USER_BANNED: &str = "user.banned";
+/// Their ban was lifted; only in their own feed.
+pub const USER_UNBANNED: &str = "user.unbanned";
+
+/// Writes the event of a change of a person, who is as they are now. Its id is that of the trace.
+#[must_use]
+pub fn user_changed(kind: &str, user: &User, trace: TraceId, at: Timestamp) -> DurableBody {
+    #[derive(Serialize)]
+    struct BanChanged<'a> {
+        user_id: &'a UserId,
+        reason: Option<&'a str>,
+        expires_at: Option<Timestamp>,
+    }
+    if kind == USER_UPDATED {
+        return user_updated(user, trace, at);
+    }
+    let heading = Heading { kind, id: Uuid::from_u128(trace.0), timestamp: at };
+    let (reason, expires_at) = user.ban.as_ref().map_or((None, None), |ban| (Some(&*ban.reason), ban.expires_at));
+    let data = BanChanged { user_id: &user.id, reason, expires_at };
+    DurableBody::new(&heading, None, &data).expect("a ban is an object with fields")
+}
+
+/// The kind of the entry that a report makes, in the feeds of staff.
+pub const REPORT_CREATED: &str = "report.created";
+/// It was decided.
+pub const REPORT_UPDATED: &str = "report.updated";
+
+/// Writes `report.created` and `report.updated`: what is known of the report, nothing of what the message says.
+#[must_use]
+pub fn report_told(kind: &str, report: &Report, at: Timestamp) -> DurableBody {
+    #[derive(Serialize)]
+    struct ReportTold<'a> {
+        report_id: ReportId,
+        message_id: MessageId,
+        conversation_id: ConversationId,
+        sender_id: &'a UserId,
+        reporter_id: &'a UserId,
+        reason: ReportReason,
+        state: ReportState,
+        decided_by: Option<&'a UserId>,
+        decided_at: Option<Timestamp>,
+    }
+    let heading = Heading { kind, id: report.id.0, timestamp: at };
+    let data = ReportTold {
+        report_id: report.id,
+        message_id: report.message_id,
+        conversation_id: report.conversation_id,
+        sender_id: &report.sender_id,
+        reporter_id: &report.reporter_id,
+        reason: report.reason,
+        state: report.state,
+        decided_by: report.decided_by.as_ref(),
+        decided_at: report.decided_at,
+    };
+    DurableBody::new(&heading, Some(report.version()), &data).expect("a report is an object with fields")
 }
 
 /// The kind of the entry that blocking somebody makes, and taking it back; only in one's own feed.

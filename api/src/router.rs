@@ -11,7 +11,8 @@ use crate::error::Problem;
 use crate::openapi;
 use crate::request::surround;
 use crate::routes::{
-    attachments, blocks, changes, conversations, docs, feed, members, messages, pages, reading, search, snapshot, users,
+    attachments, blocks, changes, conversations, docs, feed, members, messages, moderation, pages, reading, search,
+    snapshot, users,
 };
 use crate::state::App;
 
@@ -27,6 +28,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(attachments::routes())
         .merge(users::routes())
         .merge(blocks::routes())
+        .merge(moderation::routes())
         .merge(feed::routes())
         .merge(snapshot::routes())
 }

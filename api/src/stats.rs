@@ -21,6 +21,13 @@ fn describe() {
         "From a request's head to its answer's."
     );
     describe_histogram!("carillon_commit_duration_seconds", Unit::Seconds, "How long the store took to keep a draft.");
+    describe_counter!(
+        "carillon_sends_refused_total",
+        Unit::Count,
+        "Messages that their senders may not send, by code."
+    );
+    describe_counter!("carillon_reports_total", Unit::Count, "Messages reported to staff, by reason.");
+    describe_counter!("carillon_bans_total", Unit::Count, "Bans, and changes of bans.");
     describe_gauge!("carillon_announce_waiting", Unit::Count, "Envelopes on their way to the broker.");
     describe_counter!("carillon_announce_published_total", Unit::Count, "Envelopes that the broker took.");
     describe_counter!("carillon_announce_dropped_total", Unit::Count, "Envelopes left to the heads beat, by reason.");

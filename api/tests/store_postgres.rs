@@ -121,6 +121,11 @@ async fn fill(bed: &Bed) {
     bed.store.set_privacy(&bob, &PrivacyChange { receipts: Some(false), signs: None }).await.expect("his");
     bed.execute("insert into acknowledgements values ('bob', '', 1, 'guest', 1, 0, 0, now())").await;
     bed.execute("insert into user_blocks values ('bob', 'eve', now())").await;
+    bed.execute(
+        "insert into message_reports (id, message_id, reporter_id, reason, created_at)
+         select gen_random_uuid(), id, 'bob', 'spam', now() from messages limit 1",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -219,6 +224,9 @@ async fn a_pod_writes_nothing_but_through_the_functions() {
         "select * from users",
         "select * from user_rows",
         "delete from user_blocks",
+        "update message_reports set state = 'open'",
+        "select carillon_refuse_banned('alice')",
+        "select carillon_tell_staff('report.created', gen_random_uuid(), gen_random_uuid(), now())",
         "select carillon_refuse_blocked('alice bob')",
         "select carillon_circle('alice', 9)",
         "select carillon_share_a_conversation('alice', 'bob')",

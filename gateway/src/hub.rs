@@ -17,7 +17,7 @@ use shared::envelope::{Content, Envelope};
 use shared::event::{LiveBody, RoomPosition};
 use shared::history::Recovered;
 use shared::ids::{Epoch, RoomName, Seq};
-use shared::protocol::answer;
+use shared::protocol::{CloseCode, answer};
 use shared::time::Timestamp;
 use shared::upstream::ResyncReason;
 
@@ -330,6 +330,9 @@ impl LocalFeed {
         for connection in self.connections.values() {
             if connection.queue.push_entry(frame.feed, Frame::Entry(Arc::clone(frame))) {
                 METRICS.overflows.increment(1);
+            }
+            if frame.entry.closes {
+                connection.queue.order(|orders| orders.close = Some(CloseCode::Forbidden));
             }
         }
     }

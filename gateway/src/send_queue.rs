@@ -265,6 +265,7 @@ mod tests {
                 unread: None,
                 redacts: false,
                 revokes: false,
+                closes: false,
                 body: DurableBody::from_trusted(Bytes::from_static(b"{")),
             },
             committed_at: Timestamp::now(),

@@ -83,6 +83,7 @@ mod tests {
                 unread: None,
                 redacts: false,
                 revokes: false,
+                closes: false,
                 body: DurableBody::from_trusted(Bytes::new()),
             },
             committed_at: Timestamp::from_micros(0),

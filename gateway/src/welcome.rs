@@ -14,7 +14,7 @@ use shared::cursor::Cursor;
 use shared::ids::{ConnectionId, UserId};
 use shared::protocol::{Action, CloseCode, Command, answer};
 use shared::time::Timestamp;
-use shared::upstream::{Arrival, Question, ResyncReason};
+use shared::upstream::{Arrival, Question, ResyncReason, Verdict};
 use tokio_util::task::TaskTracker;
 
 use crate::arrival::{attach, place_in_feeds};
@@ -66,7 +66,11 @@ pub async fn receive<T: Transport>(pod: Arc<Pod>, mut visit: Visit, mut transpor
     };
     let Some((start, resumed, resync)) = place_in_feeds(&pod, &connection, &verdict) else {
         pod.hub.detach(&connection);
-        return refuse(transport, CloseCode::Forbidden, None).await;
+        let why = match verdict {
+            Verdict::Denied { code } => Some(answer::error(None, code, "you may not connect", None)),
+            _ => None,
+        };
+        return refuse(transport, CloseCode::Forbidden, why).await;
     };
     METRICS.opened.increment(1);
     pod.wheel.add(&connection);

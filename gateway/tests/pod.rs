@@ -260,6 +260,22 @@ async fn who_may_not_connect_is_told_by_the_close_code() {
 }
 
 #[tokio::test]
+async fn whoever_is_banned_is_disconnected_on_every_device_even_if_the_publish_is_lost_and_is_not_let_in() {
+    let village = Village::new().await;
+    let (alice, bob, sam) = (village.person("alice"), village.person("bob"), village.person_as("sam", Role::Staff));
+    let (mut phone, mut desk) = (bob.connects("&device_id=phone").await, bob.connects("").await);
+    let mut hers = alice.connects("").await;
+    village.losses.entries.store(true, Ordering::Relaxed);
+    sam.puts("/api/v1/users/bob/ban", &json!({ "reason": "spam" })).await;
+    assert_eq!((phone.ends().await, desk.ends().await), (4403, 4403));
+    let mut again = village.dial(&format!("/api/v1/ws?token={}", bob.token), &[]).await.expect("a socket");
+    assert_eq!(again.hears("error").await["data"]["code"], "banned");
+    assert_eq!(again.ends().await, 4403);
+    hers.says(&json!({"action": "ping"})).await;
+    hers.hears("pong").await;
+}
+
+#[tokio::test]
 async fn an_expired_token_ends_the_socket_unless_it_is_renewed() {
     let settings = GatewaySettings { heartbeat_interval: Duration::from_millis(600), ..GatewaySettings::default() };
     let village = Village::with(settings).await;

@@ -59,6 +59,8 @@ pub struct Entry {
     pub redacts: bool,
     /// Whether somebody may do less from now on: gateways ask anew who may hear the conversations' rooms.
     pub revokes: bool,
+    /// Whether the feed's owner may not be connected any more: gateways close what they have of them.
+    pub closes: bool,
     /// The event, shared by all its recipients.
     pub body: DurableBody,
 }
@@ -70,7 +72,7 @@ impl Envelope {
         let Self { channel, committed_at, trace, content } = self;
         let at = committed_at.as_micros();
         match content {
-            Content::Entry(Entry { epoch, seq, topic, unread, redacts, revokes, .. }) => {
+            Content::Entry(Entry { epoch, seq, topic, unread, redacts, revokes, closes, .. }) => {
                 let topic = match topic {
                     Topic::Messaging => 'm',
                     Topic::Notifications => 'n',
@@ -78,7 +80,9 @@ impl Envelope {
                 let (count, version) = unread.map_or((-1, Seq::ZERO), |unread| (unread.count as i64, unread.version));
                 let redacts = if *redacts { " r" } else { "" };
                 let revokes = if *revokes { " v" } else { "" };
-                format!("1 {channel} {at} {trace} entry {epoch} {seq} {topic} {count} {version}{redacts}{revokes}\n")
+                let closes = if *closes { " c" } else { "" };
+                let flags = [redacts, revokes, closes].concat();
+                format!("1 {channel} {at} {trace} entry {epoch} {seq} {topic} {count} {version}{flags}\n")
             }
             Content::Live { position: None, .. } => format!("1 {channel} {at} {trace} live\n"),
             Content::Live { position: Some(position), .. } => format!("1 {channel} {at} {trace} live {position}\n"),
@@ -131,11 +135,13 @@ impl Envelope {
                 let version = field(&mut fields)?;
                 let unread = u64::try_from(count).ok().map(|count| Unread { count, version });
                 let body = DurableBody::from_trusted(body);
-                let mut entry = Entry { epoch, seq, topic, unread, redacts: false, revokes: false, body };
+                let mut entry =
+                    Entry { epoch, seq, topic, unread, redacts: false, revokes: false, closes: false, body };
                 for flag in fields.by_ref() {
                     match flag {
                         "r" => entry.redacts = true,
                         "v" => entry.revokes = true,
+                        "c" => entry.closes = true,
                         // What a newer pod adds is passed over, so that pods of two versions can live side by side.
                         _ => {}
                     }
@@ -184,14 +190,18 @@ mod tests {
     #[test]
     fn what_a_newer_pod_adds_to_an_entry_is_passed_over() {
         let head = "1 user:alice 7 00000000000000000000000000000007 entry 0000000000000003 12 m 2 12";
-        for (added, flags) in
-            [("", (false, false)), (" r", (true, false)), (" r z9 v", (true, true)), (" z9", (false, false))]
-        {
+        for (added, flags) in [
+            ("", [false, false, false]),
+            (" r", [true, false, false]),
+            (" r z9 v", [true, true, false]),
+            (" z9 c", [false, false, true]),
+            (" z9", [false, false, false]),
+        ] {
             let bytes = Bytes::from(format!("{head}{added}\n{{"));
             let Ok(Envelope { content: Content::Entry(entry), .. }) = Envelope::decode(&bytes) else {
                 panic!("{added} is not understood");
             };
-            assert_eq!(((entry.redacts, entry.revokes), entry.seq), (flags, Seq(12)), "{added}");
+            assert_eq!(([entry.redacts, entry.revokes, entry.closes], entry.seq), (flags, Seq(12)), "{added}");
         }
     }
 
@@ -205,6 +215,7 @@ mod tests {
                 unread,
                 redacts: unread.is_some(),
                 revokes: unread.is_none(),
+                closes: unread.is_some(),
                 body: DurableBody::from_trusted(Bytes::from_static(b"{\"type\":\"x\",\"data\":{\"a\":\"\\n\"")),
             })
         };

@@ -152,6 +152,10 @@ uuid_id!(
     MessageId
 );
 uuid_id!(
+    /// What somebody has against a message.
+    ReportId
+);
+uuid_id!(
     /// One live socket.
     ConnectionId
 );

@@ -264,6 +264,7 @@ mod tests {
                 unread: None,
                 redacts: false,
                 revokes: false,
+                closes: false,
                 body: DurableBody::from_trusted(Bytes::from(format!("{{\"n\":\n{seq}"))),
             }),
         };

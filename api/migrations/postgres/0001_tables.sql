@@ -24,7 +24,13 @@ create table users (
     -- Counts the changes of what a service says of them: whoever has two of it applies the higher one.
     version    bigint not null default 0,
     -- When a service last said it. From then on a token does not change the name.
-    updated_at timestamptz
+    updated_at timestamptz,
+    -- They may do nothing from then on, until it ends if it does.
+    banned_at      timestamptz,
+    ban_expires_at timestamptz,
+    ban_reason     text,
+    banned_by      text collate "C",
+    constraint users_ban check (banned_at is not null or (ban_expires_at is null and ban_reason is null and banned_by is null))
 );
 
 create table conversations (

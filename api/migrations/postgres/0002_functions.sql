@@ -9,8 +9,8 @@
 --   CA006 deleted   CA007 another's message   CA008 too many reactions   CA009 not theirs to change   CA010 fixed participants
 --   CA011 too many participants   CA012 not in the conversation   CA013 nobody looks after such a conversation
 --   CA014 somebody else looks after it   CA015 not known to work here
--- of attachments CAA01 to CAA05, in 0011_attachments.sql, of people CAP01 and on, in 0021_blocks.sql, and of mentions CA016, in
--- 0030_mentions.sql.
+-- of attachments CAA01 to CAA05, in 0011_attachments.sql, of people CAP01 and on, in 0021_blocks.sql and 0022_moderation.sql, and of
+-- mentions CA016, in 0030_mentions.sql.
 
 -- Today's epoch. Begins another one when this is no longer the server that the numbers were given by. The timeline is that of
 -- the WAL being written: pg_control_checkpoint() would tell a promotion only after its first checkpoint.
@@ -142,6 +142,7 @@ begin
         return;
     end if;
 
+    perform carillon_refuse_banned(p_caller);
     -- All rows at once and in order, the sender's among them: whoever changes several takes them in the same order.
     select bool_or(held.user_id = p_caller) into takes_part
     from (
@@ -223,8 +224,11 @@ begin
             select c.id into strict made from conversations c where c.direct_pair = p_pair;
             update idempotency_keys k set result_id = made
             where k.caller = p_caller and k.path = 'conversations' and k.key = p_key;
-        elsif p_pair is not null then
-            perform carillon_refuse_blocked(p_pair);
+        else
+            perform carillon_refuse_banned(p_caller);
+            if p_pair is not null then
+                perform carillon_refuse_blocked(p_pair);
+            end if;
         end if;
     end if;
 
@@ -280,7 +284,7 @@ returns table (
     ordinal bigint, life bigint, head bigint, floor bigint, seq bigint, kind text, created_at bigint, trace uuid,
     unread bigint, left_at bigint, hidden boolean, user_id text, conversation_id uuid, conversation_version bigint,
     message jsonb, conversation jsonb, participant jsonb, person jsonb,
-    blocked_at bigint
+    blocked_at bigint, report jsonb
 )
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -296,7 +300,7 @@ begin
     loop
         return query select asked.ordinal, today, asked.head, asked.floor, null::bigint, null::text, null::bigint, null::uuid,
             null::bigint, null::bigint, null::boolean, null::text, null::uuid, null::bigint, null::jsonb, null::jsonb, null::jsonb,
-            null::jsonb, null::bigint;
+            null::jsonb, null::bigint, null::jsonb;
         continue when p_most <= 0 or asked.after >= asked.head;
         return query
             select asked.ordinal, null::bigint, null::bigint, null::bigint, e.seq, e.kind, carillon_micros(e.created_at), e.trace,
@@ -326,6 +330,10 @@ begin
                 (
                     select carillon_micros(b.created_at) from user_blocks b
                     where e.kind = 'blocks.updated' and b.user_id = substr(asked.channel, 6) and b.blocked_id = e.user_id
+                ),
+                (
+                    select to_jsonb(r) from report_rows r
+                    where e.kind like 'report.%' and r.message_id = e.message_id and r.reporter_id = e.user_id
                 )
             from (
                 select n.*, sum(octet_length(m.message_text)) over (
@@ -349,13 +357,18 @@ create function carillon_standings(p_users text[], p_roles text[], p_devices tex
 returns table (
     epoch bigint, user_head bigint, role_head bigint, all_head bigint, user_floor bigint, role_floor bigint, all_floor bigint,
     stored_epoch bigint, stored_role text, stored_user_seq bigint, stored_role_seq bigint, stored_all_seq bigint,
-    user_seen boolean
+    user_seen boolean, is_banned boolean
 )
 language sql stable security definer set search_path = pg_catalog, public, pg_temp as $$
     select s.epoch, coalesce(u.seq, 0), coalesce(r.seq, 0), coalesce(a.seq, 0),
         coalesce(u.floor, 0), coalesce(r.floor, 0), coalesce(a.floor, 0),
         mine.epoch, mine.role, mine.user_seq, mine.role_seq, mine.all_seq,
-        exists (select from acknowledgements k where k.user_id = asked.user_id and k.device_id = '')
+        exists (select from acknowledgements k where k.user_id = asked.user_id and k.device_id = ''),
+        exists (
+            select from users u
+            where u.id = asked.user_id and u.banned_at is not null
+                and (u.ban_expires_at is null or u.ban_expires_at > clock_timestamp())
+        )
     from unnest(p_users, p_roles, p_devices) with ordinality asked (user_id, role, device_id, ordinal)
     cross join fleet_state s
     left join feeds u on u.channel = 'user:' || asked.user_id

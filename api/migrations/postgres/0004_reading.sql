@@ -17,6 +17,7 @@ declare
     marker bigint;
     moment timestamptz;
 begin
+    perform carillon_refuse_banned(p_caller);
     select * into mine from conversation_participants p
     where p.conversation_id = p_conversation and p.user_id = p_caller and p.left_at is null for no key update;
     if not found then

@@ -20,6 +20,7 @@ begin
         select p.user_id from conversation_participants p
         where p.conversation_id = place.id and p.left_at is null order by p.user_id for no key update
     ) held;
+    perform carillon_refuse_banned(p_caller);
     if takes_part is not true and not (p_moderates and p_sees_all) then
         if p_sees_all then
             raise exception '%', place.id using errcode = 'CA002';

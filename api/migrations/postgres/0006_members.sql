@@ -13,6 +13,7 @@ begin
     if place.id is null then
         raise exception 'no such conversation' using errcode = 'CA001';
     end if;
+    perform carillon_refuse_banned(p_caller);
     select bool_or(held.user_id = p_caller), bool_or(held.role = 'owner'),
         bool_or(held.user_id = p_caller and held.role in ('owner', 'staff'))
     into takes_part, led, manages
@@ -207,6 +208,7 @@ language plpgsql volatile security definer set search_path = pg_catalog, public,
 declare
     changed boolean;
 begin
+    perform carillon_refuse_banned(p_caller);
     perform from conversation_participants p
     where p.conversation_id = p_id and p.user_id = p_caller and p.left_at is null for no key update;
     if not found then

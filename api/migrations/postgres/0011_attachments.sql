@@ -18,6 +18,7 @@ declare
     made uuid := carillon_claim_key(p_caller, 'attachments', p_key, p_hash, p_id);
 begin
     if made is null then
+        perform carillon_refuse_banned(p_caller);
         if (select count(*) from message_attachments a where a.uploader_id = p_caller and a.message_id is null) >= p_most then
             raise exception 'too many attachments that no message has' using errcode = 'CAA04';
         end if;

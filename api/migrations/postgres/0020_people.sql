@@ -1,7 +1,14 @@
 -- What is known of people. Services say it; the people and those who share a conversation with them are told.
 
 create view user_rows with (security_invoker = true) as
-select id, role, name, avatar_url, email, locale, time_zone, version, carillon_micros(updated_at) as updated_at
+select
+    id, role, name, avatar_url, email, locale, time_zone, version, carillon_micros(updated_at) as updated_at,
+    case when banned_at is not null and (ban_expires_at is null or ban_expires_at > clock_timestamp()) then
+        jsonb_build_object(
+            'reason', ban_reason, 'banned_at', carillon_micros(banned_at), 'expires_at', carillon_micros(ban_expires_at),
+            'banned_by', banned_by
+        )
+    end as ban
 from users;
 
 grant select on user_rows to carillon_definer;
@@ -16,8 +23,9 @@ language sql stable security definer set search_path = pg_catalog, public, pg_te
     )
 $$;
 
--- One person as the caller sees them: everything to themselves and to who sees all, what is public to those who share a
--- conversation with them, nobody to all others. Somebody of whom nothing is known yet has an id and nothing else.
+-- One person as the caller sees them: everything to who sees all, and to themselves but for who banned them, what is public to
+-- those who share a conversation with them, nobody to all others. Somebody of whom nothing is known yet has an id and nothing
+-- else.
 create function carillon_user(p_caller text, p_sees_all boolean, p_id text) returns setof jsonb
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -26,10 +34,11 @@ begin
     if p_caller = p_id or p_sees_all then
         if known is not null or p_caller = p_id
             or exists (select from conversation_participants p where p.user_id = p_id) then
+            known := case when p_sees_all then known else known #- '{ban,banned_by}' end;
             return next coalesce(known, jsonb_build_object('id', p_id));
         end if;
     elsif carillon_share_a_conversation(p_caller, p_id) then
-        return next coalesce(known - 'email', jsonb_build_object('id', p_id));
+        return next coalesce(known - 'email' - 'ban', jsonb_build_object('id', p_id));
     end if;
 end $$;
 

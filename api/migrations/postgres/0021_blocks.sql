@@ -47,6 +47,7 @@ declare
     moment timestamptz := clock_timestamp();
     changed boolean;
 begin
+    perform carillon_refuse_banned(p_caller);
     if p_blocks then
         insert into user_blocks (user_id, blocked_id, created_at) values (p_caller, p_user, moment) on conflict do nothing;
         changed := found;

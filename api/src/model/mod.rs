@@ -2,6 +2,7 @@
 
 mod conversation;
 mod message;
+mod moderation;
 mod reading;
 mod user;
 
@@ -10,6 +11,7 @@ pub use conversation::{
     OwnSettings, Participant, ParticipantRole, may_create,
 };
 pub use message::{Change, ChangeDraft, Mentions, Message, MessageDraft, MessageType, MessageVersion, Reactions};
+pub use moderation::{Ban, BanDraft, DecisionDraft, Report, ReportDraft, ReportReason, ReportState};
 pub use reading::{
     MarkerDraft, MarkerMove, MessagingStats, OverallStats, Privacy, PrivacyChange, ReadMarker, Snapshot, UnreadCheck,
     UnreadTotals,

@@ -5,6 +5,8 @@ use shared::channel::Role;
 use shared::ids::{TraceId, UserId};
 use shared::time::Timestamp;
 
+use super::Ban;
+
 /// A person, as the one who asks may see them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct User {
@@ -32,6 +34,9 @@ pub struct User {
     /// When a service last said something new.
     #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     pub updated_at: Option<Timestamp>,
+    /// Why and for how long they may do nothing, if they are banned. Told to themselves, to staff and to services.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ban: Option<Ban>,
 }
 
 /// Somebody of whom the caller wants to hear nothing.

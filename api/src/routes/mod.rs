@@ -8,6 +8,7 @@ pub mod docs;
 pub mod feed;
 pub mod members;
 pub mod messages;
+pub mod moderation;
 pub mod pages;
 pub mod reading;
 pub mod search;

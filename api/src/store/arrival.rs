@@ -36,6 +36,8 @@ pub(super) struct StandingRow {
     pub(super) stored_all_seq: Option<i64>,
     /// Whether the user as a whole has a position: whether they were ever seen.
     pub(super) user_seen: bool,
+    /// Whether they may not connect for now.
+    pub(super) is_banned: bool,
 }
 
 impl StandingRow {
@@ -69,6 +71,9 @@ impl StandingRow {
 
 /// Says where delivery starts, or that it cannot go on from where the device stands.
 pub(super) fn judge(arrival: &Arrival, standing: &StandingRow) -> Verdict {
+    if standing.is_banned {
+        return Verdict::Denied { code: ErrorCode::Banned };
+    }
     let (today, heads) = (epoch(standing.epoch), standing.heads());
     let resync = |reason| Verdict::Resync { epoch: today, heads, reason };
     let (start, resumed) = match arrival.since.as_deref() {

@@ -3,7 +3,8 @@
 //! The routes turn these into problem JSON and the gateway's answers into error frames. What a driver says is kept as the
 //! source, for the log; the text is for outsiders.
 
-use shared::ids::{AttachmentId, ConversationId, MessageId, UserId};
+use shared::ids::{AttachmentId, ConversationId, MessageId, ReportId, UserId};
+use shared::time::Timestamp;
 
 /// The source of an error, for the log.
 type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -53,6 +54,15 @@ pub enum StoreError {
     /// The key was used for another body.
     #[error("the key was used for something else before")]
     KeyReused,
+    /// No such report.
+    #[error("report {0} does not exist")]
+    NoReport(ReportId),
+    /// Somebody decided the report, or otherwise.
+    #[error("report {0} is decided already")]
+    Decided(ReportId),
+    /// The caller may do nothing for now.
+    #[error("you are banned {}", until(*.0))]
+    Banned(Option<Timestamp>),
     /// One of a pair has blocked the other; which of them is not told.
     #[error("one of you has blocked the other")]
     Blocked,
@@ -76,6 +86,11 @@ pub enum StoreError {
     /// The database refused in a way that no caller can mend.
     #[error("the database refused")]
     Broken(#[source] Source),
+}
+
+/// When a ban ends, in words.
+fn until(end: Option<Timestamp>) -> String {
+    end.map_or_else(|| "without an end".to_owned(), |end| format!("until {end}"))
 }
 
 /// What to do about a schema that is not this build's.

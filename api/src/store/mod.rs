@@ -20,14 +20,15 @@ use async_trait::async_trait;
 use shared::access::Caller;
 use shared::channel::Channel;
 use shared::envelope::Envelope;
-use shared::ids::{AttachmentId, ConversationId, Epoch, MessageId, Seq, UserId};
+use shared::ids::{AttachmentId, ConversationId, Epoch, MessageId, ReportId, Seq, UserId};
 use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, Heads, Verdict};
 
 use crate::attachments::model::{AttachmentDraft, FiledAttachment, Found};
 use crate::model::{
-    Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, ConversationStatus,
-    ConversationType, MarkerDraft, Message, MessageDraft, MessageVersion, MessagingStats, Privacy, PrivacyChange,
-    ReadMarker, Snapshot, UnreadCheck, UnreadTotals, User, UserDraft,
+    BanDraft, Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft,
+    ConversationStatus, ConversationType, DecisionDraft, MarkerDraft, Message, MessageDraft, MessageVersion,
+    MessagingStats, Privacy, PrivacyChange, ReadMarker, Report, ReportDraft, ReportState, Snapshot, UnreadCheck,
+    UnreadTotals, User, UserDraft,
 };
 use crate::search::Query;
 
@@ -36,9 +37,15 @@ pub use open::{migrate, new_epoch, open};
 pub use schema::MigrationSummary;
 
 /// Everything a pod keeps.
-pub trait Store: Messaging + Changing + Reading + Search + Attachments + People + Feeds + Outbox + Health {}
+pub trait Store:
+    Messaging + Changing + Reading + Search + Attachments + People + Moderation + Feeds + Outbox + Health
+{
+}
 
-impl<T: Messaging + Changing + Reading + Search + Attachments + People + Feeds + Outbox + Health> Store for T {}
+impl<T: Messaging + Changing + Reading + Search + Attachments + People + Moderation + Feeds + Outbox + Health> Store
+    for T
+{
+}
 
 /// Conversations and messages. What a write returned, every later read sees; numbers have no holes.
 ///
@@ -189,6 +196,27 @@ pub trait People: Send + Sync {
     async fn blocked_pairs(&self, pairs: &[(UserId, UserId)]) -> Result<Vec<bool>, StoreError>;
 }
 
+/// What people report, what staff decide, and who may do nothing for a while.
+///
+/// Whoever is banned changes nothing: every method that writes for a caller answers [`StoreError::Banned`], and
+/// [`Feeds::arrive`] denies them. Repeats by key still succeed.
+#[async_trait]
+pub trait Moderation: Send + Sync {
+    /// Puts a message before staff and tells them. Each person reports a message once: again answers the first report.
+    async fn report(&self, caller: &Caller, draft: &ReportDraft) -> Result<Kept<Report>, StoreError>;
+
+    /// Reports with their messages as of today, the oldest first, to staff and services.
+    async fn reports(&self, caller: &Caller, page: &ReportPage) -> Result<Vec<(Report, Message)>, StoreError>;
+
+    /// Decides an open report and tells staff. Of those who decide at once one does, and the others get
+    /// [`StoreError::Decided`]; the same by the same person again changes nothing.
+    async fn decide_report(&self, caller: &Caller, draft: &DecisionDraft) -> Result<Kept<Report>, StoreError>;
+
+    /// Bans somebody or lifts it, and tells them: the entry has every gateway close what it has of theirs. The same again changes
+    /// nothing and tells nobody.
+    async fn set_ban(&self, caller: &Caller, draft: &BanDraft) -> Result<Kept<User>, StoreError>;
+}
+
 /// Numbered feeds, and where everybody stands in them.
 #[async_trait]
 pub trait Feeds: Send + Sync {
@@ -319,6 +347,17 @@ pub struct SearchPage {
 pub struct BlockPage {
     /// Continue after who was blocked then (microseconds since 1970).
     pub after: Option<(i64, UserId)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Which reports.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReportPage {
+    /// Only in this state.
+    pub state: Option<ReportState>,
+    /// Continue after the report that was made then (microseconds since 1970), with this id.
+    pub after: Option<(i64, ReportId)>,
     /// At most so many.
     pub limit: u32,
 }

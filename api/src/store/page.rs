@@ -13,8 +13,8 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::rows::{ConversationRow, MessageRow, ParticipantRow, Said, UserRow, epoch, seq, unread};
-use crate::model::{Conversation, Message, Participant, User};
+use super::rows::{ConversationRow, MessageRow, ParticipantRow, ReportRow, Said, UserRow, epoch, seq, unread};
+use crate::model::{Conversation, Message, Participant, Report, User};
 use crate::render;
 
 /// The smallest number of bytes that a rendered entry has: bounds how many rows a page needs.
@@ -59,6 +59,7 @@ pub(super) struct EntryRow {
     person: Option<Json<UserRow>>,
     /// Since when the feed's owner blocks whom it is about.
     blocked_at: Option<i64>,
+    report: Option<Json<ReportRow>>,
 }
 
 impl EntryRow {
@@ -127,7 +128,13 @@ impl EntryRow {
                 let blocked_at = self.blocked_at.map(Timestamp::from_micros);
                 about.map(|about| render::blocks_updated(&about, blocked_at, trace, at))
             }
-            render::USER_UPDATED => person.map(|person| render::user_updated(&person, trace, at)),
+            kind @ (render::USER_UPDATED | render::USER_BANNED | render::USER_UNBANNED) => {
+                person.map(|person| render::user_changed(kind, &person, trace, at))
+            }
+            kind @ (render::REPORT_CREATED | render::REPORT_UPDATED) => match self.report {
+                Some(Json(report)) => Some(render::report_told(kind, &Report::try_from(report)?, at)),
+                None => None,
+            },
             _ => None,
         })
     }

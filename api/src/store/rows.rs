@@ -11,7 +11,7 @@ use shared::channel::{Channel, Role};
 use shared::cursor::Positions;
 use shared::envelope::{Content, Entry, Envelope};
 use shared::event::{DurableBody, Topic, Unread};
-use shared::ids::{AttachmentId, ConversationId, Epoch, MessageId, Seq, TraceId};
+use shared::ids::{AttachmentId, ConversationId, Epoch, MessageId, ReportId, Seq, TraceId};
 use shared::time::Timestamp;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -19,8 +19,8 @@ use uuid::Uuid;
 use super::{Hit, StoreError};
 use crate::attachments::model::{Attachment, FiledAttachment, thumbnail_url};
 use crate::model::{
-    Block, Conversation, Mentions, Message, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant,
-    ParticipantRole, Reactions, ReadMarker, UnreadCheck, UnreadTotals, User,
+    Ban, Block, Conversation, Mentions, Message, MessageVersion, MessagingStats, OverallStats, OwnSettings,
+    Participant, ParticipantRole, Reactions, ReadMarker, Report, UnreadCheck, UnreadTotals, User,
 };
 use crate::render;
 
@@ -275,6 +275,29 @@ pub(super) struct UserRow {
     time_zone: Option<String>,
     version: Option<i64>,
     updated_at: Option<i64>,
+    ban: Option<Json<BanRow>>,
+}
+
+/// A ban, nested in a person.
+#[derive(Debug, Clone, Deserialize)]
+struct BanRow {
+    reason: String,
+    banned_at: i64,
+    expires_at: Option<i64>,
+    banned_by: Option<String>,
+}
+
+impl TryFrom<BanRow> for Ban {
+    type Error = StoreError;
+
+    fn try_from(row: BanRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            reason: row.reason,
+            banned_at: Timestamp::from_micros(row.banned_at),
+            expires_at: row.expires_at.map(Timestamp::from_micros),
+            banned_by: row.banned_by.map(|user| user.parse()).transpose().map_err(StoreError::broken)?,
+        })
+    }
 }
 
 impl TryFrom<UserRow> for User {
@@ -292,7 +315,60 @@ impl TryFrom<UserRow> for User {
             email: row.email,
             version: row.version.unwrap_or_default().unsigned_abs(),
             updated_at: row.updated_at.map(Timestamp::from_micros),
+            ban: row.ban.map(|Json(ban)| ban.try_into()).transpose()?,
         })
+    }
+}
+
+/// A report.
+#[derive(Debug, Clone, Deserialize, sqlx::FromRow)]
+pub(super) struct ReportRow {
+    id: Uuid,
+    message_id: Uuid,
+    conversation_id: Uuid,
+    sender_id: String,
+    reporter_id: String,
+    reason: String,
+    note: Option<String>,
+    state: String,
+    created_at: i64,
+    decided_by: Option<String>,
+    decided_at: Option<i64>,
+    decision_note: Option<String>,
+}
+
+impl TryFrom<ReportRow> for Report {
+    type Error = StoreError;
+
+    fn try_from(row: ReportRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: ReportId(row.id),
+            message_id: MessageId(row.message_id),
+            conversation_id: ConversationId(row.conversation_id),
+            sender_id: row.sender_id.parse().map_err(StoreError::broken)?,
+            reporter_id: row.reporter_id.parse().map_err(StoreError::broken)?,
+            reason: word(row.reason)?,
+            note: row.note,
+            state: word(row.state)?,
+            created_at: Timestamp::from_micros(row.created_at),
+            decided_by: row.decided_by.map(|user| user.parse()).transpose().map_err(StoreError::broken)?,
+            decided_at: row.decided_at.map(Timestamp::from_micros),
+            decision_note: row.decision_note,
+        })
+    }
+}
+
+/// A report with its message.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct ReportedRow {
+    #[sqlx(flatten)]
+    report: ReportRow,
+    message: Json<MessageRow>,
+}
+
+impl ReportedRow {
+    pub(super) fn both(self) -> Result<(Report, Message), StoreError> {
+        Ok((self.report.try_into()?, self.message.0.try_into()?))
     }
 }
 
@@ -438,9 +514,16 @@ impl Said<'_> {
     /// One entry of one feed.
     pub(super) fn envelope(&self, channel: Channel, seq: Seq, unread: Option<Unread>) -> Envelope {
         // Every entry kept so far is about conversations, and the people in them.
-        let redacts = render::redacts(self.kind);
-        let (epoch, topic, revokes) = (self.epoch, Topic::Messaging, render::revokes(self.kind));
-        let entry = Entry { epoch, seq, topic, unread, redacts, revokes, body: self.body.clone() };
+        let entry = Entry {
+            epoch: self.epoch,
+            seq,
+            topic: Topic::Messaging,
+            unread,
+            redacts: render::redacts(self.kind),
+            revokes: render::revokes(self.kind),
+            closes: render::closes(self.kind),
+            body: self.body.clone(),
+        };
         let (committed_at, trace) = (self.committed_at, self.trace);
         Envelope { channel, committed_at, trace, content: Content::Entry(entry) }
     }

@@ -139,6 +139,23 @@ pub(super) const MOST_BLOCKS: u64 = 1_000;
 pub(super) const TOO_MANY_BLOCKS: StoreError =
     StoreError::LimitExceeded { what: "people blocked by one person", limit: MOST_BLOCKS };
 
+/// Whether `caller` may see and decide reports, and ban people.
+pub(super) fn may_moderate(caller: &Caller) -> Result<(), StoreError> {
+    if caller.role.is_trusted() { Ok(()) } else { Err(StoreError::Forbidden("only staff and services may moderate")) }
+}
+
+/// Whether `caller` may ban those who work here as well.
+pub(super) fn is_admin(caller: &Caller) -> bool {
+    matches!(caller.role, Role::Admin | Role::Service)
+}
+
+/// Why staff are not banned by each other.
+pub(super) const NOT_AN_ADMIN: StoreError =
+    StoreError::Forbidden("only admins and services ban those who are not guests");
+
+/// Why a message is not reported by its sender.
+pub(super) const OWN_MESSAGE: StoreError = StoreError::Forbidden("nobody reports a message of their own");
+
 /// Whether `caller` may say what is known of people.
 pub(super) fn may_put_users(caller: &Caller) -> Result<(), StoreError> {
     match caller.role {

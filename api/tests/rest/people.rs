@@ -81,3 +81,74 @@ async fn whom_one_blocks_sends_nothing_directly_and_is_listed() {
     put(&alice, "/api/v1/users/me/blocks/alice", &json!({})).await.is_problem(400, "bad_request");
     alice.get("/api/v1/users/me/blocks?after=x").await.is_problem(400, "bad_request");
 }
+
+#[tokio::test]
+async fn a_message_is_reported_and_decided_by_staff_once() {
+    let api = Api::start().await;
+    let (alice, bob) = (api.user("alice"), api.user("bob"));
+    let (sam, tina) = (api.user_as("sam", Role::Staff), api.user_as("tina", Role::Staff));
+    let group = alice.start_group(&["bob"]).await;
+    let sent = bob.send(&group, "your card number?").await;
+    let path = format!("/api/v1/messages/{}/report", sent["id"].as_str().expect("an id"));
+    let body = json!({ "reason": "fraud", "note": "he asks for my card" });
+    let reported = alice.post(&path, &body).await;
+    assert_eq!((reported.status, &reported.body["state"]), (201, &json!("open")), "{reported:?}");
+    let again = alice.post(&path, &body).await;
+    assert_eq!((again.status, &again.body), (200, &reported.body));
+    let wrong = alice.post(&path, &json!({ "reason": "other" })).await;
+    assert_eq!(wrong.is_problem(400, "bad_request").blamed(), ["note"]);
+    alice.post(&path, &json!({ "reason": "boredom" })).await.is_problem(400, "bad_request");
+    bob.post(&path, &body).await.is_problem(403, "forbidden");
+    api.user("eve").post(&path, &body).await.is_problem(404, "not_found");
+
+    alice.get("/api/v1/moderation/reports").await.is_problem(403, "forbidden");
+    let listed = sam.get("/api/v1/moderation/reports?state=open").await.body;
+    let item = &listed["items"][0];
+    assert_eq!(
+        (&item["reporter_id"], &item["message"]["message_text"]),
+        (&json!("alice"), &json!("your card number?"))
+    );
+    let decision = format!("/api/v1/moderation/reports/{}", item["id"].as_str().expect("an id"));
+    let decide = async |user: &User<'_>, state: &str| {
+        answer(user.request(Method::PATCH, &decision).json(&json!({ "state": state }))).await
+    };
+    decide(&sam, "open").await.is_problem(400, "bad_request");
+    let decided = decide(&sam, "resolved").await;
+    assert_eq!((decided.status, &decided.body["decided_by"]), (200, &json!("sam")), "{decided:?}");
+    assert_eq!(decide(&sam, "resolved").await.body, decided.body);
+    decide(&tina, "dismissed").await.is_problem(409, "conflict");
+    let told = tina.feed("limit=50").await["events"].clone();
+    let kinds: Vec<_> = told.as_array().expect("events").iter().map(|event| event["type"].clone()).collect();
+    assert_eq!(kinds, Vec::<Value>::new(), "who was never seen starts at the head of shared feeds");
+    assert_eq!(sam.get("/api/v1/moderation/reports?state=open").await.body["items"], json!([]));
+}
+
+#[tokio::test]
+async fn whoever_is_banned_is_told_until_when_and_reads_on() {
+    let api = Api::start().await;
+    let (alice, bob, sam) = (api.user("alice"), api.user("bob"), api.user_as("sam", Role::Staff));
+    let group = alice.start_group(&["bob"]).await;
+    let ban = json!({ "reason": "sends the same to everybody", "expires_at": "2999-01-01T00:00:00Z" });
+    put(&bob, "/api/v1/users/alice/ban", &ban).await.is_problem(403, "forbidden");
+    let banned = put(&sam, "/api/v1/users/bob/ban", &ban).await;
+    assert_eq!((banned.status, &banned.body["ban"]["banned_by"]), (200, &json!("sam")), "{banned:?}");
+    let body = json!({ "conversation_id": group, "message_text": "hello" });
+    let refused = bob.post("/api/v1/messages/messages", &body).await;
+    let detail = refused.is_problem(403, "banned").body["detail"].as_str().expect("a detail");
+    assert!(detail.contains("2999-01-01T00:00:00"), "{detail}");
+    answer(bob.through_gateway("send").json(&body)).await.is_problem(403, "banned");
+    let read = answer(bob.request(Method::PATCH, &format!("/api/v1/messages/conversations/{group}/read"))).await;
+    read.is_problem(403, "banned");
+    put(&bob, "/api/v1/users/me/blocks/alice", &json!({})).await.is_problem(403, "banned");
+    let own = bob.get("/api/v1/users/bob").await.body;
+    assert_eq!((&own["ban"]["reason"], own["ban"].get("banned_by")), (&ban["reason"], None), "{own}");
+    assert_eq!(answer(sam.request(Method::DELETE, "/api/v1/users/bob/ban")).await.status, 200);
+    assert_eq!(bob.post("/api/v1/messages/messages", &body).await.status, 201);
+
+    for (path, body, blamed) in [
+        ("/api/v1/users/bob/ban", json!({ "expires_at": "2001-01-01T00:00:00Z" }), vec!["reason", "expires_at"]),
+        ("/api/v1/users/sam/ban", json!({ "reason": "spam" }), vec!["id"]),
+    ] {
+        assert_eq!(put(&sam, path, &body).await.is_problem(400, "bad_request").blamed(), blamed);
+    }
+}

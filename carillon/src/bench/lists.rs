@@ -30,7 +30,7 @@ const READER: &str = "bench-reader";
 /// Conversations of two, and messages in them, as sending would have left them; two statements instead of a million.
 const FILL: [&str; 4] = [
     "insert into conversations (id, type, subject, created_by, last_seq, last_message_at, created_at)
-     select gen_random_uuid(), 'guest_guest', 'conversation ' || n, 'bench-reader', MESSAGES, now() - n * interval '1 second',
+     select gen_random_uuid(), 'guest_guest', 'conversation-' || n, 'bench-reader', MESSAGES, now() - n * interval '1 second',
          now() - interval '1 day'
      from generate_series(1, CONVERSATIONS) n",
     "insert into conversation_participants (conversation_id, user_id, role, joined_at, unread_count)

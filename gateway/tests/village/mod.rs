@@ -141,7 +141,12 @@ impl Village {
 
     /// Somebody, with a token for an hour.
     pub fn person(&self, user: &str) -> Person<'_> {
-        Person { village: self, user: user.to_owned(), token: self.token(user, Role::Guest, 3_600) }
+        self.person_as(user, Role::Guest)
+    }
+
+    /// Somebody with such a role, with a token for an hour.
+    pub fn person_as(&self, user: &str, role: Role) -> Person<'_> {
+        Person { village: self, user: user.to_owned(), token: self.token(user, role, 3_600) }
     }
 
     /// Sockets and streams that are open.
@@ -207,6 +212,14 @@ impl Person<'_> {
         let url = format!("http://{}{path}", self.village.address);
         let answer = self.village.client.post(url).bearer_auth(&self.token).json(body).send().await.expect("an answer");
         assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap_or_default());
+        answer.json().await.expect("JSON")
+    }
+
+    /// Has REST keep something.
+    pub async fn puts(&self, path: &str, body: &Value) -> Value {
+        let url = format!("http://{}{path}", self.village.address);
+        let answer = self.village.client.put(url).bearer_auth(&self.token).json(body).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap_or_default());
         answer.json().await.expect("JSON")
     }
 

@@ -310,6 +310,7 @@ fn entry(epoch: u64, seq: u64) -> Envelope {
             unread: None,
             redacts: false,
             revokes: false,
+            closes: false,
             body: DurableBody::from_trusted(Bytes::from(format!("{{\"n\":{seq}"))),
         }),
     }

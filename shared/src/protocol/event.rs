@@ -1,7 +1,7 @@
 //! Every `type` that a frame from the server can have, rooms aside: there a service may give its own.
 
 /// The types of answers, of the connection's own events, and of the events of feeds and rooms.
-pub const TYPES: [&str; 29] = [
+pub const TYPES: [&str; 33] = [
     "ack",
     "error",
     "pong",
@@ -26,6 +26,10 @@ pub const TYPES: [&str; 29] = [
     "reaction.deleted",
     "user.updated",
     "blocks.updated",
+    "user.banned",
+    "user.unbanned",
+    "report.created",
+    "report.updated",
     "message",
     "typing",
     "viewing",

@@ -24,6 +24,8 @@ pub enum Kind {
     GuestGuest,
     /// A guest and those who work here.
     GuestStaff,
+    /// Two people.
+    Direct,
     /// Any number of people.
     Group,
 }
@@ -33,6 +35,7 @@ impl Kind {
         match self {
             Self::GuestGuest => "guest_guest",
             Self::GuestStaff => "guest_staff",
+            Self::Direct => "direct",
             Self::Group => "group",
         }
     }

@@ -26,6 +26,7 @@ mod delivery;
 mod doors;
 mod links;
 mod messaging;
+mod people;
 mod pods;
 mod postgres;
 mod redis;

@@ -10,6 +10,7 @@ pub mod feeds;
 pub mod members;
 pub mod mentions;
 pub mod messaging;
+pub mod moderation;
 pub mod outbox;
 pub mod people;
 pub mod positions;
@@ -89,6 +90,12 @@ macro_rules! store_conformance {
                 a_block_is_told_to_ones_own_devices_alone_and_once,
                 what_the_blocked_wrote_is_seen_in_groups_and_not_found,
                 those_whom_one_blocks_are_listed_the_last_first, a_person_blocks_at_most_a_thousand;
+            moderation: a_report_is_told_to_staff_once_per_person_and_message,
+                of_those_who_decide_a_report_at_once_one_does,
+                reports_are_listed_to_staff_the_oldest_first_with_their_messages,
+                whoever_is_banned_changes_nothing_and_does_not_arrive_until_the_ban_ends,
+                a_ban_is_told_to_the_banned_once_and_closes_their_connections,
+                staff_ban_guests_and_admins_ban_everybody;
             feeds: every_participant_is_told_of_a_new_conversation, differences_are_contiguous_and_bounded_by_bytes,
                 an_entry_reads_as_it_was_announced,
                 an_entry_that_nobody_understands_does_not_stop_its_feed, entries_are_rendered_as_of_today,

@@ -8,7 +8,7 @@ use shared::ids::AttachmentId;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::PostgresStore;
+use super::{PostgresStore, people};
 use crate::attachments::model::{AttachmentDraft, FiledAttachment, Found};
 use crate::store::rows::{AttachmentRow, spelling};
 use crate::store::rules::{MOST_UNATTACHED, TOO_MANY_UNATTACHED, UNATTACHED_HOURS};
@@ -37,7 +37,7 @@ impl Attachments for PostgresStore {
         .bind(draft.body_hash().as_slice())
         .fetch_one(&self.pool)
         .await;
-        let (created, row) = reserved.map_err(refusal)?;
+        let (created, row) = reserved.map_err(people::refusal)?;
         // A repeat may come after the first was given up and forgotten.
         let Json(row) = row.ok_or(StoreError::NoAttachment(draft.id))?;
         Ok(Kept { value: row.try_into()?, created, envelopes: Vec::new() })

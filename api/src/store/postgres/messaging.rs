@@ -407,7 +407,7 @@ pub(super) fn is_deadlock<T>(done: &Result<T, sqlx::Error>) -> bool {
 }
 
 /// The code of what the database refused.
-fn code_of(error: &sqlx::Error) -> Option<String> {
+pub(super) fn code_of(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().map(|code| code.into_owned())
 }
 

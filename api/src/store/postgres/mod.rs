@@ -10,6 +10,7 @@ mod changing;
 mod feeds;
 mod messaging;
 mod migrate;
+mod moderation;
 mod outbox;
 mod people;
 mod reading;

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use shared::access::Caller;
-use shared::ids::UserId;
+use shared::ids::{TraceId, UserId};
 use shared::time::Timestamp;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -12,14 +12,24 @@ use super::{PostgresStore, attachments};
 use crate::model::{Block, BlockDraft, User, UserDraft};
 use crate::render;
 use crate::store::rows::{BlockRow, UserRow};
-use crate::store::rules::{MOST_BLOCKS, MOST_TOLD, TOO_MANY_BLOCKS, may_put_users};
+use crate::store::rules::{MOST_BLOCKS, MOST_TOLD, NOT_AN_ADMIN, OWN_MESSAGE, TOO_MANY_BLOCKS, may_put_users};
 use crate::store::{BlockPage, Kept, People, StoreError};
 
+/// A person of whom something was said.
 #[derive(sqlx::FromRow)]
-struct PutRow {
+pub(super) struct PersonRow {
     person: Json<UserRow>,
     #[sqlx(flatten)]
     entered: Entered,
+}
+
+impl PersonRow {
+    pub(super) fn kept(self, kind: &str, trace: TraceId) -> Result<Kept<User>, StoreError> {
+        let value = User::try_from(self.person.0)?;
+        let (created, at) = (self.entered.created, self.entered.committed_at());
+        let envelopes = self.entered.envelopes(kind, &render::user_changed(kind, &value, trace, at), trace)?;
+        Ok(Kept { value, created, envelopes })
+    }
 }
 
 #[derive(sqlx::FromRow)]
@@ -33,7 +43,7 @@ struct SetBlockRow {
 impl People for PostgresStore {
     async fn put_user(&self, caller: &Caller, draft: &UserDraft) -> Result<Kept<User>, StoreError> {
         may_put_users(caller)?;
-        let row: PutRow = sqlx::query_as("select * from carillon_put_user($1, $2, $3, $4, $5)")
+        let row: PersonRow = sqlx::query_as("select * from carillon_put_user($1, $2, $3, $4, $5)")
             .bind(draft.id.as_str())
             .bind(draft.role.map(|role| role.as_str()))
             .bind(Json(draft.profile()))
@@ -41,11 +51,7 @@ impl People for PostgresStore {
             .bind(Uuid::from_u128(draft.trace.0))
             .fetch_one(&self.pool)
             .await?;
-        let value = User::try_from(row.person.0)?;
-        let (created, at) = (row.entered.created, row.entered.committed_at());
-        let body = render::user_updated(&value, draft.trace, at);
-        let envelopes = row.entered.envelopes(render::USER_UPDATED, &body, draft.trace)?;
-        Ok(Kept { value, created, envelopes })
+        row.kept(render::USER_UPDATED, draft.trace)
     }
 
     async fn user(&self, caller: &Caller, id: &UserId) -> Result<User, StoreError> {
@@ -108,9 +114,13 @@ impl People for PostgresStore {
 
 /// What a function refused on account of people, in the words of the store.
 pub(super) fn refusal(error: sqlx::Error) -> StoreError {
-    match error.as_database_error().and_then(|refused| refused.code()).as_deref() {
+    let Some(refused) = error.as_database_error() else { return error.into() };
+    match refused.code().as_deref() {
         Some("CAP01") => StoreError::Blocked,
         Some("CAP02") => TOO_MANY_BLOCKS,
+        Some("CAP03") => StoreError::Banned(refused.message().parse().ok().map(Timestamp::from_micros)),
+        Some("CAP04") => OWN_MESSAGE,
+        Some("CAP07") => NOT_AN_ADMIN,
         _ => attachments::refusal(error),
     }
 }

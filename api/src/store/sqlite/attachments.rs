@@ -8,7 +8,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::writing::Claim;
-use super::{SqliteStore, now};
+use super::{SqliteStore, now, people};
 use crate::attachments::model::{AttachmentDraft, AttachmentKind, AttachmentState, FiledAttachment, Found};
 use crate::model::{MessageDraft, MessageType};
 use crate::store::rows::{AttachmentRow, spelling, word};
@@ -26,6 +26,7 @@ impl Attachments for SqliteStore {
         let claim = Claim { caller, path: "attachments", key, body_hash: draft.body_hash() };
         let first = claim.made(&mut transaction).await?;
         if first.is_none() {
+            people::refuse_banned(&mut transaction, caller).await?;
             insert(&mut transaction, caller, draft).await?;
             claim.keep(&mut transaction, draft.id.0).await?;
         }

@@ -18,7 +18,7 @@ use crate::store::{Changing, Kept, StoreError};
 #[async_trait]
 impl Changing for SqliteStore {
     async fn change(&self, caller: &Caller, draft: &ChangeDraft) -> Result<Kept<Message>, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write_as(caller).await?;
         let old = take(&mut transaction, caller, draft).await?;
         let (user, at) = (caller.user.as_str(), now());
         let created = match &draft.change {
@@ -71,7 +71,11 @@ impl Changing for SqliteStore {
 }
 
 /// The message, if the caller may see it.
-async fn seen(connection: &mut SqliteConnection, caller: &Caller, id: MessageId) -> Result<Message, StoreError> {
+pub(super) async fn seen(
+    connection: &mut SqliteConnection,
+    caller: &Caller,
+    id: MessageId,
+) -> Result<Message, StoreError> {
     let row: Option<MessageRow> = sqlx::query_as(
         "select m.*, exists (select 1 from message_hides h where h.user_id = $2 and h.message_id = m.id) as hidden
          from message_rows m where m.id = $1 and ($3 or exists (

@@ -151,7 +151,9 @@ async fn entries_after(
              m.json as message, c.json as conversation, about.json as participant,
              (select u.json from user_rows u where e.kind like 'user.%' and u.id = e.user_id) as person,
              (select b.created_at from user_blocks b
-                 where e.kind = 'blocks.updated' and b.user_id = $4 and b.blocked_id = e.user_id) as blocked_at
+                 where e.kind = 'blocks.updated' and b.user_id = $4 and b.blocked_id = e.user_id) as blocked_at,
+             (select r.json from report_rows r
+                 where e.kind like 'report.%' and r.message_id = e.message_id and r.reporter_id = e.user_id) as report
          from entries e
          left join message_rows m on m.id = e.message_id
          left join conversation_rows c on c.id = e.conversation_id and e.kind like 'conversation.%'
@@ -186,7 +188,11 @@ async fn standing(connection: &mut SqliteConnection, arrival: &Arrival) -> Resul
              coalesce(u.floor, 0) as user_floor, coalesce(r.floor, 0) as role_floor, coalesce(a.floor, 0) as all_floor,
              mine.epoch as stored_epoch, mine.role as stored_role,
              mine.user_seq as stored_user_seq, mine.role_seq as stored_role_seq, mine.all_seq as stored_all_seq,
-             exists (select 1 from acknowledgements where user_id = $1 and device_id = '') as user_seen
+             exists (select 1 from acknowledgements where user_id = $1 and device_id = '') as user_seen,
+             exists (
+                 select 1 from users
+                 where id = $1 and banned_at is not null and coalesce(ban_expires_at > $6, true)
+             ) as is_banned
          from fleet_state s
          left join feeds u on u.channel = $3
          left join feeds r on r.channel = $4
@@ -198,6 +204,7 @@ async fn standing(connection: &mut SqliteConnection, arrival: &Arrival) -> Resul
     .bind(channel(Feed::User))
     .bind(channel(Feed::Role))
     .bind(channel(Feed::All))
+    .bind(now())
     .fetch_one(connection)
     .await?;
     Ok(row)

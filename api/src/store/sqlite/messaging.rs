@@ -82,7 +82,7 @@ impl Messaging for SqliteStore {
         draft: &ConversationChangeDraft,
     ) -> Result<Kept<Conversation>, StoreError> {
         rules::may_change(caller, &draft.change)?;
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write_as(caller).await?;
         let kept = members::change(&mut transaction, caller, draft).await?;
         transaction.commit().await?;
         Ok(kept)

@@ -9,6 +9,7 @@ mod changing;
 mod feeds;
 mod members;
 mod messaging;
+mod moderation;
 mod outbox;
 mod people;
 mod reading;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use shared::access::Caller;
 use shared::ids::Epoch;
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
@@ -59,6 +61,13 @@ impl SqliteStore {
     /// Begins a transaction that writes. Others wait here, not at the file.
     async fn write(&self) -> Result<Transaction<'static, Sqlite>, StoreError> {
         Ok(self.writer.begin_with("begin immediate").await?)
+    }
+
+    /// Begins a transaction that writes for `caller`, unless they are banned.
+    async fn write_as(&self, caller: &Caller) -> Result<Transaction<'static, Sqlite>, StoreError> {
+        let mut transaction = self.write().await?;
+        people::refuse_banned(&mut transaction, caller).await?;
+        Ok(transaction)
     }
 
     /// Begins a transaction that reads one moment.

@@ -22,17 +22,13 @@ impl People for SqliteStore {
         let (id, at) = (&draft.id, now());
         let mut transaction = self.write().await?;
         let created = put(&mut transaction, draft, at).await?;
-        let row: UserRow = sqlx::query_as("select * from user_rows where id = $1")
-            .bind(id.as_str())
-            .fetch_one(&mut *transaction)
-            .await?;
-        let value = User::try_from(row)?;
+        let value = read(&mut transaction, id).await?;
         let mut envelopes = Vec::new();
         if created {
             let (kind, at, trace) = (render::USER_UPDATED, Timestamp::from_micros(at), draft.trace);
             let entry = NewEntry { kind, conversation: None, message: None, user: Some(id), trace, at };
             let channels = circle(&mut transaction, id).await?;
-            let body = render::user_updated(&value, trace, at);
+            let body = render::user_changed(kind, &value, trace, at);
             envelopes = writing::enter(&mut transaction, &channels, &entry, &body).await?;
         }
         transaction.commit().await?;
@@ -43,7 +39,7 @@ impl People for SqliteStore {
         let sees_all = caller.role.is_trusted() || caller.user == *id;
         let row: Option<UserRow> = sqlx::query_as(
             "select one.id, u.role, u.name, u.avatar_url, iif($3, u.email, null) as email, u.locale, u.time_zone, u.version,
-                 u.updated_at
+                 u.updated_at, case when $4 then u.ban when $3 then json_remove(u.ban, '$.banned_by') end as ban
              from (select $2 as id) one left join user_rows u on u.id = one.id
              where $1 = $2
                  or ($3 and (u.id is not null or exists (select 1 from conversation_participants where user_id = $2)))
@@ -56,6 +52,7 @@ impl People for SqliteStore {
         .bind(caller.user.as_str())
         .bind(id.as_str())
         .bind(sees_all)
+        .bind(caller.role.is_trusted())
         .fetch_optional(&mut *self.readers.acquire().await?)
         .await?;
         row.ok_or_else(|| StoreError::NoUser(id.clone()))?.try_into()
@@ -63,7 +60,7 @@ impl People for SqliteStore {
 
     async fn set_block(&self, caller: &Caller, draft: &BlockDraft) -> Result<Kept<Option<Block>>, StoreError> {
         let (user, at) = (&draft.user_id, now());
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write_as(caller).await?;
         let created = if draft.blocks {
             block(&mut transaction, caller, user, at).await?
         } else {
@@ -150,6 +147,26 @@ pub(super) async fn are_blocked(connection: &mut SqliteConnection, one: &str, ot
 pub(super) async fn refuse_blocked(connection: &mut SqliteConnection, pair: Option<&str>) -> Result<(), StoreError> {
     let Some((one, other)) = pair.and_then(|pair| pair.split_once(' ')) else { return Ok(()) };
     if are_blocked(connection, one, other).await? { Err(StoreError::Blocked) } else { Ok(()) }
+}
+
+/// One person, with everything that is known of them.
+pub(super) async fn read(connection: &mut SqliteConnection, id: &UserId) -> Result<User, StoreError> {
+    let row: UserRow =
+        sqlx::query_as("select * from user_rows where id = $1").bind(id.as_str()).fetch_one(connection).await?;
+    row.try_into()
+}
+
+/// Refuses whoever is banned.
+pub(super) async fn refuse_banned(connection: &mut SqliteConnection, caller: &Caller) -> Result<(), StoreError> {
+    let ban: Option<Option<i64>> = sqlx::query_scalar(
+        "select ban_expires_at from users
+         where id = $1 and banned_at is not null and coalesce(ban_expires_at > $2, true)",
+    )
+    .bind(caller.user.as_str())
+    .bind(now())
+    .fetch_optional(connection)
+    .await?;
+    ban.map_or(Ok(()), |end| Err(StoreError::Banned(end.map(Timestamp::from_micros))))
 }
 
 /// Keeps what is said of a person; false if it is nothing new.

@@ -17,7 +17,7 @@ use crate::store::{Kept, Reading, StoreError};
 impl Reading for SqliteStore {
     async fn mark(&self, caller: &Caller, draft: &MarkerDraft) -> Result<Kept<ReadMarker>, StoreError> {
         let (id, user) = (draft.conversation_id, &caller.user);
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write_as(caller).await?;
         let last = messaging::last_seq_if_seen(&mut transaction, caller, id).await?;
         let last = last.ok_or(StoreError::NoConversation(id))?;
         let old: Option<i64> = sqlx::query_scalar(

@@ -98,6 +98,7 @@ pub(super) async fn insert_conversation(
     draft: &ConversationDraft,
     cast: &Cast,
 ) -> Result<(), StoreError> {
+    people::refuse_banned(connection, caller).await?;
     people::refuse_blocked(connection, cast.direct_pair.as_deref()).await?;
     note_users(connection, &[caller.into()]).await?;
     let at = now();
@@ -266,6 +267,7 @@ async fn must_take_messages(
     let id = draft.conversation_id;
     let last_seq = messaging::last_seq_if_seen(connection, caller, id).await?;
     let last_seq = last_seq.ok_or(StoreError::NoConversation(id))?;
+    people::refuse_banned(connection, caller).await?;
     let (status, pair, takes_part, reply_exists): (String, Option<String>, bool, bool) = sqlx::query_as(
         "select c.status, c.direct_pair,
              exists (select 1 from conversation_participants
