@@ -111,6 +111,32 @@ pub fn message(mut body: Fields, once: Once, trace: TraceId) -> Result<MessageDr
             reply_to,
             attachment_ids,
             mentions,
+            forwards: None,
+            trace,
+        })
+    })
+}
+
+/// Reads where a message shall be said again.
+///
+/// # Errors
+///
+/// Names every field that is wrong.
+pub fn forward(mut body: Fields, source: MessageId, once: Once, trace: TraceId) -> Result<MessageDraft, Problem> {
+    let conversation_id = body.required("conversation_id");
+    let client_message_id = body.optional("client_message_id");
+    body.finish(|| {
+        Some(MessageDraft {
+            id: MessageId::new(),
+            conversation_id: conversation_id?,
+            message_text: String::new(),
+            message_type: MessageType::Text,
+            client_message_id,
+            idempotency_key: once.0,
+            reply_to: None,
+            attachment_ids: Vec::new(),
+            mentions: Mentions::default(),
+            forwards: Some(source),
             trace,
         })
     })

@@ -118,7 +118,7 @@ async fn a_pod_writes_nothing_but_through_the_functions() {
         "select carillon_enter(array['user:alice'], 'new_message', '{}', null, null, gen_random_uuid(), now())",
         group.id
     );
-    let attach = format!("select carillon_attach('alice', '{}', '{{}}')", group.id);
+    let attach = format!("select carillon_attach('alice', '{}', 'text', '{{}}')", group.id);
     for forbidden in [
         "insert into feeds values ('user:alice', 9)",
         "update feeds set seq = 9",
@@ -131,6 +131,8 @@ async fn a_pod_writes_nothing_but_through_the_functions() {
         "select * from users",
         "delete from message_attachments",
         &attach,
+        "select carillon_mention(gen_random_uuid(), '{alice}')",
+        "select carillon_forward('alice', true, gen_random_uuid(), gen_random_uuid())",
         "update fleet_state set epoch = 1",
         "alter table messages disable row level security",
         "select carillon_take_conversation('alice', true, gen_random_uuid())",
@@ -279,7 +281,7 @@ async fn what_commits_late_is_announced_all_the_same() {
     let mut late = PgConnection::connect(&bed.url).await.expect("the server runs");
     let send = format!(
         "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'late', 'text', null, null, null, null, null, null,
-             gen_random_uuid())",
+             null, null, gen_random_uuid())",
         slow.id
     );
     run(&mut late, &send).await.expect("sent, not committed");
@@ -298,7 +300,7 @@ async fn a_pod_that_freezes_in_a_send_takes_no_number() {
     let mut frozen = PgConnection::connect(&bed.url).await.expect("the server runs");
     let send = format!(
         "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'never', 'text', null, null, null, null, null, null,
-             gen_random_uuid())",
+             null, null, gen_random_uuid())",
         group.id
     );
     run(&mut frozen, &send).await.expect("sent, not committed");

@@ -9,7 +9,8 @@
 --   CA006 deleted   CA007 another's message   CA008 too many reactions   CA009 not theirs to change   CA010 fixed participants
 --   CA011 too many participants   CA012 not in the conversation   CA013 nobody looks after such a conversation
 --   CA014 somebody else looks after it   CA015 not known to work here
--- and of attachments CAA01 to CAA05, in 0011_attachments.sql, of mentions CA016, in 0030_mentions.sql.
+-- and of attachments CAA01 to CAA05, in 0011_attachments.sql, of mentions CA016, in
+-- 0030_mentions.sql, of pins and forwards CA017 and CA018, in 0031_pins_and_forwards.sql.
 
 -- Today's epoch. Begins another one when this is no longer the server that the numbers were given by. The timeline is that of
 -- the WAL being written: pg_control_checkpoint() would tell a promotion only after its first checkpoint.
@@ -106,7 +107,7 @@ end $$;
 create function carillon_send(
     p_caller text, p_sees_all boolean, p_id uuid, p_conversation uuid, p_text text, p_type text,
     p_key text, p_hash bytea, p_once text, p_once_hash bytea, p_reply_to uuid, p_attachments uuid[],
-    p_mentions text[], p_trace uuid
+    p_mentions text[], p_forwards uuid, p_trace uuid
 )
 returns table (created boolean, message jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
@@ -114,7 +115,8 @@ declare
     place conversations;
     first messages;
     moment timestamptz;
-    made  uuid := carillon_claim_key(p_caller, 'messages', p_once, p_once_hash, p_id);
+    door  text := coalesce('forwards/' || p_forwards, 'messages');
+    made  uuid := carillon_claim_key(p_caller, door, p_once, p_once_hash, p_id);
     takes_part boolean;
 begin
     select * into place from conversations c where c.id = p_conversation for no key update;
@@ -132,7 +134,7 @@ begin
             end if;
             made := first.id;
             update idempotency_keys k set result_id = made
-            where k.caller = p_caller and k.path = 'messages' and k.key = p_once;
+            where k.caller = p_caller and k.path = door and k.key = p_once;
         end if;
     end if;
     if made is not null then
@@ -169,6 +171,9 @@ begin
     end if;
     if cardinality(p_mentions) > 0 then
         perform carillon_mention(p_id, p_mentions);
+    end if;
+    if p_forwards is not null then
+        perform carillon_forward(p_caller, p_sees_all, p_id, p_forwards);
     end if;
     update conversation_participants p set unread_count = p.unread_count + 1
     where p.conversation_id = p_conversation and p.user_id <> p_caller and p.left_at is null;

@@ -56,6 +56,20 @@ impl Mentions {
     }
 }
 
+/// What a message says again that was said elsewhere. It stays as it was, whatever becomes of the other message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Forwarded {
+    /// The message that said it first.
+    #[schema(value_type = uuid::Uuid)]
+    pub message_id: MessageId,
+    /// Who said it.
+    #[schema(value_type = String)]
+    pub sender_id: UserId,
+    /// When it was said.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    pub created_at: Timestamp,
+}
+
 /// A message, kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Message {
@@ -87,6 +101,9 @@ pub struct Message {
     /// Whom it calls.
     #[serde(flatten)]
     pub mentions: Mentions,
+    /// Where its text and its attachments come from, if they were forwarded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded_from: Option<Forwarded>,
     /// Counts its changes, from 1: whoever has two of them applies the higher one.
     pub version: u64,
     /// When it was committed.
@@ -103,6 +120,14 @@ pub struct Message {
     /// Whether the caller has deleted it for themselves: it keeps its place and says nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hidden: bool,
+    /// Since when it is kept at hand for everybody in the conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    pub pinned_at: Option<Timestamp>,
+    /// Who pinned it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub pinned_by: Option<UserId>,
     /// What people said to it with a sign, the first sign first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reactions: Vec<Reactions>,
@@ -116,6 +141,7 @@ impl Message {
             message_text: String::new(),
             attachments: Vec::new(),
             mentions: Mentions::default(),
+            forwarded_from: None,
             reactions: Vec::new(),
             hidden: true,
             ..self
@@ -131,7 +157,8 @@ impl Message {
         let deleted_at = if is_newer { self.deleted_at.or(self.edited_at) } else { self.deleted_at };
         let attachments = if is_newer { Vec::new() } else { self.attachments };
         let mentions = if is_newer { Mentions::default() } else { self.mentions };
-        Self { message_text, deleted_at, attachments, mentions, reactions: Vec::new(), ..self }
+        let reactions = Vec::new();
+        Self { message_text, deleted_at, attachments, mentions, pinned_at: None, pinned_by: None, reactions, ..self }
     }
 }
 
@@ -180,6 +207,8 @@ pub struct MessageDraft {
     pub attachment_ids: Vec<AttachmentId>,
     /// Whom it calls: people in the conversation.
     pub mentions: Mentions,
+    /// The message whose text and attachments it takes over; it has none of its own then.
+    pub forwards: Option<MessageId>,
     /// Follows it through the fleet.
     pub trace: TraceId,
 }
@@ -197,6 +226,11 @@ impl MessageDraft {
         hash(&serde_json::json!([self.chosen(), self.client_message_id]))
     }
 
+    /// The path at which the request's key is the caller's own.
+    pub(crate) fn door(&self) -> String {
+        self.forwards.map_or_else(|| "messages".to_owned(), |source| format!("forwards/{source}"))
+    }
+
     fn chosen(&self) -> serde_json::Value {
         let Self {
             id: _,
@@ -208,9 +242,10 @@ impl MessageDraft {
             reply_to,
             attachment_ids,
             mentions,
+            forwards,
             trace: _,
         } = self;
-        serde_json::json!([conversation_id, message_text, message_type, reply_to, attachment_ids, mentions])
+        serde_json::json!([conversation_id, message_text, message_type, reply_to, attachment_ids, mentions, forwards])
     }
 }
 
@@ -227,6 +262,10 @@ pub enum Change {
     React(String),
     /// The caller takes a sign back.
     Unreact(String),
+    /// It shall be kept at hand for everybody.
+    Pin,
+    /// It need not be kept at hand any more.
+    Unpin,
 }
 
 /// A change of a message. Checked against the limits, not yet against the store.

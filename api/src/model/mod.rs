@@ -8,7 +8,9 @@ pub use conversation::{
     Conversation, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationStatus, ConversationType,
     OwnSettings, Participant, ParticipantRole, may_create,
 };
-pub use message::{Change, ChangeDraft, Mentions, Message, MessageDraft, MessageType, MessageVersion, Reactions};
+pub use message::{
+    Change, ChangeDraft, Forwarded, Mentions, Message, MessageDraft, MessageType, MessageVersion, Reactions,
+};
 pub use reading::{
     MarkerDraft, MarkerMove, MessagingStats, OverallStats, ReadMarker, Snapshot, UnreadCheck, UnreadTotals,
 };

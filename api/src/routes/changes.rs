@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use shared::access::Caller;
-use shared::ids::MessageId;
+use shared::ids::{ConversationId, MessageId};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -18,7 +18,12 @@ use crate::state::App;
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(show, edit, delete)).routes(routes!(history)).routes(routes!(react, unreact))
+    OpenApiRouter::new()
+        .routes(routes!(show, edit, delete))
+        .routes(routes!(history))
+        .routes(routes!(react, unreact))
+        .routes(routes!(pin, unpin))
+        .routes(routes!(pins))
 }
 
 /// Another text for a message.
@@ -155,4 +160,59 @@ async fn unreact(
 ) -> Result<Json<Message>, Problem> {
     let draft = ChangeDraft { message_id, change: Change::Unreact(sign), trace: name.trace };
     Ok(Json(app.publisher.change(&caller, &draft).await?))
+}
+
+/// Pin a message
+///
+/// Keeps it at hand for everybody in the conversation; anyone in it may. A conversation has room for 50 pins.
+#[utoipa::path(
+    put, operation_id = "pin_message",
+    path = "/api/v1/messages/messages/{id}/pin", tag = "messages",
+    params(("id" = uuid::Uuid, Path, description = "The message.")),
+    responses((status = 200, description = "The message as it is now.", body = Message), Problems),
+)]
+async fn pin(
+    State(app): State<App>,
+    caller: Caller,
+    name: Name,
+    Id(message_id): Id<MessageId>,
+) -> Result<Json<Message>, Problem> {
+    let draft = ChangeDraft { message_id, change: Change::Pin, trace: name.trace };
+    Ok(Json(app.publisher.change(&caller, &draft).await?))
+}
+
+/// Unpin a message
+///
+/// Anyone in the conversation may, whoever pinned it.
+#[utoipa::path(
+    delete, operation_id = "unpin_message",
+    path = "/api/v1/messages/messages/{id}/pin", tag = "messages",
+    params(("id" = uuid::Uuid, Path, description = "The message.")),
+    responses((status = 200, description = "The message as it is now.", body = Message), Problems),
+)]
+async fn unpin(
+    State(app): State<App>,
+    caller: Caller,
+    name: Name,
+    Id(message_id): Id<MessageId>,
+) -> Result<Json<Message>, Problem> {
+    let draft = ChangeDraft { message_id, change: Change::Unpin, trace: name.trace };
+    Ok(Json(app.publisher.change(&caller, &draft).await?))
+}
+
+/// List what is pinned
+///
+/// The last pinned first, all of it on one page.
+#[utoipa::path(
+    get, operation_id = "list_pins",
+    path = "/api/v1/messages/conversations/{id}/pins", tag = "messages",
+    params(("id" = uuid::Uuid, Path, description = "The conversation.")),
+    responses((status = 200, description = "The messages that are pinned.", body = List<Message>), Problems),
+)]
+async fn pins(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<ConversationId>,
+) -> Result<Json<List<Message>>, Problem> {
+    Ok(Json(List { items: app.store.pins(&caller, id).await?, next: None }))
 }

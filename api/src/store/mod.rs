@@ -104,6 +104,9 @@ pub trait Changing: Send + Sync {
 
     /// What a message said before, the oldest first: the last 100 texts. Nothing of a message that the caller has hidden.
     async fn history(&self, caller: &Caller, id: MessageId) -> Result<Vec<MessageVersion>, StoreError>;
+
+    /// What a conversation keeps at hand, the last pinned first: at most 50 messages, to its participants and to staff.
+    async fn pins(&self, caller: &Caller, conversation: ConversationId) -> Result<Vec<Message>, StoreError>;
 }
 
 /// How far people have read, and what is unread.

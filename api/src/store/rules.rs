@@ -128,6 +128,16 @@ pub(super) const NOT_THE_SENDER: StoreError = StoreError::Forbidden("only its se
 pub(super) const TOO_MANY_REACTIONS: StoreError =
     StoreError::LimitExceeded { what: "different reactions to a message", limit: MOST_REACTIONS };
 
+/// Messages that a conversation keeps at hand.
+pub(super) const MOST_PINS: i64 = 50;
+
+/// Why one more pin is not set.
+pub(super) const TOO_MANY_PINS: StoreError =
+    StoreError::LimitExceeded { what: "pinned messages in a conversation", limit: MOST_PINS.unsigned_abs() };
+
+/// Why what was forwarded keeps its text.
+pub(super) const FORWARDS_STAY: StoreError = StoreError::Forbidden("a forwarded message keeps what it says");
+
 /// What someone who joins a conversation is in it, by the role they were last seen with.
 pub(super) fn participant_role(known_as: Option<&str>) -> ParticipantRole {
     match known_as {

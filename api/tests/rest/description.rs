@@ -36,6 +36,7 @@ async fn openapi_describes_every_route_with_its_problems() {
         "delete /api/v1/messages/conversations/{id}/assignment",
         "delete /api/v1/messages/conversations/{id}/participants/{user_id}",
         "delete /api/v1/messages/messages/{id}",
+        "delete /api/v1/messages/messages/{id}/pin",
         "delete /api/v1/messages/messages/{id}/reactions/{reaction}",
         "get /api/v1/attachments/{id}",
         "get /api/v1/attachments/{id}/content",
@@ -48,6 +49,7 @@ async fn openapi_describes_every_route_with_its_problems() {
         "get /api/v1/messages/conversations",
         "get /api/v1/messages/conversations/{id}",
         "get /api/v1/messages/conversations/{id}/messages",
+        "get /api/v1/messages/conversations/{id}/pins",
         "get /api/v1/messages/messages/{id}",
         "get /api/v1/messages/messages/{id}/history",
         "get /api/v1/messages/stats",
@@ -65,7 +67,9 @@ async fn openapi_describes_every_route_with_its_problems() {
         "post /api/v1/messages/conversations/{id}/participants",
         "post /api/v1/messages/conversations/{id}/unread",
         "post /api/v1/messages/messages",
+        "post /api/v1/messages/messages/{id}/forward",
         "put /api/v1/messages/conversations/{id}/assignment",
+        "put /api/v1/messages/messages/{id}/pin",
         "put /api/v1/messages/messages/{id}/reactions/{reaction}",
     ];
     assert_eq!(operations, expected.map(ToOwned::to_owned).into());

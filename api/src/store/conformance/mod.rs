@@ -7,10 +7,12 @@ pub mod attachments;
 pub mod changing;
 mod console;
 pub mod feeds;
+pub mod forwards;
 pub mod members;
 pub mod mentions;
 pub mod messaging;
 pub mod outbox;
+pub mod pins;
 pub mod positions;
 pub mod queue;
 pub mod reading;
@@ -61,6 +63,11 @@ macro_rules! store_conformance {
                 reactions_are_summed_up_and_each_counts_once;
             mentions: a_mention_is_said_beside_the_text_and_never_read_out_of_it, only_participants_are_mentioned,
                 an_edit_calls_others_and_a_deleted_message_nobody, reading_counts_what_still_calls_the_reader;
+            pins: anyone_in_a_conversation_pins_for_all_and_a_repeat_tells_nobody, a_deleted_message_is_not_pinned,
+                a_conversation_has_room_for_fifty_pins;
+            forwards: a_forwarded_message_stays_as_it_was_whatever_becomes_of_the_other,
+                only_what_one_sees_is_forwarded_and_only_to_where_one_takes_part, a_message_is_forwarded_once_per_key,
+                what_a_message_brought_is_seen_wherever_it_is_forwarded_to;
             reading: reading_moves_the_marker_forwards_and_tells_only_ones_own_devices,
                 a_marker_goes_back_only_when_asked_to, only_participants_have_a_marker,
                 a_send_and_a_read_cannot_each_miss_the_other, counts_equal_a_simple_model_after_ten_thousand_deeds;
@@ -262,6 +269,7 @@ pub fn message_draft(conversation_id: ConversationId, text: &str, key: Option<&s
         reply_to: None,
         attachment_ids: Vec::new(),
         mentions: Mentions::default(),
+        forwards: None,
         trace: TraceId::random(),
     }
 }
