@@ -14,7 +14,7 @@ use crate::error::Problem;
 use crate::fields::Fields;
 use crate::model::{
     Change, ChangeDraft, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationType, Mentions,
-    MessageDraft, MessageType,
+    MessageDraft, MessagePriority, MessageType,
 };
 use crate::request::Once;
 
@@ -63,6 +63,10 @@ pub struct NewMessage {
     pub mentioned_users: Option<Vec<UserId>>,
     /// Whether it calls everybody in the conversation.
     pub mentioned_everyone: Option<bool>,
+    /// How much it presses: `normal` if it is not said.
+    pub priority: Option<MessagePriority>,
+    /// Whether everybody else in the conversation is asked to acknowledge it.
+    pub requires_acknowledgement: Option<bool>,
 }
 
 /// A conversation to start.
@@ -98,6 +102,8 @@ pub fn message(mut body: Fields, once: Once, trace: TraceId) -> Result<MessageDr
     };
     let message_type = message_type(&mut body, attachment_ids.len());
     let mentions = mentions(&mut body).unwrap_or_default();
+    let priority = body.optional("priority").unwrap_or_default();
+    let requires_acknowledgement = body.optional("requires_acknowledgement").unwrap_or_default();
     let client_message_id = body.optional("client_message_id");
     let reply_to = body.optional("reply_to");
     body.finish(|| {
@@ -112,6 +118,8 @@ pub fn message(mut body: Fields, once: Once, trace: TraceId) -> Result<MessageDr
             attachment_ids,
             mentions,
             forwards: None,
+            priority,
+            requires_acknowledgement,
             trace,
         })
     })
@@ -137,6 +145,8 @@ pub fn forward(mut body: Fields, source: MessageId, once: Once, trace: TraceId) 
             attachment_ids: Vec::new(),
             mentions: Mentions::default(),
             forwards: Some(source),
+            priority: MessagePriority::Normal,
+            requires_acknowledgement: false,
             trace,
         })
     })

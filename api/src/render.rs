@@ -10,8 +10,8 @@ use shared::time::Timestamp;
 
 use crate::attachments::model::Attachment;
 use crate::model::{
-    Change, Conversation, ConversationChange, ConversationStatus, ConversationType, Forwarded, Mentions, Message,
-    MessageType, OwnSettings, Participant, ParticipantRole, Reactions,
+    Acknowledgements, Change, Conversation, ConversationChange, ConversationStatus, ConversationType, Forwarded,
+    Mentions, Message, MessagePriority, MessageType, OwnSettings, Participant, ParticipantRole, Reactions,
 };
 
 /// The kind of the entry that a message makes.
@@ -38,6 +38,9 @@ pub const MESSAGE_PINNED: &str = "message.pinned";
 /// It is not kept at hand any more.
 pub const MESSAGE_UNPINNED: &str = "message.unpinned";
 
+/// Somebody has said that they have seen it.
+pub const MESSAGE_ACKNOWLEDGED: &str = "message.acknowledged";
+
 /// Whether an entry of this kind takes back what earlier ones say.
 #[must_use]
 pub fn redacts(kind: &str) -> bool {
@@ -55,6 +58,7 @@ pub const fn kind_of(change: &Change) -> &'static str {
         Change::Unreact(_) => REACTION_DELETED,
         Change::Pin => MESSAGE_PINNED,
         Change::Unpin => MESSAGE_UNPINNED,
+        Change::Acknowledge => MESSAGE_ACKNOWLEDGED,
     }
 }
 
@@ -67,6 +71,12 @@ struct Beside<'a> {
     mentions: Option<&'a Mentions>,
     #[serde(skip_serializing_if = "Option::is_none")]
     forwarded_from: Option<&'a Forwarded>,
+    #[serde(skip_serializing_if = "MessagePriority::is_normal")]
+    priority: MessagePriority,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    requires_acknowledgement: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledgements: Option<&'a Acknowledgements>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pinned_at: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -79,6 +89,9 @@ impl<'a> Beside<'a> {
             attachments: &message.attachments,
             mentions: Some(&message.mentions),
             forwarded_from: message.forwarded_from.as_ref(),
+            priority: message.priority,
+            requires_acknowledgement: message.requires_acknowledgement,
+            acknowledgements: message.acknowledgements.as_ref(),
             pinned_at: message.pinned_at,
             pinned_by: message.pinned_by.as_ref(),
         }
@@ -346,6 +359,9 @@ mod tests {
             attachments: Vec::new(),
             mentions: Mentions::default(),
             forwarded_from: None,
+            priority: MessagePriority::Normal,
+            requires_acknowledgement: false,
+            acknowledgements: None,
             pinned_at: None,
             pinned_by: None,
             version: 1,

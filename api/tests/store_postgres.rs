@@ -281,7 +281,7 @@ async fn what_commits_late_is_announced_all_the_same() {
     let mut late = PgConnection::connect(&bed.url).await.expect("the server runs");
     let send = format!(
         "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'late', 'text', null, null, null, null, null, null,
-             null, null, gen_random_uuid())",
+             null, null, 'normal', false, gen_random_uuid())",
         slow.id
     );
     run(&mut late, &send).await.expect("sent, not committed");
@@ -300,7 +300,7 @@ async fn a_pod_that_freezes_in_a_send_takes_no_number() {
     let mut frozen = PgConnection::connect(&bed.url).await.expect("the server runs");
     let send = format!(
         "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'never', 'text', null, null, null, null, null, null,
-             null, null, gen_random_uuid())",
+             null, null, 'normal', false, gen_random_uuid())",
         group.id
     );
     run(&mut frozen, &send).await.expect("sent, not committed");

@@ -89,6 +89,10 @@ create table messages (
     edited_at         timestamptz,
     -- A deleted message keeps its row and its number; its text is gone.
     deleted_at        timestamptz,
+    priority          text not null default 'normal'
+        constraint messages_priority check (priority in ('normal', 'important', 'urgent')),
+    -- Whether everybody else in the conversation is asked to say that they have seen it.
+    requires_acknowledgement boolean not null default false,
     -- Kept at hand for everybody in the conversation, by one of them.
     pinned_at         timestamptz,
     pinned_by         text collate "C",
@@ -120,6 +124,16 @@ create table message_reactions (
     created_at timestamptz not null,
     primary key (message_id, reaction, user_id)
 );
+
+-- Who has said that they have seen a message that asks for it.
+create table message_acknowledgements (
+    message_id uuid not null constraint message_acknowledgements_message references messages (id),
+    user_id    text collate "C" not null,
+    created_at timestamptz not null,
+    primary key (message_id, user_id)
+);
+
+create index message_acknowledgements_in_order on message_acknowledgements (message_id, created_at, user_id);
 
 -- Whom a message calls; `*`, which is nobody's id, is everybody in its conversation.
 create table message_mentions (
@@ -306,7 +320,18 @@ select
         where a.brought_by = messages.id and messages.deleted_at is null
     ) as attachments,
     (select jsonb_agg(x.user_id order by x.user_id) from message_mentions x where x.message_id = messages.id) as mentions,
-    carillon_micros(pinned_at) as pinned_at, pinned_by, forwarded_from
+    carillon_micros(pinned_at) as pinned_at, pinned_by, forwarded_from, priority, requires_acknowledgement,
+    case when requires_acknowledgement then jsonb_build_object(
+        'count', (select count(*) from message_acknowledgements k where k.message_id = messages.id),
+        'items', (
+            select coalesce(jsonb_agg(jsonb_build_object('user_id', k.user_id, 'acknowledged_at', carillon_micros(k.created_at))
+                order by k.created_at, k.user_id), '[]')
+            from (
+                select * from message_acknowledgements o where o.message_id = messages.id
+                order by o.created_at, o.user_id limit 20
+            ) k
+        )
+    ) end as acknowledgements
 from messages;
 
 -- What is unread to whom: the one formula of all counts.

@@ -10,7 +10,8 @@
 --   CA011 too many participants   CA012 not in the conversation   CA013 nobody looks after such a conversation
 --   CA014 somebody else looks after it   CA015 not known to work here
 -- and of attachments CAA01 to CAA05, in 0011_attachments.sql, of mentions CA016, in
--- 0030_mentions.sql, of pins and forwards CA017 and CA018, in 0031_pins_and_forwards.sql.
+-- 0030_mentions.sql, of pins and forwards CA017 and CA018, in 0031_pins_and_forwards.sql, of
+-- acknowledgements CA019, in 0032_acknowledgements.sql.
 
 -- Today's epoch. Begins another one when this is no longer the server that the numbers were given by. The timeline is that of
 -- the WAL being written: pg_control_checkpoint() would tell a promotion only after its first checkpoint.
@@ -107,7 +108,7 @@ end $$;
 create function carillon_send(
     p_caller text, p_sees_all boolean, p_id uuid, p_conversation uuid, p_text text, p_type text,
     p_key text, p_hash bytea, p_once text, p_once_hash bytea, p_reply_to uuid, p_attachments uuid[],
-    p_mentions text[], p_forwards uuid, p_trace uuid
+    p_mentions text[], p_forwards uuid, p_priority text, p_asks boolean, p_trace uuid
 )
 returns table (created boolean, message jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
@@ -163,8 +164,9 @@ begin
 
     moment := clock_timestamp();
     insert into messages (id, conversation_id, seq, sender_id, message_text, message_type, client_message_id, body_hash,
-        reply_to, created_at)
-    values (p_id, p_conversation, place.last_seq + 1, p_caller, p_text, p_type, p_key, p_hash, p_reply_to, moment);
+        reply_to, priority, requires_acknowledgement, created_at)
+    values (p_id, p_conversation, place.last_seq + 1, p_caller, p_text, p_type, p_key, p_hash, p_reply_to, p_priority, p_asks,
+        moment);
     update conversations c set last_seq = place.last_seq + 1, last_message_at = moment where c.id = p_conversation;
     if cardinality(p_attachments) > 0 then
         perform carillon_attach(p_caller, p_id, p_type, p_attachments);

@@ -98,9 +98,10 @@ begin
         delete from message_reactions r where r.message_id = old.id;
         delete from message_mentions x where x.message_id = old.id;
         delete from forwarded_attachments f where f.message_id = old.id;
+        delete from message_acknowledgements k where k.message_id = old.id;
         update messages m
         set message_text = '', deleted_at = clock_timestamp(), version = m.version + 1, pinned_at = null, pinned_by = null,
-            forwarded_from = null
+            forwarded_from = null, priority = 'normal', requires_acknowledgement = false
         where m.id = old.id;
     end if;
     return query select * from carillon_tell_change(old.deleted_at is null, 'message.deleted', old, p_caller, null, p_trace);

@@ -88,6 +88,10 @@ create table messages (
     edited_at         integer,
     -- A deleted message keeps its row and its number; its text is gone.
     deleted_at        integer,
+    priority          text not null default 'normal'
+        constraint messages_priority check (priority in ('normal', 'important', 'urgent')),
+    -- Whether everybody else in the conversation is asked to say that they have seen it.
+    requires_acknowledgement integer not null default 0,
     -- Kept at hand for everybody in the conversation, by one of them.
     pinned_at         integer,
     pinned_by         text,
@@ -119,6 +123,16 @@ create table message_reactions (
     created_at integer not null,
     primary key (message_id, reaction, user_id)
 ) strict, without rowid;
+
+-- Who has said that they have seen a message that asks for it.
+create table message_acknowledgements (
+    message_id blob not null references messages (id),
+    user_id    text not null,
+    created_at integer not null,
+    primary key (message_id, user_id)
+) strict, without rowid;
+
+create index message_acknowledgements_in_order on message_acknowledgements (message_id, created_at, user_id);
 
 -- Whom a message calls; `*`, which is nobody's id, is everybody in its conversation.
 create table message_mentions (
@@ -326,21 +340,33 @@ with shown as (
                 union all select o.attachment_id from forwarded_attachments o where o.message_id = m.id
             )
         ) as attachments,
-        (select json_group_array(x.user_id order by x.user_id) from message_mentions x where x.message_id = m.id) as mentions
+        (select json_group_array(x.user_id order by x.user_id) from message_mentions x where x.message_id = m.id) as mentions,
+        iif(m.requires_acknowledgement, json_object(
+            'count', (select count(*) from message_acknowledgements k where k.message_id = m.id),
+            'items', json((
+                select json_group_array(json_object('user_id', k.user_id, 'acknowledged_at', k.created_at))
+                from (
+                    select * from message_acknowledgements o where o.message_id = m.id
+                    order by o.created_at, o.user_id limit 20
+                ) k
+            ))
+        ), null) as acknowledgements
     from messages m
 )
 select
     id, seq, conversation_id, sender_id,
     case when deleted_at is null then message_text else '' end as message_text,
     message_type, client_message_id, reply_to, version, created_at, edited_at, deleted_at, reactions,
-    attachments, mentions, pinned_at, pinned_by, forwarded_from,
+    attachments, mentions, pinned_at, pinned_by, forwarded_from, priority, requires_acknowledgement, acknowledgements,
     json_object(
         'id', lower(hex(id)), 'seq', seq, 'conversation_id', lower(hex(conversation_id)), 'sender_id', sender_id,
         'message_text', case when deleted_at is null then message_text else '' end, 'message_type', message_type,
         'client_message_id', client_message_id, 'reply_to', case when reply_to is not null then lower(hex(reply_to)) end,
         'version', version, 'created_at', created_at, 'edited_at', edited_at, 'deleted_at', deleted_at,
         'reactions', json(reactions), 'attachments', json(attachments),
-        'mentions', json(mentions), 'pinned_at', pinned_at, 'pinned_by', pinned_by, 'forwarded_from', json(forwarded_from)
+        'mentions', json(mentions), 'pinned_at', pinned_at, 'pinned_by', pinned_by, 'forwarded_from', json(forwarded_from),
+        'priority', priority, 'requires_acknowledgement', json(iif(requires_acknowledgement, 'true', 'false')),
+        'acknowledgements', json(acknowledgements)
     ) as json
 from shown;
 

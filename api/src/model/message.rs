@@ -56,6 +56,47 @@ impl Mentions {
     }
 }
 
+/// How much a message presses. It changes what clients do with it, and never the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MessagePriority {
+    /// As any other.
+    #[default]
+    Normal,
+    /// It should not be overlooked.
+    Important,
+    /// It cannot wait.
+    Urgent,
+}
+
+impl MessagePriority {
+    /// Whether it need not be said.
+    #[must_use]
+    pub fn is_normal(&self) -> bool {
+        *self == Self::Normal
+    }
+}
+
+/// Who has said that they have seen a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Acknowledged {
+    /// Who.
+    #[schema(value_type = String)]
+    pub user_id: UserId,
+    /// When.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    pub acknowledged_at: Timestamp,
+}
+
+/// The acknowledgements of a message that asks for them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Acknowledgements {
+    /// How many people acknowledged it.
+    pub count: u64,
+    /// The first 20 of them.
+    pub items: Vec<Acknowledged>,
+}
+
 /// What a message says again that was said elsewhere. It stays as it was, whatever becomes of the other message.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Forwarded {
@@ -120,6 +161,15 @@ pub struct Message {
     /// Whether the caller has deleted it for themselves: it keeps its place and says nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hidden: bool,
+    /// How much it presses; left out when it is `normal`.
+    #[serde(default, skip_serializing_if = "MessagePriority::is_normal")]
+    pub priority: MessagePriority,
+    /// Whether everybody else in the conversation is asked to acknowledge it; left out when not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub requires_acknowledgement: bool,
+    /// Who has acknowledged it, if it asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledgements: Option<Acknowledgements>,
     /// Since when it is kept at hand for everybody in the conversation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
@@ -142,6 +192,7 @@ impl Message {
             attachments: Vec::new(),
             mentions: Mentions::default(),
             forwarded_from: None,
+            acknowledgements: None,
             reactions: Vec::new(),
             hidden: true,
             ..self
@@ -157,8 +208,17 @@ impl Message {
         let deleted_at = if is_newer { self.deleted_at.or(self.edited_at) } else { self.deleted_at };
         let attachments = if is_newer { Vec::new() } else { self.attachments };
         let mentions = if is_newer { Mentions::default() } else { self.mentions };
-        let reactions = Vec::new();
-        Self { message_text, deleted_at, attachments, mentions, pinned_at: None, pinned_by: None, reactions, ..self }
+        Self {
+            message_text,
+            deleted_at,
+            attachments,
+            mentions,
+            acknowledgements: None,
+            pinned_at: None,
+            pinned_by: None,
+            reactions: Vec::new(),
+            ..self
+        }
     }
 }
 
@@ -209,6 +269,10 @@ pub struct MessageDraft {
     pub mentions: Mentions,
     /// The message whose text and attachments it takes over; it has none of its own then.
     pub forwards: Option<MessageId>,
+    /// How much it presses.
+    pub priority: MessagePriority,
+    /// Whether everybody else is asked to acknowledge it.
+    pub requires_acknowledgement: bool,
     /// Follows it through the fleet.
     pub trace: TraceId,
 }
@@ -243,9 +307,21 @@ impl MessageDraft {
             attachment_ids,
             mentions,
             forwards,
+            priority,
+            requires_acknowledgement,
             trace: _,
         } = self;
-        serde_json::json!([conversation_id, message_text, message_type, reply_to, attachment_ids, mentions, forwards])
+        serde_json::json!([
+            conversation_id,
+            message_text,
+            message_type,
+            reply_to,
+            attachment_ids,
+            mentions,
+            forwards,
+            priority,
+            requires_acknowledgement
+        ])
     }
 }
 
@@ -266,6 +342,8 @@ pub enum Change {
     Pin,
     /// It need not be kept at hand any more.
     Unpin,
+    /// The caller has seen it.
+    Acknowledge,
 }
 
 /// A change of a message. Checked against the limits, not yet against the store.

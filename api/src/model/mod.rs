@@ -9,7 +9,8 @@ pub use conversation::{
     OwnSettings, Participant, ParticipantRole, may_create,
 };
 pub use message::{
-    Change, ChangeDraft, Forwarded, Mentions, Message, MessageDraft, MessageType, MessageVersion, Reactions,
+    Acknowledged, Acknowledgements, Change, ChangeDraft, Forwarded, Mentions, Message, MessageDraft, MessagePriority,
+    MessageType, MessageVersion, Reactions,
 };
 pub use reading::{
     MarkerDraft, MarkerMove, MessagingStats, OverallStats, ReadMarker, Snapshot, UnreadCheck, UnreadTotals,

@@ -92,7 +92,8 @@ impl EntryRow {
             | render::REACTION_NEW
             | render::REACTION_DELETED
             | render::MESSAGE_PINNED
-            | render::MESSAGE_UNPINNED) => {
+            | render::MESSAGE_UNPINNED
+            | render::MESSAGE_ACKNOWLEDGED) => {
                 message.zip(about).map(|(message, by)| render::message_changed(kind, &message, &by, at))
             }
             kind @ (render::CONVERSATION_CREATED

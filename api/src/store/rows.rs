@@ -19,8 +19,8 @@ use uuid::Uuid;
 use super::{Hit, StoreError};
 use crate::attachments::model::{Attachment, FiledAttachment, thumbnail_url};
 use crate::model::{
-    Conversation, Forwarded, Mentions, Message, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant,
-    ParticipantRole, Reactions, ReadMarker, UnreadCheck, UnreadTotals,
+    Acknowledged, Acknowledgements, Conversation, Forwarded, Mentions, Message, MessageVersion, MessagingStats,
+    OverallStats, OwnSettings, Participant, ParticipantRole, Reactions, ReadMarker, UnreadCheck, UnreadTotals,
 };
 use crate::render;
 
@@ -49,6 +49,23 @@ pub(super) struct MessageRow {
     pinned_at: Option<i64>,
     pinned_by: Option<String>,
     forwarded_from: Option<Json<ForwardedRow>>,
+    priority: String,
+    requires_acknowledgement: bool,
+    acknowledgements: Option<Json<AcknowledgementsRow>>,
+}
+
+/// Who has acknowledged a message.
+#[derive(Debug, Clone, Deserialize)]
+struct AcknowledgementsRow {
+    count: u64,
+    items: Vec<AcknowledgedRow>,
+}
+
+/// One who has acknowledged a message.
+#[derive(Debug, Clone, Deserialize, sqlx::FromRow)]
+pub(super) struct AcknowledgedRow {
+    user_id: String,
+    acknowledged_at: i64,
 }
 
 /// Where a message comes from.
@@ -185,6 +202,9 @@ impl TryFrom<MessageRow> for Message {
             edited_at: row.edited_at.map(Timestamp::from_micros),
             deleted_at: row.deleted_at.map(Timestamp::from_micros),
             hidden: false,
+            priority: word(row.priority)?,
+            requires_acknowledgement: row.requires_acknowledgement,
+            acknowledgements: row.acknowledgements.map(|Json(row)| row.try_into()).transpose()?,
             pinned_at: row.pinned_at.map(Timestamp::from_micros),
             pinned_by: row.pinned_by.map(|user| user.parse()).transpose().map_err(StoreError::broken)?,
             reactions: row.reactions.map_or_else(Vec::new, |Json(reactions)| reactions),
@@ -206,6 +226,24 @@ impl TryFrom<ForwardedRow> for Forwarded {
             sender_id: row.sender_id.parse().map_err(StoreError::broken)?,
             created_at: Timestamp::from_micros(row.created_at),
         })
+    }
+}
+
+impl TryFrom<AcknowledgementsRow> for Acknowledgements {
+    type Error = StoreError;
+
+    fn try_from(row: AcknowledgementsRow) -> Result<Self, StoreError> {
+        let items = row.items.into_iter().map(Acknowledged::try_from).collect::<Result<_, _>>()?;
+        Ok(Self { count: row.count, items })
+    }
+}
+
+impl TryFrom<AcknowledgedRow> for Acknowledged {
+    type Error = StoreError;
+
+    fn try_from(row: AcknowledgedRow) -> Result<Self, StoreError> {
+        let user_id = row.user_id.parse().map_err(StoreError::broken)?;
+        Ok(Self { user_id, acknowledged_at: Timestamp::from_micros(row.acknowledged_at) })
     }
 }
 

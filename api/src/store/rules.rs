@@ -138,6 +138,10 @@ pub(super) const TOO_MANY_PINS: StoreError =
 /// Why what was forwarded keeps its text.
 pub(super) const FORWARDS_STAY: StoreError = StoreError::Forbidden("a forwarded message keeps what it says");
 
+/// Why somebody need not say that they have seen a message.
+pub(super) const NOT_ASKED: StoreError =
+    StoreError::Forbidden("only a message that asks for it is acknowledged, and not by its sender");
+
 /// What someone who joins a conversation is in it, by the role they were last seen with.
 pub(super) fn participant_role(known_as: Option<&str>) -> ParticipantRole {
     match known_as {

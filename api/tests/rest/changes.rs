@@ -125,3 +125,29 @@ async fn a_message_is_said_again_elsewhere() {
     let refused = bob.post(&path, &json!({ "message_text": "x" })).await;
     assert_eq!(refused.is_problem(400, "bad_request").blamed(), ["conversation_id", "message_text"]);
 }
+
+#[tokio::test]
+async fn a_message_that_asks_for_it_is_acknowledged() {
+    let api = Api::start().await;
+    let (alice, bob, carol) = (api.user("alice"), api.user("bob"), api.user("carol"));
+    let conversation = alice.start_group(&["bob", "carol"]).await;
+    let body = json!({ "conversation_id": conversation, "message_text": "leave by the stairs", "priority": "urgent",
+        "requires_acknowledgement": true });
+    let asked = alice.post(MESSAGES, &body).await.body;
+    assert_eq!((&asked["priority"], &asked["acknowledgements"]["count"]), (&json!("urgent"), &json!(0)), "{asked}");
+    let path = format!("{MESSAGES}/{}", asked["id"].as_str().expect("an id"));
+    for (person, count) in [(&bob, 1), (&carol, 2), (&carol, 2)] {
+        let seen = answer(person.request(Method::POST, &format!("{path}/acknowledge"))).await;
+        assert_eq!((seen.status, &seen.body["acknowledgements"]["count"]), (200, &json!(count)), "{seen:?}");
+    }
+    answer(alice.request(Method::POST, &format!("{path}/acknowledge"))).await.is_problem(403, "forbidden");
+    let first = alice.get(&format!("{path}/acknowledgements?limit=1")).await.body;
+    assert_eq!(first["items"][0]["user_id"], "bob", "{first}");
+    let next = first["next"].as_str().expect("there is another");
+    let second = alice.get(&format!("{path}/acknowledgements?limit=1&after={next}")).await.body;
+    assert_eq!((&second["items"][0]["user_id"], &second["next"]), (&json!("carol"), &Value::Null), "{second}");
+    let wrong = alice.get(&format!("{path}/acknowledgements?after=x")).await;
+    assert_eq!(wrong.is_problem(400, "bad_request").blamed(), ["after"]);
+    let body = json!({ "conversation_id": conversation, "message_text": "x", "priority": "yesterday" });
+    assert_eq!(alice.post(MESSAGES, &body).await.is_problem(400, "bad_request").blamed(), ["priority"]);
+}

@@ -1,7 +1,7 @@
 //! Every `type` that a frame from the server can have, rooms aside: there a service may give its own.
 
 /// The types of answers, of the connection's own events, and of the events of feeds and rooms.
-pub const TYPES: [&str; 25] = [
+pub const TYPES: [&str; 26] = [
     "ack",
     "error",
     "pong",
@@ -24,6 +24,7 @@ pub const TYPES: [&str; 25] = [
     "message.hidden",
     "message.pinned",
     "message.unpinned",
+    "message.acknowledged",
     "reaction.new",
     "reaction.deleted",
     "message",

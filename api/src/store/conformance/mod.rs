@@ -3,6 +3,7 @@
 //! One function per promise, with its words. [`store_conformance!`](crate::store_conformance) gives an implementation the whole
 //! suite; each test gets a database of its own.
 
+pub mod acknowledgements;
 pub mod attachments;
 pub mod changing;
 mod console;
@@ -30,7 +31,9 @@ use shared::upstream::{Differences, DifferencesAfter, Page};
 
 use self::console::Console;
 use super::{Kept, Store, open};
-use crate::model::{Conversation, ConversationDraft, ConversationType, Mentions, Message, MessageDraft, MessageType};
+use crate::model::{
+    Conversation, ConversationDraft, ConversationType, Mentions, Message, MessageDraft, MessagePriority, MessageType,
+};
 
 /// Defines one test per promise of the store; `$bed` is an expression that makes a [`Bed`] in a fresh database.
 #[macro_export]
@@ -63,6 +66,8 @@ macro_rules! store_conformance {
                 reactions_are_summed_up_and_each_counts_once;
             mentions: a_mention_is_said_beside_the_text_and_never_read_out_of_it, only_participants_are_mentioned,
                 an_edit_calls_others_and_a_deleted_message_nobody, reading_counts_what_still_calls_the_reader;
+            acknowledgements: everybody_else_acknowledges_a_message_once,
+                who_acknowledged_is_listed_page_by_page;
             pins: anyone_in_a_conversation_pins_for_all_and_a_repeat_tells_nobody, a_deleted_message_is_not_pinned,
                 a_conversation_has_room_for_fifty_pins;
             forwards: a_forwarded_message_stays_as_it_was_whatever_becomes_of_the_other,
@@ -270,6 +275,8 @@ pub fn message_draft(conversation_id: ConversationId, text: &str, key: Option<&s
         attachment_ids: Vec::new(),
         mentions: Mentions::default(),
         forwards: None,
+        priority: MessagePriority::Normal,
+        requires_acknowledgement: false,
         trace: TraceId::random(),
     }
 }

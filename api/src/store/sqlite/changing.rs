@@ -9,13 +9,14 @@ use uuid::Uuid;
 
 use super::writing::{self, NewEntry};
 use super::{SqliteStore, messaging, now};
-use crate::model::{Change, ChangeDraft, ConversationStatus, Mentions, Message, MessageVersion};
+use crate::model::{Acknowledged, Change, ChangeDraft, ConversationStatus, Mentions, Message, MessageVersion};
 use crate::render;
-use crate::store::rows::{MessageRow, VersionRow, number, word};
+use crate::store::rows::{AcknowledgedRow, MessageRow, VersionRow, number, word};
 use crate::store::rules::{
-    FORWARDS_STAY, MOST_PINS, MOST_REACTIONS, MOST_VERSIONS, NOT_THE_SENDER, TOO_MANY_PINS, TOO_MANY_REACTIONS,
+    FORWARDS_STAY, MOST_PINS, MOST_REACTIONS, MOST_VERSIONS, NOT_ASKED, NOT_THE_SENDER, TOO_MANY_PINS,
+    TOO_MANY_REACTIONS,
 };
-use crate::store::{Changing, Kept, StoreError};
+use crate::store::{AcknowledgementPage, Changing, Kept, StoreError};
 
 #[async_trait]
 impl Changing for SqliteStore {
@@ -31,6 +32,7 @@ impl Changing for SqliteStore {
             Change::Unreact(sign) => unreact(&mut transaction, &old, sign, user).await?,
             Change::Pin => pin(&mut transaction, &old, user, at).await?,
             Change::Unpin => unpin(&mut transaction, &old).await?,
+            Change::Acknowledge => acknowledge(&mut transaction, &old, user, at).await?,
         };
         let mut value = writing::read_message(&mut transaction, old.id.0).await?;
         let mut envelopes = Vec::new();
@@ -70,6 +72,30 @@ impl Changing for SqliteStore {
         .fetch_all(&mut *transaction)
         .await?;
         Ok(rows.into_iter().rev().map(MessageVersion::from).collect())
+    }
+
+    async fn acknowledgements(
+        &self,
+        caller: &Caller,
+        id: MessageId,
+        page: &AcknowledgementPage,
+    ) -> Result<Vec<Acknowledged>, StoreError> {
+        let mut transaction = self.read().await?;
+        if seen(&mut transaction, caller, id).await?.hidden {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<AcknowledgedRow> = sqlx::query_as(
+            "select user_id, created_at as acknowledged_at from message_acknowledgements
+             where message_id = $1 and ($2 is null or (created_at, user_id) > ($2, $3))
+             order by created_at, user_id limit $4",
+        )
+        .bind(id.0)
+        .bind(page.after.as_ref().map(|(at, _)| *at))
+        .bind(page.after.as_ref().map(|(_, user)| user.as_str()))
+        .bind(page.limit)
+        .fetch_all(&mut *transaction)
+        .await?;
+        rows.into_iter().map(Acknowledged::try_from).collect()
     }
 
     async fn pins(&self, caller: &Caller, conversation: ConversationId) -> Result<Vec<Message>, StoreError> {
@@ -130,7 +156,10 @@ async fn take(connection: &mut SqliteConnection, caller: &Caller, draft: &Change
     }
     let (is_deleted, is_own) = (old.deleted_at.is_some(), old.sender_id == caller.user);
     match draft.change {
-        Change::Edit(..) | Change::React(_) | Change::Pin if is_deleted => Err(StoreError::Deleted(old.id)),
+        Change::Edit(..) | Change::React(_) | Change::Pin | Change::Acknowledge if is_deleted => {
+            Err(StoreError::Deleted(old.id))
+        }
+        Change::Acknowledge if is_own || !old.requires_acknowledgement => Err(NOT_ASKED),
         Change::Edit(..) if !is_own => Err(NOT_THE_SENDER),
         Change::Edit(..) if old.forwarded_from.is_some() => Err(FORWARDS_STAY),
         Change::Delete if !is_own && !caller.role.is_trusted() => Err(NOT_THE_SENDER),
@@ -199,12 +228,13 @@ async fn delete(connection: &mut SqliteConnection, old: &Message, at: i64) -> Re
         "delete from message_reactions where message_id = $1",
         "delete from message_mentions where message_id = $1",
         "delete from forwarded_attachments where message_id = $1",
+        "delete from message_acknowledgements where message_id = $1",
     ] {
         sqlx::query(gone).bind(old.id.0).execute(&mut *connection).await?;
     }
     sqlx::query(
         "update messages set message_text = '', deleted_at = $2, version = version + 1, pinned_at = null,
-             pinned_by = null, forwarded_from = null
+             pinned_by = null, forwarded_from = null, priority = 'normal', requires_acknowledgement = 0
          where id = $1",
     )
     .bind(old.id.0)
@@ -307,6 +337,23 @@ async fn unpin(connection: &mut SqliteConnection, old: &Message) -> Result<bool,
         .execute(connection)
         .await?;
     Ok(true)
+}
+
+async fn acknowledge(
+    connection: &mut SqliteConnection,
+    old: &Message,
+    user: &str,
+    at: i64,
+) -> Result<bool, StoreError> {
+    let added = sqlx::query(
+        "insert into message_acknowledgements (message_id, user_id, created_at) values ($1, $2, $3) on conflict do nothing",
+    )
+    .bind(old.id.0)
+    .bind(user)
+    .bind(at)
+    .execute(&mut *connection)
+    .await?;
+    if added.rows_affected() == 0 { Ok(false) } else { raise_version(connection, old.id.0).await }
 }
 
 async fn raise_version(connection: &mut SqliteConnection, id: Uuid) -> Result<bool, StoreError> {

@@ -179,8 +179,8 @@ pub(super) async fn insert_message(
     let (conversation, at) = (draft.conversation_id.0, now());
     sqlx::query(
         "insert into messages (id, conversation_id, seq, sender_id, message_text, message_type, client_message_id,
-             body_hash, reply_to, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+             body_hash, reply_to, created_at, priority, requires_acknowledgement)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(draft.id.0)
     .bind(conversation)
@@ -192,6 +192,8 @@ pub(super) async fn insert_message(
     .bind(draft.client_message_id.as_ref().map(|_| draft.body_hash().to_vec()))
     .bind(draft.reply_to.map(|id| id.0))
     .bind(at)
+    .bind(spelling(draft.priority))
+    .bind(draft.requires_acknowledgement)
     .execute(&mut *connection)
     .await?;
     sqlx::query("update conversations set last_seq = $2, last_message_at = $3 where id = $1")
