@@ -14,7 +14,7 @@ use crate::error::Problem;
 use crate::fields::Fields;
 use crate::model::{
     Change, ChangeDraft, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationType, Mentions,
-    MessageDraft, MessageType,
+    MessageDraft, MessagePriority, MessageType,
 };
 use crate::request::Once;
 
@@ -63,6 +63,10 @@ pub struct NewMessage {
     pub mentioned_users: Option<Vec<UserId>>,
     /// Whether it calls everybody in the conversation.
     pub mentioned_everyone: Option<bool>,
+    /// How much it presses: `normal` if it is not said.
+    pub priority: Option<MessagePriority>,
+    /// Whether everybody else in the conversation is asked to acknowledge it.
+    pub requires_acknowledgement: Option<bool>,
 }
 
 /// A conversation to start.
@@ -98,6 +102,8 @@ pub fn message(mut body: Fields, once: Once, trace: TraceId) -> Result<MessageDr
     };
     let message_type = message_type(&mut body, attachment_ids.len());
     let mentions = mentions(&mut body).unwrap_or_default();
+    let priority = body.optional("priority").unwrap_or_default();
+    let requires_acknowledgement = body.optional("requires_acknowledgement").unwrap_or_default();
     let client_message_id = body.optional("client_message_id");
     let reply_to = body.optional("reply_to");
     body.finish(|| {
@@ -111,6 +117,36 @@ pub fn message(mut body: Fields, once: Once, trace: TraceId) -> Result<MessageDr
             reply_to,
             attachment_ids,
             mentions,
+            forwards: None,
+            priority,
+            requires_acknowledgement,
+            trace,
+        })
+    })
+}
+
+/// Reads where a message shall be said again.
+///
+/// # Errors
+///
+/// Names every field that is wrong.
+pub fn forward(mut body: Fields, source: MessageId, once: Once, trace: TraceId) -> Result<MessageDraft, Problem> {
+    let conversation_id = body.required("conversation_id");
+    let client_message_id = body.optional("client_message_id");
+    body.finish(|| {
+        Some(MessageDraft {
+            id: MessageId::new(),
+            conversation_id: conversation_id?,
+            message_text: String::new(),
+            message_type: MessageType::Text,
+            client_message_id,
+            idempotency_key: once.0,
+            reply_to: None,
+            attachment_ids: Vec::new(),
+            mentions: Mentions::default(),
+            forwards: Some(source),
+            priority: MessagePriority::Normal,
+            requires_acknowledgement: false,
             trace,
         })
     })

@@ -13,8 +13,9 @@ use uuid::Uuid;
 
 use crate::attachments::model::Attachment;
 use crate::model::{
-    Change, Conversation, ConversationChange, ConversationStatus, ConversationType, Mentions, Message, MessageType,
-    OwnSettings, Participant, ParticipantRole, Reactions, Report, ReportReason, ReportState, User,
+    Acknowledgements, Change, Conversation, ConversationChange, ConversationStatus, ConversationType, Forwarded,
+    Mentions, Message, MessagePriority, MessageType, OwnSettings, Participant, ParticipantRole, Reactions, Report,
+    ReportReason, ReportState, User,
 };
 
 /// The kind of the entry that a message makes.
@@ -35,6 +36,14 @@ pub const MESSAGE_HIDDEN: &str = "message.hidden";
 pub const REACTION_NEW: &str = "reaction.new";
 /// Somebody took a reaction back.
 pub const REACTION_DELETED: &str = "reaction.deleted";
+
+/// It is kept at hand for everybody.
+pub const MESSAGE_PINNED: &str = "message.pinned";
+/// It is not kept at hand any more.
+pub const MESSAGE_UNPINNED: &str = "message.unpinned";
+
+/// Somebody has said that they have seen it.
+pub const MESSAGE_ACKNOWLEDGED: &str = "message.acknowledged";
 
 /// Whether an entry of this kind takes back what earlier ones say.
 #[must_use]
@@ -63,6 +72,45 @@ pub const fn kind_of(change: &Change) -> &'static str {
         Change::Hide => MESSAGE_HIDDEN,
         Change::React(_) => REACTION_NEW,
         Change::Unreact(_) => REACTION_DELETED,
+        Change::Pin => MESSAGE_PINNED,
+        Change::Unpin => MESSAGE_UNPINNED,
+        Change::Acknowledge => MESSAGE_ACKNOWLEDGED,
+    }
+}
+
+/// What a message can have beside its text; what it has not is left out.
+#[derive(Serialize, Default)]
+struct Beside<'a> {
+    #[serde(skip_serializing_if = "<[_]>::is_empty")]
+    attachments: &'a [Attachment],
+    #[serde(flatten)]
+    mentions: Option<&'a Mentions>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    forwarded_from: Option<&'a Forwarded>,
+    #[serde(skip_serializing_if = "MessagePriority::is_normal")]
+    priority: MessagePriority,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    requires_acknowledgement: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    acknowledgements: Option<&'a Acknowledgements>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pinned_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pinned_by: Option<&'a UserId>,
+}
+
+impl<'a> Beside<'a> {
+    fn of(message: &'a Message) -> Self {
+        Self {
+            attachments: &message.attachments,
+            mentions: Some(&message.mentions),
+            forwarded_from: message.forwarded_from.as_ref(),
+            priority: message.priority,
+            requires_acknowledgement: message.requires_acknowledgement,
+            acknowledgements: message.acknowledgements.as_ref(),
+            pinned_at: message.pinned_at,
+            pinned_by: message.pinned_by.as_ref(),
+        }
     }
 }
 
@@ -84,10 +132,8 @@ pub fn message_changed(kind: &str, message: &Message, by: &UserId, at: Timestamp
         deleted_at: Option<Timestamp>,
         #[serde(skip_serializing_if = "std::ops::Not::not")]
         hidden: bool,
-        #[serde(skip_serializing_if = "<[_]>::is_empty")]
-        attachments: &'a [Attachment],
         #[serde(flatten)]
-        mentions: Option<&'a Mentions>,
+        beside: Beside<'a>,
         reactions: &'a [Reactions],
     }
     let heading = Heading { kind, id: message.id.0, timestamp: at };
@@ -104,8 +150,7 @@ pub fn message_changed(kind: &str, message: &Message, by: &UserId, at: Timestamp
         edited_at: message.edited_at,
         deleted_at: message.deleted_at,
         hidden: is_hidden,
-        attachments: if is_hidden { &[] } else { &message.attachments },
-        mentions: (!is_hidden).then_some(&message.mentions),
+        beside: if is_hidden { Beside::default() } else { Beside::of(message) },
         reactions: if is_hidden { &[] } else { &message.reactions },
     };
     DurableBody::new(&heading, Some(message.version), &data).expect("a message is an object with fields")
@@ -125,10 +170,8 @@ pub fn new_message(message: &Message) -> DurableBody {
         client_message_id: Option<&'a ClientMessageId>,
         #[serde(skip_serializing_if = "Option::is_none")]
         reply_to: Option<MessageId>,
-        #[serde(skip_serializing_if = "<[_]>::is_empty")]
-        attachments: &'a [Attachment],
         #[serde(flatten)]
-        mentions: &'a Mentions,
+        beside: Beside<'a>,
         created_at: Timestamp,
         #[serde(skip_serializing_if = "Option::is_none")]
         edited_at: Option<Timestamp>,
@@ -149,8 +192,7 @@ pub fn new_message(message: &Message) -> DurableBody {
         message_type: message.message_type,
         client_message_id: message.client_message_id.as_ref(),
         reply_to: message.reply_to,
-        attachments: &message.attachments,
-        mentions: &message.mentions,
+        beside: Beside::of(message),
         created_at: message.created_at,
         edited_at: message.edited_at,
         deleted_at: message.deleted_at,
@@ -463,6 +505,12 @@ mod tests {
             reply_to: None,
             attachments: Vec::new(),
             mentions: Mentions::default(),
+            forwarded_from: None,
+            priority: MessagePriority::Normal,
+            requires_acknowledgement: false,
+            acknowledgements: None,
+            pinned_at: None,
+            pinned_by: None,
             version: 1,
             created_at: Timestamp::from_micros(0),
             edited_at: None,

@@ -126,6 +126,15 @@ async fn fill(bed: &Bed) {
          select gen_random_uuid(), id, 'bob', 'spam', now() from messages limit 1",
     )
     .await;
+    bed.execute(
+        "insert into message_acknowledgements (message_id, user_id, created_at) select id, 'bob', now() from messages limit 1",
+    )
+    .await;
+    bed.execute(
+        "insert into forwarded_attachments (message_id, attachment_id, place)
+         select m.id, a.id, 0 from messages m cross join message_attachments a limit 1",
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -232,6 +241,8 @@ async fn a_pod_writes_nothing_but_through_the_functions() {
         "select carillon_share_a_conversation('alice', 'bob')",
         "delete from message_attachments",
         &attach,
+        "select carillon_mention(gen_random_uuid(), '{alice}')",
+        "select carillon_forward('alice', true, gen_random_uuid(), gen_random_uuid())",
         "update fleet_state set epoch = 1",
         "alter table messages disable row level security",
         "select carillon_take_conversation('alice', true, gen_random_uuid())",
@@ -378,8 +389,8 @@ async fn what_commits_late_is_announced_all_the_same() {
     // A send takes its row of the outbox first and commits last: whoever remembers the highest id read would skip it.
     let mut late = PgConnection::connect(&bed.url).await.expect("the server runs");
     let send = format!(
-        "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'late', 'text', null, null, null, null, null, null, null,
-             gen_random_uuid())",
+        "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'late', 'text', null, null, null, null, null, null,
+             null, null, 'normal', false, gen_random_uuid())",
         slow.id
     );
     run(&mut late, &send).await.expect("sent, not committed");
@@ -397,8 +408,8 @@ async fn a_pod_that_freezes_in_a_send_takes_no_number() {
     let group = bed.group(&guest("alice"), &["bob"]).await;
     let mut frozen = PgConnection::connect(&bed.url).await.expect("the server runs");
     let send = format!(
-        "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'never', 'text', null, null, null, null, null, null, null,
-             gen_random_uuid())",
+        "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'never', 'text', null, null, null, null, null, null,
+             null, null, 'normal', false, gen_random_uuid())",
         group.id
     );
     run(&mut frozen, &send).await.expect("sent, not committed");

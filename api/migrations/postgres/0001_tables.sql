@@ -105,13 +105,24 @@ create table messages (
     edited_at         timestamptz,
     -- A deleted message keeps its row and its number; its text is gone.
     deleted_at        timestamptz,
+    priority          text not null default 'normal'
+        constraint messages_priority check (priority in ('normal', 'important', 'urgent')),
+    -- Whether everybody else in the conversation is asked to say that they have seen it.
+    requires_acknowledgement boolean not null default false,
+    -- Kept at hand for everybody in the conversation, by one of them.
+    pinned_at         timestamptz,
+    pinned_by         text collate "C",
+    -- Of what was said elsewhere: the message, who sent it and when, as it was. Its text became this one's.
+    forwarded_from    jsonb,
     constraint messages_seq unique (conversation_id, seq),
-    constraint messages_key_has_a_hash check ((client_message_id is null) = (body_hash is null))
+    constraint messages_key_has_a_hash check ((client_message_id is null) = (body_hash is null)),
+    constraint messages_pin check ((pinned_at is null) = (pinned_by is null))
 );
 
 create unique index messages_client_message_id on messages (conversation_id, sender_id, client_message_id)
     where client_message_id is not null;
 create index messages_by_reply_to on messages (reply_to) where reply_to is not null;
+create index messages_pinned on messages (conversation_id, pinned_at) where pinned_at is not null;
 
 -- What a message said before it was edited. Gone when it is deleted.
 create table message_versions (
@@ -129,6 +140,16 @@ create table message_reactions (
     created_at timestamptz not null,
     primary key (message_id, reaction, user_id)
 );
+
+-- Who has said that they have seen a message that asks for it.
+create table message_acknowledgements (
+    message_id uuid not null constraint message_acknowledgements_message references messages (id),
+    user_id    text collate "C" not null,
+    created_at timestamptz not null,
+    primary key (message_id, user_id)
+);
+
+create index message_acknowledgements_in_order on message_acknowledgements (message_id, created_at, user_id);
 
 -- Whom a message calls; `*`, which is nobody's id, is everybody in its conversation.
 create table message_mentions (
@@ -181,6 +202,16 @@ create table message_attachments (
 create index message_attachments_by_message on message_attachments (message_id) where message_id is not null;
 create index message_attachments_by_uploader on message_attachments (uploader_id) where message_id is null;
 create index message_attachments_by_expiry on message_attachments (expires_at) where expires_at is not null;
+
+-- What messages bring that another message brought before: the same bytes, whatever becomes of that other one.
+create table forwarded_attachments (
+    message_id    uuid not null constraint forwarded_attachments_message references messages (id),
+    attachment_id uuid not null constraint forwarded_attachments_attachment references message_attachments (id),
+    place         bigint not null,
+    primary key (message_id, attachment_id)
+);
+
+create index forwarded_attachments_by_attachment on forwarded_attachments (attachment_id);
 
 -- A numbered log per channel. The row is the counter: 1, 2, 3 … without holes, because a rollback takes the number back.
 -- Channel names sort bytewise everywhere: the order of locks must not depend on a locale.
@@ -279,6 +310,12 @@ select
     has_thumbnail, duration_ms, waveform, carillon_micros(expires_at) as expires_at
 from message_attachments;
 
+-- What each message brings, its own and what it forwards.
+create view brought_attachments with (security_invoker = true) as
+select a.message_id as brought_by, a.place as place_there, a.* from attachment_rows a where a.message_id is not null
+union all
+select f.message_id, f.place, a.* from forwarded_attachments f join attachment_rows a on a.id = f.attachment_id;
+
 create view message_rows with (security_invoker = true) as
 select
     id, seq, conversation_id, sender_id,
@@ -296,10 +333,22 @@ select
         ) r
     ) as reactions,
     (
-        select jsonb_agg(to_jsonb(a) order by a.place) from attachment_rows a
-        where a.message_id = messages.id and messages.deleted_at is null
+        select jsonb_agg(to_jsonb(a) order by a.place_there) from brought_attachments a
+        where a.brought_by = messages.id and messages.deleted_at is null
     ) as attachments,
-    (select jsonb_agg(x.user_id order by x.user_id) from message_mentions x where x.message_id = messages.id) as mentions
+    (select jsonb_agg(x.user_id order by x.user_id) from message_mentions x where x.message_id = messages.id) as mentions,
+    carillon_micros(pinned_at) as pinned_at, pinned_by, forwarded_from, priority, requires_acknowledgement,
+    case when requires_acknowledgement then jsonb_build_object(
+        'count', (select count(*) from message_acknowledgements k where k.message_id = messages.id),
+        'items', (
+            select coalesce(jsonb_agg(jsonb_build_object('user_id', k.user_id, 'acknowledged_at', carillon_micros(k.created_at))
+                order by k.created_at, k.user_id), '[]')
+            from (
+                select * from message_acknowledgements o where o.message_id = messages.id
+                order by o.created_at, o.user_id limit 20
+            ) k
+        )
+    ) end as acknowledgements
 from messages;
 
 -- What is unread to whom: the one formula of all counts.

@@ -9,8 +9,9 @@
 --   CA006 deleted   CA007 another's message   CA008 too many reactions   CA009 not theirs to change   CA010 fixed participants
 --   CA011 too many participants   CA012 not in the conversation   CA013 nobody looks after such a conversation
 --   CA014 somebody else looks after it   CA015 not known to work here
--- of attachments CAA01 to CAA05, in 0011_attachments.sql, of people CAP01 and on, in 0021_blocks.sql and 0022_moderation.sql, and of
--- mentions CA016, in 0030_mentions.sql.
+-- of attachments CAA01 to CAA05, in 0011_attachments.sql, of people CAP01 and on, in 0021_blocks.sql and 0022_moderation.sql, of
+-- mentions CA016, in 0030_mentions.sql, of pins and forwards CA017 and CA018, in 0031_pins_and_forwards.sql, and of
+-- acknowledgements CA019, in 0032_acknowledgements.sql.
 
 -- Today's epoch. Begins another one when this is no longer the server that the numbers were given by. The timeline is that of
 -- the WAL being written: pg_control_checkpoint() would tell a promotion only after its first checkpoint.
@@ -107,7 +108,7 @@ end $$;
 create function carillon_send(
     p_caller text, p_sees_all boolean, p_id uuid, p_conversation uuid, p_text text, p_type text,
     p_key text, p_hash bytea, p_once text, p_once_hash bytea, p_reply_to uuid, p_attachments uuid[],
-    p_mentions text[], p_trace uuid
+    p_mentions text[], p_forwards uuid, p_priority text, p_asks boolean, p_trace uuid
 )
 returns table (created boolean, message jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
@@ -115,7 +116,8 @@ declare
     place conversations;
     first messages;
     moment timestamptz;
-    made  uuid := carillon_claim_key(p_caller, 'messages', p_once, p_once_hash, p_id);
+    door  text := coalesce('forwards/' || p_forwards, 'messages');
+    made  uuid := carillon_claim_key(p_caller, door, p_once, p_once_hash, p_id);
     takes_part boolean;
 begin
     select * into place from conversations c where c.id = p_conversation for no key update;
@@ -133,7 +135,7 @@ begin
             end if;
             made := first.id;
             update idempotency_keys k set result_id = made
-            where k.caller = p_caller and k.path = 'messages' and k.key = p_once;
+            where k.caller = p_caller and k.path = door and k.key = p_once;
         end if;
     end if;
     if made is not null then
@@ -166,14 +168,18 @@ begin
 
     moment := clock_timestamp();
     insert into messages (id, conversation_id, seq, sender_id, message_text, message_type, client_message_id, body_hash,
-        reply_to, created_at)
-    values (p_id, p_conversation, place.last_seq + 1, p_caller, p_text, p_type, p_key, p_hash, p_reply_to, moment);
+        reply_to, priority, requires_acknowledgement, created_at)
+    values (p_id, p_conversation, place.last_seq + 1, p_caller, p_text, p_type, p_key, p_hash, p_reply_to, p_priority, p_asks,
+        moment);
     update conversations c set last_seq = place.last_seq + 1, last_message_at = moment where c.id = p_conversation;
     if cardinality(p_attachments) > 0 then
         perform carillon_attach(p_caller, p_id, p_type, p_attachments);
     end if;
     if cardinality(p_mentions) > 0 then
         perform carillon_mention(p_id, p_mentions);
+    end if;
+    if p_forwards is not null then
+        perform carillon_forward(p_caller, p_sees_all, p_id, p_forwards);
     end if;
     update conversation_participants p set unread_count = p.unread_count + 1
     where p.conversation_id = p_conversation and p.user_id <> p_caller and p.left_at is null;

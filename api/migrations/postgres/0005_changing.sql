@@ -76,6 +76,8 @@ begin
         raise exception 'deleted' using errcode = 'CA006';
     elsif old.sender_id <> p_caller then
         raise exception 'another''s message' using errcode = 'CA007';
+    elsif old.forwarded_from is not null then
+        raise exception 'forwarded' using errcode = 'CA018';
     end if;
     perform carillon_refuse_to_reach(old);
     if p_mentions is not null and carillon_mention(old.id, p_mentions) then
@@ -108,7 +110,12 @@ begin
         delete from message_versions v where v.message_id = old.id;
         delete from message_reactions r where r.message_id = old.id;
         delete from message_mentions x where x.message_id = old.id;
-        update messages m set message_text = '', deleted_at = clock_timestamp(), version = m.version + 1 where m.id = old.id;
+        delete from forwarded_attachments f where f.message_id = old.id;
+        delete from message_acknowledgements k where k.message_id = old.id;
+        update messages m
+        set message_text = '', deleted_at = clock_timestamp(), version = m.version + 1, pinned_at = null, pinned_by = null,
+            forwarded_from = null, priority = 'normal', requires_acknowledgement = false
+        where m.id = old.id;
     end if;
     return query select * from carillon_tell_change(old.deleted_at is null, 'message.deleted', old, p_caller, null, p_trace);
 end $$;

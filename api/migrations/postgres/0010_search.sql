@@ -103,7 +103,7 @@ begin
             and (p_after_at is null or (m.created_at, m.id) < (p_after_at, p_after_id))
             and not exists (select from message_hides h where h.user_id = carillon_caller() and h.message_id = m.id)
             and not exists (select from user_blocks b where b.user_id = carillon_caller() and b.blocked_id = m.sender_id)
-            and (not p_attachment or exists (select from message_attachments a where a.message_id = m.id))
+            and (not p_attachment or exists (select from brought_attachments a where a.brought_by = m.id))
         order by m.created_at desc, m.id desc
         limit p_limit;
 end $$;

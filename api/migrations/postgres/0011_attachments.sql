@@ -75,7 +75,8 @@ end $$;
 create function carillon_linked_attachment(p_id uuid) returns setof jsonb
 language sql stable security definer set search_path = pg_catalog, public, pg_temp as $$
     select to_jsonb(a) from attachment_rows a left join messages m on m.id = a.message_id
-    where a.id = p_id and a.state in ('complete', 'attached') and m.deleted_at is null
+    where a.id = p_id and a.state in ('complete', 'attached')
+        and (m.deleted_at is null or exists (select from forwarded_attachments f where f.attachment_id = a.id))
 $$;
 
 -- Gives up what no message has brought in time, so that none can any more, and answers the oldest of what is given up. They are

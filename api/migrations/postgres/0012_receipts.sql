@@ -34,7 +34,7 @@ end $$;
 
 -- Moves positions forwards as carillon_advance does, and with them how far each person has received every conversation of which
 -- their feed told. Answers the participants of whom that changed. The rows are taken one by one in the order of all locks.
-create function carillon_acknowledge(p_positions jsonb) returns table (participant jsonb)
+create function carillon_receive(p_positions jsonb) returns table (participant jsonb)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
     users   text[];

@@ -111,13 +111,24 @@ create table messages (
     edited_at         integer,
     -- A deleted message keeps its row and its number; its text is gone.
     deleted_at        integer,
+    priority          text not null default 'normal'
+        constraint messages_priority check (priority in ('normal', 'important', 'urgent')),
+    -- Whether everybody else in the conversation is asked to say that they have seen it.
+    requires_acknowledgement integer not null default 0,
+    -- Kept at hand for everybody in the conversation, by one of them.
+    pinned_at         integer,
+    pinned_by         text,
+    -- Of what was said elsewhere: the message, who sent it and when, as it was. Its text became this one's.
+    forwarded_from    text,
     constraint messages_seq unique (conversation_id, seq),
-    constraint messages_key_has_a_hash check ((client_message_id is null) = (body_hash is null))
+    constraint messages_key_has_a_hash check ((client_message_id is null) = (body_hash is null)),
+    constraint messages_pin check ((pinned_at is null) = (pinned_by is null))
 ) strict;
 
 create unique index messages_client_message_id on messages (conversation_id, sender_id, client_message_id)
     where client_message_id is not null;
 create index messages_by_reply_to on messages (reply_to) where reply_to is not null;
+create index messages_pinned on messages (conversation_id, pinned_at) where pinned_at is not null;
 
 -- What a message said before it was edited. Gone when it is deleted.
 create table message_versions (
@@ -135,6 +146,16 @@ create table message_reactions (
     created_at integer not null,
     primary key (message_id, reaction, user_id)
 ) strict, without rowid;
+
+-- Who has said that they have seen a message that asks for it.
+create table message_acknowledgements (
+    message_id blob not null references messages (id),
+    user_id    text not null,
+    created_at integer not null,
+    primary key (message_id, user_id)
+) strict, without rowid;
+
+create index message_acknowledgements_in_order on message_acknowledgements (message_id, created_at, user_id);
 
 -- Whom a message calls; `*`, which is nobody's id, is everybody in its conversation.
 create table message_mentions (
@@ -187,6 +208,16 @@ create table message_attachments (
 create index message_attachments_by_message on message_attachments (message_id) where message_id is not null;
 create index message_attachments_by_uploader on message_attachments (uploader_id) where message_id is null;
 create index message_attachments_by_expiry on message_attachments (expires_at) where expires_at is not null;
+
+-- What messages bring that another message brought before: the same bytes, whatever becomes of that other one.
+create table forwarded_attachments (
+    message_id    blob not null references messages (id),
+    attachment_id blob not null references message_attachments (id),
+    place         integer not null,
+    primary key (message_id, attachment_id)
+) strict, without rowid;
+
+create index forwarded_attachments_by_attachment on forwarded_attachments (attachment_id);
 
 -- A numbered log per channel. The row is the counter: 1, 2, 3 … without holes, because a rollback takes the number back.
 create table feeds (
@@ -307,6 +338,12 @@ select
     ) as json
 from message_attachments;
 
+-- What each message brings, its own and what it forwards.
+create view brought_attachments as
+select a.message_id as brought_by, a.place as place_there, a.* from attachment_rows a where a.message_id is not null
+union all
+select f.message_id, f.place, a.* from forwarded_attachments f join attachment_rows a on a.id = f.attachment_id;
+
 create view message_rows as
 with shown as (
     select
@@ -318,24 +355,42 @@ with shown as (
             from reaction_rows r where r.message_id = m.id
         ) as reactions,
         (
-            select json_group_array(json(a.json) order by a.place) from attachment_rows a
-            where a.message_id = m.id and m.deleted_at is null
+            -- Not from brought_attachments: an aggregate over it would read all of it.
+            select json_group_array(json(a.json) order by coalesce(f.place, a.place))
+            from attachment_rows a
+            left join forwarded_attachments f on f.attachment_id = a.id and f.message_id = m.id
+            where m.deleted_at is null and a.id in (
+                select o.id from message_attachments o where o.message_id = m.id
+                union all select o.attachment_id from forwarded_attachments o where o.message_id = m.id
+            )
         ) as attachments,
-        (select json_group_array(x.user_id order by x.user_id) from message_mentions x where x.message_id = m.id) as mentions
+        (select json_group_array(x.user_id order by x.user_id) from message_mentions x where x.message_id = m.id) as mentions,
+        iif(m.requires_acknowledgement, json_object(
+            'count', (select count(*) from message_acknowledgements k where k.message_id = m.id),
+            'items', json((
+                select json_group_array(json_object('user_id', k.user_id, 'acknowledged_at', k.created_at))
+                from (
+                    select * from message_acknowledgements o where o.message_id = m.id
+                    order by o.created_at, o.user_id limit 20
+                ) k
+            ))
+        ), null) as acknowledgements
     from messages m
 )
 select
     id, seq, conversation_id, sender_id,
     case when deleted_at is null then message_text else '' end as message_text,
     message_type, client_message_id, reply_to, version, created_at, edited_at, deleted_at, reactions,
-    attachments, mentions,
+    attachments, mentions, pinned_at, pinned_by, forwarded_from, priority, requires_acknowledgement, acknowledgements,
     json_object(
         'id', lower(hex(id)), 'seq', seq, 'conversation_id', lower(hex(conversation_id)), 'sender_id', sender_id,
         'message_text', case when deleted_at is null then message_text else '' end, 'message_type', message_type,
         'client_message_id', client_message_id, 'reply_to', case when reply_to is not null then lower(hex(reply_to)) end,
         'version', version, 'created_at', created_at, 'edited_at', edited_at, 'deleted_at', deleted_at,
         'reactions', json(reactions), 'attachments', json(attachments),
-        'mentions', json(mentions)
+        'mentions', json(mentions), 'pinned_at', pinned_at, 'pinned_by', pinned_by, 'forwarded_from', json(forwarded_from),
+        'priority', priority, 'requires_acknowledgement', json(iif(requires_acknowledgement, 'true', 'false')),
+        'acknowledgements', json(acknowledgements)
     ) as json
 from shown;
 

@@ -56,6 +56,61 @@ impl Mentions {
     }
 }
 
+/// How much a message presses. It changes what clients do with it, and never the order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MessagePriority {
+    /// As any other.
+    #[default]
+    Normal,
+    /// It should not be overlooked.
+    Important,
+    /// It cannot wait.
+    Urgent,
+}
+
+impl MessagePriority {
+    /// Whether it need not be said.
+    #[must_use]
+    pub fn is_normal(&self) -> bool {
+        *self == Self::Normal
+    }
+}
+
+/// Who has said that they have seen a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Acknowledged {
+    /// Who.
+    #[schema(value_type = String)]
+    pub user_id: UserId,
+    /// When.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    pub acknowledged_at: Timestamp,
+}
+
+/// The acknowledgements of a message that asks for them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Acknowledgements {
+    /// How many people acknowledged it.
+    pub count: u64,
+    /// The first 20 of them.
+    pub items: Vec<Acknowledged>,
+}
+
+/// What a message says again that was said elsewhere. It stays as it was, whatever becomes of the other message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Forwarded {
+    /// The message that said it first.
+    #[schema(value_type = uuid::Uuid)]
+    pub message_id: MessageId,
+    /// Who said it.
+    #[schema(value_type = String)]
+    pub sender_id: UserId,
+    /// When it was said.
+    #[schema(value_type = chrono::DateTime<chrono::Utc>)]
+    pub created_at: Timestamp,
+}
+
 /// A message, kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct Message {
@@ -87,6 +142,9 @@ pub struct Message {
     /// Whom it calls.
     #[serde(flatten)]
     pub mentions: Mentions,
+    /// Where its text and its attachments come from, if they were forwarded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forwarded_from: Option<Forwarded>,
     /// Counts its changes, from 1: whoever has two of them applies the higher one.
     pub version: u64,
     /// When it was committed.
@@ -103,6 +161,23 @@ pub struct Message {
     /// Whether the caller has deleted it for themselves: it keeps its place and says nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub hidden: bool,
+    /// How much it presses; left out when it is `normal`.
+    #[serde(default, skip_serializing_if = "MessagePriority::is_normal")]
+    pub priority: MessagePriority,
+    /// Whether everybody else in the conversation is asked to acknowledge it; left out when not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub requires_acknowledgement: bool,
+    /// Who has acknowledged it, if it asks for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledgements: Option<Acknowledgements>,
+    /// Since when it is kept at hand for everybody in the conversation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    pub pinned_at: Option<Timestamp>,
+    /// Who pinned it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub pinned_by: Option<UserId>,
     /// What people said to it with a sign, the first sign first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub reactions: Vec<Reactions>,
@@ -116,6 +191,8 @@ impl Message {
             message_text: String::new(),
             attachments: Vec::new(),
             mentions: Mentions::default(),
+            forwarded_from: None,
+            acknowledgements: None,
             reactions: Vec::new(),
             hidden: true,
             ..self
@@ -131,7 +208,17 @@ impl Message {
         let deleted_at = if is_newer { self.deleted_at.or(self.edited_at) } else { self.deleted_at };
         let attachments = if is_newer { Vec::new() } else { self.attachments };
         let mentions = if is_newer { Mentions::default() } else { self.mentions };
-        Self { message_text, deleted_at, attachments, mentions, reactions: Vec::new(), ..self }
+        Self {
+            message_text,
+            deleted_at,
+            attachments,
+            mentions,
+            acknowledgements: None,
+            pinned_at: None,
+            pinned_by: None,
+            reactions: Vec::new(),
+            ..self
+        }
     }
 }
 
@@ -180,6 +267,12 @@ pub struct MessageDraft {
     pub attachment_ids: Vec<AttachmentId>,
     /// Whom it calls: people in the conversation.
     pub mentions: Mentions,
+    /// The message whose text and attachments it takes over; it has none of its own then.
+    pub forwards: Option<MessageId>,
+    /// How much it presses.
+    pub priority: MessagePriority,
+    /// Whether everybody else is asked to acknowledge it.
+    pub requires_acknowledgement: bool,
     /// Follows it through the fleet.
     pub trace: TraceId,
 }
@@ -197,6 +290,11 @@ impl MessageDraft {
         hash(&serde_json::json!([self.chosen(), self.client_message_id]))
     }
 
+    /// The path at which the request's key is the caller's own.
+    pub(crate) fn door(&self) -> String {
+        self.forwards.map_or_else(|| "messages".to_owned(), |source| format!("forwards/{source}"))
+    }
+
     fn chosen(&self) -> serde_json::Value {
         let Self {
             id: _,
@@ -208,9 +306,22 @@ impl MessageDraft {
             reply_to,
             attachment_ids,
             mentions,
+            forwards,
+            priority,
+            requires_acknowledgement,
             trace: _,
         } = self;
-        serde_json::json!([conversation_id, message_text, message_type, reply_to, attachment_ids, mentions])
+        serde_json::json!([
+            conversation_id,
+            message_text,
+            message_type,
+            reply_to,
+            attachment_ids,
+            mentions,
+            forwards,
+            priority,
+            requires_acknowledgement
+        ])
     }
 }
 
@@ -227,6 +338,12 @@ pub enum Change {
     React(String),
     /// The caller takes a sign back.
     Unreact(String),
+    /// It shall be kept at hand for everybody.
+    Pin,
+    /// It need not be kept at hand any more.
+    Unpin,
+    /// The caller has seen it.
+    Acknowledge,
 }
 
 /// A change of a message. Checked against the limits, not yet against the store.

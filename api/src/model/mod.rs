@@ -10,7 +10,10 @@ pub use conversation::{
     Conversation, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationStatus, ConversationType,
     OwnSettings, Participant, ParticipantRole, may_create,
 };
-pub use message::{Change, ChangeDraft, Mentions, Message, MessageDraft, MessageType, MessageVersion, Reactions};
+pub use message::{
+    Acknowledged, Acknowledgements, Change, ChangeDraft, Forwarded, Mentions, Message, MessageDraft, MessagePriority,
+    MessageType, MessageVersion, Reactions,
+};
 pub use moderation::{Ban, BanDraft, DecisionDraft, Report, ReportDraft, ReportReason, ReportState};
 pub use reading::{
     MarkerDraft, MarkerMove, MessagingStats, OverallStats, Privacy, PrivacyChange, ReadMarker, Snapshot, UnreadCheck,

@@ -3,22 +3,30 @@
 use axum::Json;
 use axum::extract::State;
 use shared::access::Caller;
-use shared::ids::MessageId;
+use shared::ids::{ConversationId, MessageId};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::List;
+use super::{List, parse_place};
 use crate::drafts::{self, Sign};
 use crate::error::Problem;
 use crate::fields::{Fields, Id, IdAnd, Parameters};
-use crate::model::{Change, ChangeDraft, Message, MessageVersion};
+use crate::model::{Acknowledged, Change, ChangeDraft, Message, MessageVersion};
 use crate::openapi::Problems;
 use crate::request::Name;
 use crate::state::App;
+use crate::store::AcknowledgementPage;
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(show, edit, delete)).routes(routes!(history)).routes(routes!(react, unreact))
+    OpenApiRouter::new()
+        .routes(routes!(show, edit, delete))
+        .routes(routes!(history))
+        .routes(routes!(react, unreact))
+        .routes(routes!(acknowledge))
+        .routes(routes!(acknowledgements))
+        .routes(routes!(pin, unpin))
+        .routes(routes!(pins))
 }
 
 /// Another text for a message.
@@ -155,4 +163,115 @@ async fn unreact(
 ) -> Result<Json<Message>, Problem> {
     let draft = ChangeDraft { message_id, change: Change::Unreact(sign), trace: name.trace };
     Ok(Json(app.publisher.change(&caller, &draft).await?))
+}
+
+/// Pin a message
+///
+/// Keeps it at hand for everybody in the conversation; anyone in it may. A conversation has room for 50 pins.
+#[utoipa::path(
+    put, operation_id = "pin_message",
+    path = "/api/v1/messages/messages/{id}/pin", tag = "messages",
+    params(("id" = uuid::Uuid, Path, description = "The message.")),
+    responses((status = 200, description = "The message as it is now.", body = Message), Problems),
+)]
+async fn pin(
+    State(app): State<App>,
+    caller: Caller,
+    name: Name,
+    Id(message_id): Id<MessageId>,
+) -> Result<Json<Message>, Problem> {
+    let draft = ChangeDraft { message_id, change: Change::Pin, trace: name.trace };
+    Ok(Json(app.publisher.change(&caller, &draft).await?))
+}
+
+/// Unpin a message
+///
+/// Anyone in the conversation may, whoever pinned it.
+#[utoipa::path(
+    delete, operation_id = "unpin_message",
+    path = "/api/v1/messages/messages/{id}/pin", tag = "messages",
+    params(("id" = uuid::Uuid, Path, description = "The message.")),
+    responses((status = 200, description = "The message as it is now.", body = Message), Problems),
+)]
+async fn unpin(
+    State(app): State<App>,
+    caller: Caller,
+    name: Name,
+    Id(message_id): Id<MessageId>,
+) -> Result<Json<Message>, Problem> {
+    let draft = ChangeDraft { message_id, change: Change::Unpin, trace: name.trace };
+    Ok(Json(app.publisher.change(&caller, &draft).await?))
+}
+
+/// List what is pinned
+///
+/// The last pinned first, all of it on one page.
+#[utoipa::path(
+    get, operation_id = "list_pins",
+    path = "/api/v1/messages/conversations/{id}/pins", tag = "messages",
+    params(("id" = uuid::Uuid, Path, description = "The conversation.")),
+    responses((status = 200, description = "The messages that are pinned.", body = List<Message>), Problems),
+)]
+async fn pins(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<ConversationId>,
+) -> Result<Json<List<Message>>, Problem> {
+    Ok(Json(List { items: app.store.pins(&caller, id).await?, next: None }))
+}
+
+/// Acknowledge a message
+///
+/// Says that the caller has seen a message that asks for it; twice is once. Its sender need not, and cannot.
+#[utoipa::path(
+    post, operation_id = "acknowledge_message",
+    path = "/api/v1/messages/messages/{id}/acknowledge", tag = "messages",
+    params(("id" = uuid::Uuid, Path, description = "The message.")),
+    responses((status = 200, description = "The message with who has acknowledged it.", body = Message), Problems),
+)]
+async fn acknowledge(
+    State(app): State<App>,
+    caller: Caller,
+    name: Name,
+    Id(message_id): Id<MessageId>,
+) -> Result<Json<Message>, Problem> {
+    let draft = ChangeDraft { message_id, change: Change::Acknowledge, trace: name.trace };
+    Ok(Json(app.publisher.change(&caller, &draft).await?))
+}
+
+/// List who has acknowledged a message
+///
+/// The first first; empty if it is deleted, or hidden from the caller.
+#[utoipa::path(
+    get, operation_id = "list_acknowledgements",
+    path = "/api/v1/messages/messages/{id}/acknowledgements", tag = "messages",
+    params(
+        ("id" = uuid::Uuid, Path, description = "The message."),
+        ("limit" = Option<u32>, Query, description = "At most so many: 1 to 100, 50 if not said."),
+        ("after" = Option<String>, Query, description = "The `next` of the page before."),
+    ),
+    responses((status = 200, description = "A page.", body = List<Acknowledged>), Problems),
+)]
+async fn acknowledgements(
+    State(app): State<App>,
+    caller: Caller,
+    Id(id): Id<MessageId>,
+    Parameters(mut query): Parameters,
+) -> Result<Json<List<Acknowledged>>, Problem> {
+    let limit = query.limit();
+    let after: Option<String> = query.parameter("after");
+    let after = after.and_then(|text| {
+        let place = parse_place(&text);
+        if place.is_none() {
+            query.wrong("after", "is not the `next` of a page");
+        }
+        place
+    });
+    let one_more = query.finish(|| Some(AcknowledgementPage { after, limit: limit + 1 }))?;
+    let mut items = app.store.acknowledgements(&caller, id, &one_more).await?;
+    let more = items.len() > limit as usize;
+    items.truncate(limit as usize);
+    let place = |last: &Acknowledged| format!("{}.{}", last.acknowledged_at.as_micros(), last.user_id);
+    let next = items.last().filter(|_| more).map(place);
+    Ok(Json(List { items, next }))
 }

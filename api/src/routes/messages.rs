@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 use shared::access::Caller;
-use shared::ids::{ConversationId, Seq};
+use shared::ids::{ClientMessageId, ConversationId, MessageId, Seq};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -19,7 +19,7 @@ use crate::store::{MessagePage, MessagePart};
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(send)).routes(routes!(list))
+    OpenApiRouter::new().routes(routes!(send)).routes(routes!(forward)).routes(routes!(list))
 }
 
 /// Send a message
@@ -42,6 +42,44 @@ async fn send(
     body: Fields,
 ) -> Result<Made<Message>, Problem> {
     let draft = drafts::message(body, once, name.trace)?;
+    Ok(Made(app.publisher.publish(&caller, &draft).await?))
+}
+
+/// Where to say something again.
+#[derive(utoipa::ToSchema)]
+#[expect(dead_code, reason = "only describes the body")]
+struct Forward {
+    /// The conversation to forward it to.
+    #[schema(value_type = uuid::Uuid)]
+    conversation_id: ConversationId,
+    /// The sender's own key for the new message.
+    #[schema(value_type = Option<String>, min_length = 1, max_length = 128)]
+    client_message_id: Option<ClientMessageId>,
+}
+
+/// Forward a message
+///
+/// Makes a message of what another one says at this moment, attachments included. It says whose words they are and stays as it
+/// is, whatever becomes of the other message. The caller must see that one, and take part where it goes.
+#[utoipa::path(
+    post, operation_id = "forward_message",
+    path = "/api/v1/messages/messages/{id}/forward", tag = "messages",
+    params(Creating, ("id" = uuid::Uuid, Path, description = "The message to forward.")), request_body = Forward,
+    responses(
+        (status = 201, description = "Sent.", body = Message),
+        (status = 200, description = "It was sent already: the first one.", body = Message),
+        Problems,
+    ),
+)]
+async fn forward(
+    State(app): State<App>,
+    caller: Caller,
+    name: Name,
+    once: Once,
+    Id(id): Id<MessageId>,
+    body: Fields,
+) -> Result<Made<Message>, Problem> {
+    let draft = drafts::forward(body, id, once, name.trace)?;
     Ok(Made(app.publisher.publish(&caller, &draft).await?))
 }
 

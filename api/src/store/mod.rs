@@ -25,7 +25,7 @@ use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, 
 
 use crate::attachments::model::{AttachmentDraft, FiledAttachment, Found};
 use crate::model::{
-    BanDraft, Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft,
+    Acknowledged, BanDraft, Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft,
     ConversationStatus, ConversationType, DecisionDraft, MarkerDraft, Message, MessageDraft, MessageVersion,
     MessagingStats, Privacy, PrivacyChange, ReadMarker, Report, ReportDraft, ReportState, Snapshot, UnreadCheck,
     UnreadTotals, User, UserDraft,
@@ -111,6 +111,17 @@ pub trait Changing: Send + Sync {
 
     /// What a message said before, the oldest first: the last 100 texts. Nothing of a message that the caller has hidden.
     async fn history(&self, caller: &Caller, id: MessageId) -> Result<Vec<MessageVersion>, StoreError>;
+
+    /// Who has acknowledged a message, the first first. Nothing of a message that the caller has hidden.
+    async fn acknowledgements(
+        &self,
+        caller: &Caller,
+        id: MessageId,
+        page: &AcknowledgementPage,
+    ) -> Result<Vec<Acknowledged>, StoreError>;
+
+    /// What a conversation keeps at hand, the last pinned first: at most 50 messages, to its participants and to staff.
+    async fn pins(&self, caller: &Caller, conversation: ConversationId) -> Result<Vec<Message>, StoreError>;
 }
 
 /// How far people have read, and what is unread.
@@ -329,6 +340,15 @@ pub enum MessagePart {
     After(Seq),
     /// Half before and half from a number on.
     Around(Seq),
+}
+
+/// Which of those who have acknowledged a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AcknowledgementPage {
+    /// Continue after who acknowledged it then (microseconds since 1970).
+    pub after: Option<(i64, UserId)>,
+    /// At most so many.
+    pub limit: u32,
 }
 
 /// Which of the messages that match.

@@ -97,7 +97,10 @@ impl EntryRow {
             | render::MESSAGE_DELETED
             | render::MESSAGE_HIDDEN
             | render::REACTION_NEW
-            | render::REACTION_DELETED) => {
+            | render::REACTION_DELETED
+            | render::MESSAGE_PINNED
+            | render::MESSAGE_UNPINNED
+            | render::MESSAGE_ACKNOWLEDGED) => {
                 message.zip(about).map(|(message, by)| render::message_changed(kind, &message, &by, at))
             }
             kind @ (render::CONVERSATION_CREATED

@@ -19,8 +19,9 @@ use uuid::Uuid;
 use super::{Hit, StoreError};
 use crate::attachments::model::{Attachment, FiledAttachment, thumbnail_url};
 use crate::model::{
-    Ban, Block, Conversation, Mentions, Message, MessageVersion, MessagingStats, OverallStats, OwnSettings,
-    Participant, ParticipantRole, Reactions, ReadMarker, Report, UnreadCheck, UnreadTotals, User,
+    Acknowledged, Acknowledgements, Ban, Block, Conversation, Forwarded, Mentions, Message, MessageVersion,
+    MessagingStats, OverallStats, OwnSettings, Participant, ParticipantRole, Reactions, ReadMarker, Report,
+    UnreadCheck, UnreadTotals, User,
 };
 use crate::render;
 
@@ -46,6 +47,34 @@ pub(super) struct MessageRow {
     reactions: Option<Json<Vec<Reactions>>>,
     attachments: Option<Json<Vec<AttachmentRow>>>,
     mentions: Option<Json<Vec<String>>>,
+    pinned_at: Option<i64>,
+    pinned_by: Option<String>,
+    forwarded_from: Option<Json<ForwardedRow>>,
+    priority: String,
+    requires_acknowledgement: bool,
+    acknowledgements: Option<Json<AcknowledgementsRow>>,
+}
+
+/// Who has acknowledged a message.
+#[derive(Debug, Clone, Deserialize)]
+struct AcknowledgementsRow {
+    count: u64,
+    items: Vec<AcknowledgedRow>,
+}
+
+/// One who has acknowledged a message.
+#[derive(Debug, Clone, Deserialize, sqlx::FromRow)]
+pub(super) struct AcknowledgedRow {
+    user_id: String,
+    acknowledged_at: i64,
+}
+
+/// Where a message comes from.
+#[derive(Debug, Clone, Deserialize)]
+struct ForwardedRow {
+    message_id: Uuid,
+    sender_id: String,
+    created_at: i64,
 }
 
 /// An attachment, nested in a message or alone.
@@ -171,11 +200,17 @@ impl TryFrom<MessageRow> for Message {
             reply_to: row.reply_to.map(MessageId),
             attachments: attachments(row.attachments)?,
             mentions: mentions(row.mentions)?,
+            forwarded_from: row.forwarded_from.map(|Json(source)| source.try_into()).transpose()?,
             version: row.version.unsigned_abs(),
             created_at: Timestamp::from_micros(row.created_at),
             edited_at: row.edited_at.map(Timestamp::from_micros),
             deleted_at: row.deleted_at.map(Timestamp::from_micros),
             hidden: false,
+            priority: word(row.priority)?,
+            requires_acknowledgement: row.requires_acknowledgement,
+            acknowledgements: row.acknowledgements.map(|Json(row)| row.try_into()).transpose()?,
+            pinned_at: row.pinned_at.map(Timestamp::from_micros),
+            pinned_by: row.pinned_by.map(|user| user.parse()).transpose().map_err(StoreError::broken)?,
             reactions: row.reactions.map_or_else(Vec::new, |Json(reactions)| reactions),
         };
         Ok(if row.hidden { message.hidden() } else { message })
@@ -184,6 +219,36 @@ impl TryFrom<MessageRow> for Message {
 
 fn attachments(rows: Option<Json<Vec<AttachmentRow>>>) -> Result<Vec<Attachment>, StoreError> {
     rows.map_or_else(Vec::new, |Json(rows)| rows).into_iter().map(AttachmentRow::shown).collect()
+}
+
+impl TryFrom<ForwardedRow> for Forwarded {
+    type Error = StoreError;
+
+    fn try_from(row: ForwardedRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            message_id: MessageId(row.message_id),
+            sender_id: row.sender_id.parse().map_err(StoreError::broken)?,
+            created_at: Timestamp::from_micros(row.created_at),
+        })
+    }
+}
+
+impl TryFrom<AcknowledgementsRow> for Acknowledgements {
+    type Error = StoreError;
+
+    fn try_from(row: AcknowledgementsRow) -> Result<Self, StoreError> {
+        let items = row.items.into_iter().map(Acknowledged::try_from).collect::<Result<_, _>>()?;
+        Ok(Self { count: row.count, items })
+    }
+}
+
+impl TryFrom<AcknowledgedRow> for Acknowledged {
+    type Error = StoreError;
+
+    fn try_from(row: AcknowledgedRow) -> Result<Self, StoreError> {
+        let user_id = row.user_id.parse().map_err(StoreError::broken)?;
+        Ok(Self { user_id, acknowledged_at: Timestamp::from_micros(row.acknowledged_at) })
+    }
 }
 
 fn mentions(keys: Option<Json<Vec<String>>>) -> Result<Mentions, StoreError> {

@@ -164,6 +164,20 @@ pub(super) fn may_put_users(caller: &Caller) -> Result<(), StoreError> {
     }
 }
 
+/// Messages that a conversation keeps at hand.
+pub(super) const MOST_PINS: i64 = 50;
+
+/// Why one more pin is not set.
+pub(super) const TOO_MANY_PINS: StoreError =
+    StoreError::LimitExceeded { what: "pinned messages in a conversation", limit: MOST_PINS.unsigned_abs() };
+
+/// Why what was forwarded keeps its text.
+pub(super) const FORWARDS_STAY: StoreError = StoreError::Forbidden("a forwarded message keeps what it says");
+
+/// Why somebody need not say that they have seen a message.
+pub(super) const NOT_ASKED: StoreError =
+    StoreError::Forbidden("only a message that asks for it is acknowledged, and not by its sender");
+
 /// What someone who joins a conversation is in it, by the role they were last seen with.
 pub(super) fn participant_role(known_as: Option<&str>) -> ParticipantRole {
     match known_as {

@@ -1,7 +1,7 @@
 //! Every `type` that a frame from the server can have, rooms aside: there a service may give its own.
 
 /// The types of answers, of the connection's own events, and of the events of feeds and rooms.
-pub const TYPES: [&str; 33] = [
+pub const TYPES: [&str; 36] = [
     "ack",
     "error",
     "pong",
@@ -22,6 +22,9 @@ pub const TYPES: [&str; 33] = [
     "message.updated",
     "message.deleted",
     "message.hidden",
+    "message.pinned",
+    "message.unpinned",
+    "message.acknowledged",
     "reaction.new",
     "reaction.deleted",
     "user.updated",

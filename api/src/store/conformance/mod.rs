@@ -3,16 +3,19 @@
 //! One function per promise, with its words. [`store_conformance!`](crate::store_conformance) gives an implementation the whole
 //! suite; each test gets a database of its own.
 
+pub mod acknowledgements;
 pub mod attachments;
 pub mod changing;
 mod console;
 pub mod feeds;
+pub mod forwards;
 pub mod members;
 pub mod mentions;
 pub mod messaging;
 pub mod moderation;
 pub mod outbox;
 pub mod people;
+pub mod pins;
 pub mod positions;
 pub mod queue;
 pub mod reading;
@@ -30,7 +33,9 @@ use shared::upstream::{Differences, DifferencesAfter, Page};
 
 use self::console::Console;
 use super::{Kept, Store, open};
-use crate::model::{Conversation, ConversationDraft, ConversationType, Mentions, Message, MessageDraft, MessageType};
+use crate::model::{
+    Conversation, ConversationDraft, ConversationType, Mentions, Message, MessageDraft, MessagePriority, MessageType,
+};
 
 /// Defines one test per promise of the store; `$bed` is an expression that makes a [`Bed`] in a fresh database.
 #[macro_export]
@@ -63,6 +68,13 @@ macro_rules! store_conformance {
                 reactions_are_summed_up_and_each_counts_once;
             mentions: a_mention_is_said_beside_the_text_and_never_read_out_of_it, only_participants_are_mentioned,
                 an_edit_calls_others_and_a_deleted_message_nobody, reading_counts_what_still_calls_the_reader;
+            acknowledgements: everybody_else_acknowledges_a_message_once,
+                who_acknowledged_is_listed_page_by_page;
+            pins: anyone_in_a_conversation_pins_for_all_and_a_repeat_tells_nobody, a_deleted_message_is_not_pinned,
+                a_conversation_has_room_for_fifty_pins;
+            forwards: a_forwarded_message_stays_as_it_was_whatever_becomes_of_the_other,
+                only_what_one_sees_is_forwarded_and_only_to_where_one_takes_part, a_message_is_forwarded_once_per_key,
+                what_a_message_brought_is_seen_wherever_it_is_forwarded_to;
             reading: what_a_device_acknowledges_is_delivered_and_the_others_are_shown_it,
                 who_shows_no_receipts_is_seen_without_any_and_counts_as_before,
                 reading_moves_the_marker_forwards_and_tells_only_ones_own_devices,
@@ -281,6 +293,9 @@ pub fn message_draft(conversation_id: ConversationId, text: &str, key: Option<&s
         reply_to: None,
         attachment_ids: Vec::new(),
         mentions: Mentions::default(),
+        forwards: None,
+        priority: MessagePriority::Normal,
+        requires_acknowledgement: false,
         trace: TraceId::random(),
     }
 }

@@ -56,10 +56,18 @@ impl Attachments for PostgresStore {
                      left join messages m on m.id = a.message_id
                      left join conversation_participants p
                          on p.conversation_id = m.conversation_id and p.user_id = $2 and p.left_at is null
-                     where a.id = $1 and m.deleted_at is null and case
-                         when a.message_id is null then a.uploader_id = $2
-                         else $3 or p.user_id is not null
-                     end",
+                     where a.id = $1 and (
+                         m.deleted_at is null and case
+                             when a.message_id is null then a.uploader_id = $2
+                             else $3 or p.user_id is not null
+                         end
+                         or exists (
+                             select from forwarded_attachments f join messages o on o.id = f.message_id
+                             where f.attachment_id = a.id and ($3 or exists (
+                                 select from conversation_participants q
+                                 where q.conversation_id = o.conversation_id and q.user_id = $2 and q.left_at is null))
+                         )
+                     )",
                 )
                 .bind(id.0)
                 .bind(caller.user.as_str())

@@ -2,16 +2,17 @@
 
 use async_trait::async_trait;
 use shared::access::Caller;
-use shared::ids::MessageId;
+use shared::ids::{ConversationId, MessageId};
+use shared::time::Timestamp;
 use uuid::Uuid;
 
 use super::PostgresStore;
-use super::messaging::{SentRow, is_deadlock, refusal};
-use crate::model::{Change, ChangeDraft, Mentions, Message, MessageVersion};
+use super::messaging::{SentRow, is_deadlock, last_seq_if_seen, refusal};
+use crate::model::{Acknowledged, Change, ChangeDraft, Mentions, Message, MessageVersion};
 use crate::render;
-use crate::store::rows::{MessageRow, VersionRow};
+use crate::store::rows::{AcknowledgedRow, MessageRow, VersionRow};
 use crate::store::rules::MOST_VERSIONS;
-use crate::store::{Changing, Kept, StoreError};
+use crate::store::{AcknowledgementPage, Changing, Kept, StoreError};
 
 #[async_trait]
 impl Changing for PostgresStore {
@@ -66,6 +67,48 @@ impl Changing for PostgresStore {
         transaction.commit().await?;
         Ok(rows.into_iter().rev().map(MessageVersion::from).collect())
     }
+
+    async fn acknowledgements(
+        &self,
+        caller: &Caller,
+        id: MessageId,
+        page: &AcknowledgementPage,
+    ) -> Result<Vec<Acknowledged>, StoreError> {
+        if self.message(caller, id).await?.hidden {
+            return Ok(Vec::new());
+        }
+        let mut transaction = self.read_as(caller).await?;
+        let rows: Vec<AcknowledgedRow> = sqlx::query_as(
+            "select user_id, carillon_micros(created_at) as acknowledged_at from message_acknowledgements
+             where message_id = $1 and ($2::timestamptz is null or (created_at, user_id) > ($2, $3))
+             order by created_at, user_id limit $4",
+        )
+        .bind(id.0)
+        .bind(page.after.as_ref().map(|(at, _)| Timestamp::from_micros(*at).as_datetime()))
+        .bind(page.after.as_ref().map(|(_, user)| user.as_str()))
+        .bind(i64::from(page.limit))
+        .fetch_all(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        rows.into_iter().map(Acknowledged::try_from).collect()
+    }
+
+    async fn pins(&self, caller: &Caller, conversation: ConversationId) -> Result<Vec<Message>, StoreError> {
+        let mut transaction = self.read_as(caller).await?;
+        let seen = last_seq_if_seen(&mut transaction, caller, conversation).await?;
+        seen.ok_or(StoreError::NoConversation(conversation))?;
+        let rows: Vec<MessageRow> = sqlx::query_as(
+            "select m.*, exists (select from message_hides h where h.user_id = $2 and h.message_id = m.id) as hidden
+             from message_rows m where m.conversation_id = $1 and m.pinned_at is not null
+             order by m.pinned_at desc, m.seq desc",
+        )
+        .bind(conversation.0)
+        .bind(caller.user.as_str())
+        .fetch_all(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        rows.into_iter().map(Message::try_from).collect()
+    }
 }
 
 impl PostgresStore {
@@ -76,6 +119,9 @@ impl PostgresStore {
             Change::Hide => ("select * from carillon_hide($1, $2, $3, $4, $5)", ""),
             Change::React(sign) => ("select * from carillon_react($1, $2, $3, $4, $5)", sign.as_str()),
             Change::Unreact(sign) => ("select * from carillon_unreact($1, $2, $3, $4, $5)", sign.as_str()),
+            Change::Pin => ("select * from carillon_pin($1, $2, $3, $4, $5)", ""),
+            Change::Unpin => ("select * from carillon_unpin($1, $2, $3, $4, $5)", ""),
+            Change::Acknowledge => ("select * from carillon_acknowledge($1, $2, $3, $4, $5)", ""),
         };
         let query = sqlx::query_as(function)
             .bind(caller.user.as_str())

@@ -100,7 +100,7 @@ impl Feeds for PostgresStore {
     }
 
     async fn acknowledge(&self, acknowledgements: &[Acknowledgement]) -> Result<Vec<Envelope>, StoreError> {
-        let reached: Vec<Json<ParticipantRow>> = sqlx::query_scalar("select * from carillon_acknowledge($1)")
+        let reached: Vec<Json<ParticipantRow>> = sqlx::query_scalar("select * from carillon_receive($1)")
             .bind(Json(arrival::acknowledged(acknowledgements)))
             .fetch_all(&self.pool)
             .await?;

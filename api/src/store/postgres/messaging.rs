@@ -144,7 +144,8 @@ impl Messaging for PostgresStore {
         if is_deadlock(&sent) {
             sent = self.send(caller, draft).await;
         }
-        let row = sent.map_err(|error| refusal(error, Some(draft.conversation_id), draft.reply_to))?;
+        let row =
+            sent.map_err(|error| refusal(error, Some(draft.conversation_id), draft.forwards.or(draft.reply_to)))?;
         let value = Message::try_from(row.message.0)?;
         let created = row.entered.created;
         let envelopes = row.entered.envelopes(render::NEW_MESSAGE, &render::new_message(&value), draft.trace)?;
@@ -298,23 +299,28 @@ impl PostgresStore {
     }
 
     async fn send(&self, caller: &Caller, draft: &MessageDraft) -> Result<SentRow, sqlx::Error> {
-        sqlx::query_as("select * from carillon_send($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)")
-            .bind(caller.user.as_str())
-            .bind(caller.role.is_trusted())
-            .bind(draft.id.0)
-            .bind(draft.conversation_id.0)
-            .bind(&draft.message_text)
-            .bind(spelling(draft.message_type))
-            .bind(draft.client_message_id.as_ref().map(|key| key.as_str()))
-            .bind(draft.client_message_id.as_ref().map(|_| draft.body_hash().to_vec()))
-            .bind(draft.idempotency_key.as_ref().map(|key| key.as_str()))
-            .bind(draft.idempotency_key.as_ref().map(|_| draft.request_hash().to_vec()))
-            .bind(draft.reply_to.map(|id| id.0))
-            .bind(draft.attachment_ids.iter().map(|id| id.0).collect::<Vec<_>>())
-            .bind(draft.mentions.keys())
-            .bind(Uuid::from_u128(draft.trace.0))
-            .fetch_one(&self.pool)
-            .await
+        sqlx::query_as(
+            "select * from carillon_send($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+        )
+        .bind(caller.user.as_str())
+        .bind(caller.role.is_trusted())
+        .bind(draft.id.0)
+        .bind(draft.conversation_id.0)
+        .bind(&draft.message_text)
+        .bind(spelling(draft.message_type))
+        .bind(draft.client_message_id.as_ref().map(|key| key.as_str()))
+        .bind(draft.client_message_id.as_ref().map(|_| draft.body_hash().to_vec()))
+        .bind(draft.idempotency_key.as_ref().map(|key| key.as_str()))
+        .bind(draft.idempotency_key.as_ref().map(|_| draft.request_hash().to_vec()))
+        .bind(draft.reply_to.map(|id| id.0))
+        .bind(draft.attachment_ids.iter().map(|id| id.0).collect::<Vec<_>>())
+        .bind(draft.mentions.keys())
+        .bind(draft.forwards.map(|id| id.0))
+        .bind(spelling(draft.priority))
+        .bind(draft.requires_acknowledgement)
+        .bind(Uuid::from_u128(draft.trace.0))
+        .fetch_one(&self.pool)
+        .await
     }
 }
 
@@ -439,8 +445,11 @@ pub(super) fn refusal(
         ("CA011", ..) => rules::TOO_MANY_PARTICIPANTS,
         ("CA013", ..) => rules::NOT_LOOKED_AFTER,
         ("CA014", ..) => named(refused.message(), StoreError::AssignedTo),
-        ("CA016", ..) => named(refused.message(), StoreError::NotIn),
         ("CA015", ..) => named(refused.message(), StoreError::NotStaff),
+        ("CA016", ..) => named(refused.message(), StoreError::NotIn),
+        ("CA017", ..) => rules::TOO_MANY_PINS,
+        ("CA018", ..) => rules::FORWARDS_STAY,
+        ("CA019", ..) => rules::NOT_ASKED,
         _ => people::refusal(error),
     }
 }

@@ -2,18 +2,21 @@
 
 use async_trait::async_trait;
 use shared::access::Caller;
-use shared::ids::MessageId;
+use shared::ids::{ConversationId, MessageId};
 use shared::time::Timestamp;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::writing::{self, NewEntry};
-use super::{SqliteStore, now, people};
-use crate::model::{Change, ChangeDraft, ConversationStatus, Mentions, Message, MessageVersion};
+use super::{SqliteStore, messaging, now, people};
+use crate::model::{Acknowledged, Change, ChangeDraft, ConversationStatus, Mentions, Message, MessageVersion};
 use crate::render;
-use crate::store::rows::{MessageRow, VersionRow, number, word};
-use crate::store::rules::{MOST_REACTIONS, MOST_VERSIONS, NOT_THE_SENDER, TOO_MANY_REACTIONS};
-use crate::store::{Changing, Kept, StoreError};
+use crate::store::rows::{AcknowledgedRow, MessageRow, VersionRow, number, word};
+use crate::store::rules::{
+    FORWARDS_STAY, MOST_PINS, MOST_REACTIONS, MOST_VERSIONS, NOT_ASKED, NOT_THE_SENDER, TOO_MANY_PINS,
+    TOO_MANY_REACTIONS,
+};
+use crate::store::{AcknowledgementPage, Changing, Kept, StoreError};
 
 #[async_trait]
 impl Changing for SqliteStore {
@@ -27,6 +30,9 @@ impl Changing for SqliteStore {
             Change::Hide => hide(&mut transaction, &old, user).await?,
             Change::React(sign) => react(&mut transaction, &old, sign, user, at).await?,
             Change::Unreact(sign) => unreact(&mut transaction, &old, sign, user).await?,
+            Change::Pin => pin(&mut transaction, &old, user, at).await?,
+            Change::Unpin => unpin(&mut transaction, &old).await?,
+            Change::Acknowledge => acknowledge(&mut transaction, &old, user, at).await?,
         };
         let mut value = writing::read_message(&mut transaction, old.id.0).await?;
         let mut envelopes = Vec::new();
@@ -67,6 +73,46 @@ impl Changing for SqliteStore {
         .fetch_all(&mut *transaction)
         .await?;
         Ok(rows.into_iter().rev().map(MessageVersion::from).collect())
+    }
+
+    async fn acknowledgements(
+        &self,
+        caller: &Caller,
+        id: MessageId,
+        page: &AcknowledgementPage,
+    ) -> Result<Vec<Acknowledged>, StoreError> {
+        let mut transaction = self.read().await?;
+        if seen(&mut transaction, caller, id).await?.hidden {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<AcknowledgedRow> = sqlx::query_as(
+            "select user_id, created_at as acknowledged_at from message_acknowledgements
+             where message_id = $1 and ($2 is null or (created_at, user_id) > ($2, $3))
+             order by created_at, user_id limit $4",
+        )
+        .bind(id.0)
+        .bind(page.after.as_ref().map(|(at, _)| *at))
+        .bind(page.after.as_ref().map(|(_, user)| user.as_str()))
+        .bind(page.limit)
+        .fetch_all(&mut *transaction)
+        .await?;
+        rows.into_iter().map(Acknowledged::try_from).collect()
+    }
+
+    async fn pins(&self, caller: &Caller, conversation: ConversationId) -> Result<Vec<Message>, StoreError> {
+        let mut transaction = self.read().await?;
+        let seen = messaging::last_seq_if_seen(&mut transaction, caller, conversation).await?;
+        seen.ok_or(StoreError::NoConversation(conversation))?;
+        let rows: Vec<MessageRow> = sqlx::query_as(
+            "select m.*, exists (select 1 from message_hides h where h.user_id = $2 and h.message_id = m.id) as hidden
+             from message_rows m where m.conversation_id = $1 and m.pinned_at is not null
+             order by m.pinned_at desc, m.seq desc",
+        )
+        .bind(conversation.0)
+        .bind(caller.user.as_str())
+        .fetch_all(&mut *transaction)
+        .await?;
+        rows.into_iter().map(Message::try_from).collect()
     }
 }
 
@@ -111,8 +157,12 @@ async fn take(connection: &mut SqliteConnection, caller: &Caller, draft: &Change
     }
     let (is_deleted, is_own) = (old.deleted_at.is_some(), old.sender_id == caller.user);
     match draft.change {
-        Change::Edit(..) | Change::React(_) if is_deleted => Err(StoreError::Deleted(old.id)),
+        Change::Edit(..) | Change::React(_) | Change::Pin | Change::Acknowledge if is_deleted => {
+            Err(StoreError::Deleted(old.id))
+        }
+        Change::Acknowledge if is_own || !old.requires_acknowledgement => Err(NOT_ASKED),
         Change::Edit(..) if !is_own => Err(NOT_THE_SENDER),
+        Change::Edit(..) if old.forwarded_from.is_some() => Err(FORWARDS_STAY),
         Change::Delete if !is_own && !caller.role.is_trusted() => Err(NOT_THE_SENDER),
         // What brings something new to the other one of a pair.
         Change::Edit(..) | Change::React(_) => {
@@ -183,14 +233,20 @@ async fn delete(connection: &mut SqliteConnection, old: &Message, at: i64) -> Re
         "delete from message_versions where message_id = $1",
         "delete from message_reactions where message_id = $1",
         "delete from message_mentions where message_id = $1",
+        "delete from forwarded_attachments where message_id = $1",
+        "delete from message_acknowledgements where message_id = $1",
     ] {
         sqlx::query(gone).bind(old.id.0).execute(&mut *connection).await?;
     }
-    sqlx::query("update messages set message_text = '', deleted_at = $2, version = version + 1 where id = $1")
-        .bind(old.id.0)
-        .bind(at)
-        .execute(connection)
-        .await?;
+    sqlx::query(
+        "update messages set message_text = '', deleted_at = $2, version = version + 1, pinned_at = null,
+             pinned_by = null, forwarded_from = null, priority = 'normal', requires_acknowledgement = 0
+         where id = $1",
+    )
+    .bind(old.id.0)
+    .bind(at)
+    .execute(connection)
+    .await?;
     Ok(true)
 }
 
@@ -255,6 +311,55 @@ async fn unreact(connection: &mut SqliteConnection, old: &Message, sign: &str, u
         .execute(&mut *connection)
         .await?;
     if removed.rows_affected() == 0 { Ok(false) } else { raise_version(connection, old.id.0).await }
+}
+
+async fn pin(connection: &mut SqliteConnection, old: &Message, user: &str, at: i64) -> Result<bool, StoreError> {
+    if old.pinned_at.is_some() {
+        return Ok(false);
+    }
+    let pins: i64 =
+        sqlx::query_scalar("select count(*) from messages where conversation_id = $1 and pinned_at is not null")
+            .bind(old.conversation_id.0)
+            .fetch_one(&mut *connection)
+            .await?;
+    if pins >= MOST_PINS {
+        return Err(TOO_MANY_PINS);
+    }
+    sqlx::query("update messages set pinned_at = $2, pinned_by = $3, version = version + 1 where id = $1")
+        .bind(old.id.0)
+        .bind(at)
+        .bind(user)
+        .execute(connection)
+        .await?;
+    Ok(true)
+}
+
+async fn unpin(connection: &mut SqliteConnection, old: &Message) -> Result<bool, StoreError> {
+    if old.pinned_at.is_none() {
+        return Ok(false);
+    }
+    sqlx::query("update messages set pinned_at = null, pinned_by = null, version = version + 1 where id = $1")
+        .bind(old.id.0)
+        .execute(connection)
+        .await?;
+    Ok(true)
+}
+
+async fn acknowledge(
+    connection: &mut SqliteConnection,
+    old: &Message,
+    user: &str,
+    at: i64,
+) -> Result<bool, StoreError> {
+    let added = sqlx::query(
+        "insert into message_acknowledgements (message_id, user_id, created_at) values ($1, $2, $3) on conflict do nothing",
+    )
+    .bind(old.id.0)
+    .bind(user)
+    .bind(at)
+    .execute(&mut *connection)
+    .await?;
+    if added.rows_affected() == 0 { Ok(false) } else { raise_version(connection, old.id.0).await }
 }
 
 async fn raise_version(connection: &mut SqliteConnection, id: Uuid) -> Result<bool, StoreError> {

@@ -92,7 +92,8 @@ impl Messaging for SqliteStore {
         rules::may_send(caller, draft)?;
         let mut transaction = self.write().await?;
         let key = draft.idempotency_key.as_ref();
-        let claim = Claim { caller, path: "messages", key, body_hash: draft.request_hash() };
+        let door = draft.door();
+        let claim = Claim { caller, path: &door, key, body_hash: draft.request_hash() };
         let first = match claim.made(&mut transaction).await? {
             Some(first) => Some(first),
             None => writing::message_by_key(&mut transaction, caller, draft).await?,

@@ -58,7 +58,7 @@ fn find(sql: &mut QueryBuilder<Sqlite>, caller: &Caller, page: &SearchPage) {
         sql.push(" and (g.message_text like '%http://%' or g.message_text like '%https://%')");
     }
     if *attachment {
-        sql.push(" and exists (select 1 from message_attachments a where a.message_id = g.id)");
+        sql.push(" and exists (select 1 from brought_attachments a where a.brought_by = g.id)");
     }
     if let Some(since) = since {
         sql.push(" and g.created_at >= ").push_bind(since.as_micros());

@@ -7,12 +7,12 @@ use shared::access::Caller;
 use shared::channel::{Channel, Role};
 use shared::envelope::Envelope;
 use shared::event::DurableBody;
-use shared::ids::{IdempotencyKey, TraceId, UserId};
+use shared::ids::{IdempotencyKey, MessageId, TraceId, UserId};
 use shared::time::Timestamp;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::{attachments, messaging, now, people, today};
+use super::{attachments, changing, messaging, now, people, today};
 use crate::model::{ConversationDraft, ConversationStatus, Mentions, Message, MessageDraft, ParticipantRole};
 use crate::store::StoreError;
 use crate::store::arrival::SeenRow;
@@ -39,7 +39,7 @@ pub(super) async fn note_users(connection: &mut SqliteConnection, users: &[SeenR
 /// A creating request that happens once: whose key it is, at which path, and what was asked under it.
 pub(super) struct Claim<'a> {
     pub(super) caller: &'a Caller,
-    pub(super) path: &'static str,
+    pub(super) path: &'a str,
     pub(super) key: Option<&'a IdempotencyKey>,
     pub(super) body_hash: [u8; 32],
 }
@@ -184,8 +184,8 @@ pub(super) async fn insert_message(
     let (conversation, at) = (draft.conversation_id.0, now());
     sqlx::query(
         "insert into messages (id, conversation_id, seq, sender_id, message_text, message_type, client_message_id,
-             body_hash, reply_to, created_at)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+             body_hash, reply_to, created_at, priority, requires_acknowledgement)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
     )
     .bind(draft.id.0)
     .bind(conversation)
@@ -197,6 +197,8 @@ pub(super) async fn insert_message(
     .bind(draft.client_message_id.as_ref().map(|_| draft.body_hash().to_vec()))
     .bind(draft.reply_to.map(|id| id.0))
     .bind(at)
+    .bind(spelling(draft.priority))
+    .bind(draft.requires_acknowledgement)
     .execute(&mut *connection)
     .await?;
     sqlx::query("update conversations set last_seq = $2, last_message_at = $3 where id = $1")
@@ -215,6 +217,9 @@ pub(super) async fn insert_message(
     .await?;
     attachments::attach(connection, caller, draft).await?;
     mention(connection, (conversation, last_seq + 1, draft.id.0), &draft.mentions).await?;
+    if let Some(source) = draft.forwards {
+        forward(connection, caller, draft.id, source).await?;
+    }
     read_message(connection, draft.id.0).await
 }
 
@@ -256,6 +261,46 @@ pub(super) async fn mention(
     .execute(connection)
     .await?;
     Ok(gone.rows_affected() + come.rows_affected() > 0)
+}
+
+/// Makes a new message say what another one says at this moment, if its sender may see that one. What was forwarded before
+/// keeps its first sender.
+async fn forward(
+    connection: &mut SqliteConnection,
+    caller: &Caller,
+    message: MessageId,
+    id: MessageId,
+) -> Result<(), StoreError> {
+    let source = changing::seen(connection, caller, id).await?;
+    if source.hidden {
+        return Err(StoreError::NoMessage(id));
+    }
+    if source.deleted_at.is_some() {
+        return Err(StoreError::Deleted(id));
+    }
+    sqlx::query(
+        "update messages
+         set message_text = source.message_text,
+             message_type = iif(source.message_type in ('voice', 'file'), source.message_type, 'text'),
+             forwarded_from = coalesce(source.forwarded_from, json_object(
+                 'message_id', lower(hex(source.id)), 'sender_id', source.sender_id, 'created_at', source.created_at
+             ))
+         from messages source
+         where messages.id = $1 and source.id = $2",
+    )
+    .bind(message.0)
+    .bind(id.0)
+    .execute(&mut *connection)
+    .await?;
+    sqlx::query(
+        "insert into forwarded_attachments (message_id, attachment_id, place)
+         select $1, id, place_there from brought_attachments where brought_by = $2",
+    )
+    .bind(message.0)
+    .bind(id.0)
+    .execute(connection)
+    .await?;
+    Ok(())
 }
 
 /// The number of the newest message, if the conversation takes another one from the caller.
