@@ -11,7 +11,7 @@ use shared::time::Timestamp;
 use crate::attachments::model::Attachment;
 use crate::model::{
     Acknowledgements, Change, Conversation, ConversationChange, ConversationStatus, ConversationType, Forwarded,
-    Mentions, Message, MessagePriority, MessageType, OwnSettings, Participant, ParticipantRole, Reactions,
+    Mentions, Message, MessagePriority, MessageType, OwnSettings, Participant, ParticipantRole, Reactions, Unsent,
 };
 
 /// The kind of the entry that a message makes.
@@ -44,7 +44,7 @@ pub const MESSAGE_ACKNOWLEDGED: &str = "message.acknowledged";
 /// Whether an entry of this kind takes back what earlier ones say.
 #[must_use]
 pub fn redacts(kind: &str) -> bool {
-    matches!(kind, MESSAGE_DELETED | MESSAGE_HIDDEN)
+    matches!(kind, MESSAGE_DELETED | MESSAGE_HIDDEN | DRAFT_DELETED)
 }
 
 /// The kind of the entry that a change of a message makes.
@@ -301,6 +301,40 @@ pub fn conversation_changed(kind: &str, conversation: &Conversation, at: Timesta
         created_at: conversation.created_at,
     };
     DurableBody::new(&heading, Some(conversation.version), &data).expect("a conversation is an object with fields")
+}
+
+/// The kind of the entry that what one has written makes; only in one's own feed.
+pub const DRAFT_UPDATED: &str = "draft.updated";
+/// It was sent, or thrown away; only in one's own feed.
+pub const DRAFT_DELETED: &str = "draft.deleted";
+
+/// The kind of the entry that a change to this makes.
+#[must_use]
+pub const fn kind_of_unsent(unsent: &Unsent) -> &'static str {
+    match unsent.message_text {
+        Some(_) => DRAFT_UPDATED,
+        None => DRAFT_DELETED,
+    }
+}
+
+/// Writes `draft.updated` and `draft.deleted`: what somebody has written and not sent as it is today, for their own devices.
+#[must_use]
+pub fn unsent_changed(kind: &str, unsent: &Unsent, at: Timestamp) -> DurableBody {
+    #[derive(Serialize)]
+    struct UnsentChanged<'a> {
+        conversation_id: ConversationId,
+        message_text: Option<&'a str>,
+        reply_to: Option<MessageId>,
+        updated_at: Timestamp,
+    }
+    let heading = Heading { kind, id: unsent.conversation_id.0, timestamp: at };
+    let data = UnsentChanged {
+        conversation_id: unsent.conversation_id,
+        message_text: unsent.message_text.as_deref(),
+        reply_to: unsent.reply_to,
+        updated_at: unsent.updated_at,
+    };
+    DurableBody::new(&heading, Some(unsent.version), &data).expect("what is written is an object with fields")
 }
 
 /// Writes an event of a kind that this pod does not know, or of something that is not there: that it happened, and where.

@@ -11,7 +11,7 @@ use crate::error::Problem;
 use crate::openapi;
 use crate::request::surround;
 use crate::routes::{
-    attachments, changes, conversations, docs, feed, members, messages, pages, reading, search, snapshot,
+    attachments, changes, conversations, docs, feed, members, messages, pages, reading, search, snapshot, unsent,
 };
 use crate::state::App;
 
@@ -26,6 +26,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(search::routes())
         .merge(attachments::routes())
         .merge(feed::routes())
+        .merge(unsent::routes())
         .merge(snapshot::routes())
 }
 

@@ -3,6 +3,7 @@
 mod conversation;
 mod message;
 mod reading;
+mod unsent;
 
 pub use conversation::{
     Conversation, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationStatus, ConversationType,
@@ -15,6 +16,7 @@ pub use message::{
 pub use reading::{
     MarkerDraft, MarkerMove, MessagingStats, OverallStats, ReadMarker, Snapshot, UnreadCheck, UnreadTotals,
 };
+pub use unsent::{Unsent, UnsentDraft, Writing};
 
 /// SHA-256 of what a caller chose.
 pub(crate) fn hash(chosen: &serde_json::Value) -> [u8; 32] {

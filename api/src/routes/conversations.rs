@@ -7,7 +7,7 @@ use shared::ids::ConversationId;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{List, Made, parse_place};
+use super::{List, Made, after};
 use crate::drafts::{self, NewConversation};
 use crate::error::Problem;
 use crate::fields::{Fields, Id, Parameters};
@@ -154,14 +154,7 @@ fn page(mut query: Fields) -> Result<ConversationPage, Problem> {
     let assigned_to = query.optional("assigned_to");
     let limit = query.limit();
     let offset = query.parameter("offset").unwrap_or(0);
-    let after: Option<String> = query.parameter("after");
-    let after = after.and_then(|text| {
-        let place = parse_place(&text);
-        if place.is_none() {
-            query.wrong("after", "is not the `next` of a page");
-        }
-        place
-    });
+    let after = after(&mut query);
     query.finish(|| {
         Some(ConversationPage {
             everybodys,

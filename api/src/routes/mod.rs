@@ -11,6 +11,7 @@ pub mod pages;
 pub mod reading;
 pub mod search;
 pub mod snapshot;
+pub mod unsent;
 
 use std::str::FromStr;
 
@@ -19,6 +20,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 
+use crate::fields::Fields;
 use crate::store::Kept;
 
 /// A stretch of a list.
@@ -28,6 +30,16 @@ pub struct List<T> {
     pub items: Vec<T>,
     /// Hand it back as `after` to go on; `null` at the end.
     pub next: Option<String>,
+}
+
+/// Reads `after`: where a page of a list by time goes on.
+fn after<I: FromStr>(query: &mut Fields) -> Option<(i64, I)> {
+    let text: String = query.parameter("after")?;
+    let place = parse_place(&text);
+    if place.is_none() {
+        query.wrong("after", "is not the `next` of a page");
+    }
+    place
 }
 
 /// Reads where something stands in a list by time: microseconds since 1970, and its id.

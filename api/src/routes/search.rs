@@ -7,7 +7,7 @@ use shared::access::Caller;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{List, parse_place};
+use super::{List, after};
 use crate::error::Problem;
 use crate::fields::{Fields, Parameters};
 use crate::model::Message;
@@ -74,14 +74,7 @@ fn page(mut fields: Fields) -> Result<SearchPage, Problem> {
         query.map_err(|error| fields.wrong("q", error)).ok()
     });
     let limit = fields.limit();
-    let after: Option<String> = fields.parameter("after");
-    let after = after.and_then(|text| {
-        let place = parse_place(&text);
-        if place.is_none() {
-            fields.wrong("after", "is not the `next` of a page");
-        }
-        place
-    });
+    let after = after(&mut fields);
     fields.finish(|| Some(SearchPage { query: query?, after, limit }))
 }
 

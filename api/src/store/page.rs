@@ -13,7 +13,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::rows::{ConversationRow, MessageRow, ParticipantRow, Said, epoch, seq, unread};
+use super::rows::{ConversationRow, MessageRow, ParticipantRow, Said, UnsentRow, epoch, seq, unread};
 use crate::model::{Conversation, Message, Participant};
 use crate::render;
 
@@ -55,6 +55,8 @@ pub(super) struct EntryRow {
     message: Option<Json<MessageRow>>,
     conversation: Option<Json<ConversationRow>>,
     participant: Option<Json<ParticipantRow>>,
+    /// What the feed's owner has written there and not sent.
+    unsent: Option<Json<UnsentRow>>,
 }
 
 impl EntryRow {
@@ -119,6 +121,9 @@ impl EntryRow {
             },
             render::SETTINGS_UPDATED => {
                 participant.map(|own| render::settings_updated(own.conversation_id(), &own.settings(), at))
+            }
+            kind @ (render::DRAFT_UPDATED | render::DRAFT_DELETED) => {
+                self.unsent.map(|Json(row)| render::unsent_changed(kind, &row.into(), at))
             }
             _ => None,
         })

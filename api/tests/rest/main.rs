@@ -14,3 +14,4 @@ mod reading;
 mod refusals;
 mod s3;
 mod search;
+mod unsent;

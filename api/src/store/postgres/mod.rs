@@ -13,6 +13,7 @@ mod migrate;
 mod outbox;
 mod reading;
 mod search;
+mod unsent;
 
 use std::time::Duration;
 

@@ -12,6 +12,7 @@ mod messaging;
 mod outbox;
 mod reading;
 mod search;
+mod unsent;
 mod writing;
 
 use std::path::Path;
