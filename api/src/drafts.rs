@@ -14,7 +14,7 @@ use crate::error::Problem;
 use crate::fields::Fields;
 use crate::model::{
     Change, ChangeDraft, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationType, Mentions,
-    MessageDraft, MessagePriority, MessageType,
+    MessageDraft, MessagePriority, MessageType, UnsentDraft, Writing,
 };
 use crate::request::Once;
 
@@ -67,6 +67,9 @@ pub struct NewMessage {
     pub priority: Option<MessagePriority>,
     /// Whether everybody else in the conversation is asked to acknowledge it.
     pub requires_acknowledgement: Option<bool>,
+    /// The version of the sender's draft in this conversation that it was written as: the draft is cleared, unless it was changed
+    /// since.
+    pub draft_version: Option<u64>,
 }
 
 /// A conversation to start.
@@ -104,6 +107,7 @@ pub fn message(mut body: Fields, once: Once, trace: TraceId) -> Result<MessageDr
     let mentions = mentions(&mut body).unwrap_or_default();
     let priority = body.optional("priority").unwrap_or_default();
     let requires_acknowledgement = body.optional("requires_acknowledgement").unwrap_or_default();
+    let draft_version = body.seq("draft_version", 1).map(|version| version.0);
     let client_message_id = body.optional("client_message_id");
     let reply_to = body.optional("reply_to");
     body.finish(|| {
@@ -120,6 +124,7 @@ pub fn message(mut body: Fields, once: Once, trace: TraceId) -> Result<MessageDr
             forwards: None,
             priority,
             requires_acknowledgement,
+            draft_version,
             trace,
         })
     })
@@ -147,8 +152,23 @@ pub fn forward(mut body: Fields, source: MessageId, once: Once, trace: TraceId) 
             forwards: Some(source),
             priority: MessagePriority::Normal,
             requires_acknowledgement: false,
+            draft_version: None,
             trace,
         })
+    })
+}
+
+/// Reads what somebody has written so far.
+///
+/// # Errors
+///
+/// Names every field that is wrong.
+pub fn unsent(mut body: Fields, conversation_id: ConversationId, trace: TraceId) -> Result<UnsentDraft, Problem> {
+    let message_text = body.required_text("message_text", 1..=MESSAGE_TEXT);
+    let reply_to = body.optional("reply_to");
+    body.finish(|| {
+        let writing = Some(Writing { message_text: message_text?, reply_to });
+        Some(UnsentDraft { conversation_id, writing, only_version: None, trace })
     })
 }
 

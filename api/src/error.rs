@@ -164,6 +164,7 @@ impl From<StoreError> for Problem {
         let code = match &error {
             StoreError::NoConversation(_)
             | StoreError::NoMessage(_)
+            | StoreError::NothingUnsent(_)
             | StoreError::NotIn(_)
             | StoreError::NotStaff(_)
             | StoreError::NoUser(_)

@@ -12,7 +12,7 @@ use shared::upstream::Acknowledgement;
 use crate::announce::Announcer;
 use crate::model::{
     BanDraft, Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, DecisionDraft,
-    MarkerDraft, Message, MessageDraft, ReadMarker, Report, ReportDraft, User, UserDraft,
+    MarkerDraft, Message, MessageDraft, ReadMarker, Report, ReportDraft, Unsent, UnsentDraft, User, UserDraft,
 };
 use crate::store::{Kept, Store, StoreError};
 
@@ -48,7 +48,31 @@ impl Publisher {
         let kept = timed("message", self.store.append(caller, draft)).await.inspect_err(count_refusal)?;
         tracing::debug!(message = %kept.value.id, trace = %draft.trace, created = kept.created, "message kept");
         self.announcer.offer(&kept.envelopes);
+        if let Some(version) = draft.draft_version {
+            self.clear(caller, draft, version).await;
+        }
         Ok(kept)
+    }
+
+    /// Clears what the message was written as, unless it was changed since. If that fails the message is sent all the same, and
+    /// its repeat clears it.
+    async fn clear(&self, caller: &Caller, sent: &MessageDraft, version: u64) {
+        let (conversation_id, trace) = (sent.conversation_id, sent.trace);
+        let draft = UnsentDraft { conversation_id, writing: None, only_version: Some(version), trace };
+        if let Err(error) = self.keep_unsent(caller, &draft).await {
+            tracing::warn!(%error, message = %sent.id, "the draft of a message stays");
+        }
+    }
+
+    /// Keeps what `caller` has written and not sent, or keeps it no longer, and tells their other devices.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. After [`StoreError::Unavailable`] it may be kept; keeping it again does no harm.
+    pub async fn keep_unsent(&self, caller: &Caller, draft: &UnsentDraft) -> Result<Option<Unsent>, StoreError> {
+        let kept = timed("draft", self.store.keep_unsent(caller, draft)).await?;
+        self.announcer.offer(&kept.envelopes);
+        Ok(kept.value)
     }
 
     /// Changes a conversation or who is in it, and tells everyone concerned.

@@ -15,7 +15,7 @@ use crate::attachments::model::Attachment;
 use crate::model::{
     Acknowledgements, Change, Conversation, ConversationChange, ConversationStatus, ConversationType, Forwarded,
     Mentions, Message, MessagePriority, MessageType, OwnSettings, Participant, ParticipantRole, Reactions, Report,
-    ReportReason, ReportState, User,
+    ReportReason, ReportState, Unsent, User,
 };
 
 /// The kind of the entry that a message makes.
@@ -48,7 +48,7 @@ pub const MESSAGE_ACKNOWLEDGED: &str = "message.acknowledged";
 /// Whether an entry of this kind takes back what earlier ones say.
 #[must_use]
 pub fn redacts(kind: &str) -> bool {
-    matches!(kind, MESSAGE_DELETED | MESSAGE_HIDDEN)
+    matches!(kind, MESSAGE_DELETED | MESSAGE_HIDDEN | DRAFT_DELETED)
 }
 
 /// Whether an entry of this kind ends what somebody was allowed.
@@ -416,6 +416,40 @@ pub fn blocks_updated(user_id: &UserId, blocked_at: Option<Timestamp>, trace: Tr
     }
     let heading = Heading { kind: BLOCKS_UPDATED, id: Uuid::from_u128(trace.0), timestamp: at };
     DurableBody::new(&heading, None, &BlocksUpdated { user_id, blocked_at }).expect("a block is an object with fields")
+}
+
+/// The kind of the entry that what one has written makes; only in one's own feed.
+pub const DRAFT_UPDATED: &str = "draft.updated";
+/// It was sent, or thrown away; only in one's own feed.
+pub const DRAFT_DELETED: &str = "draft.deleted";
+
+/// The kind of the entry that a change to this makes.
+#[must_use]
+pub const fn kind_of_unsent(unsent: &Unsent) -> &'static str {
+    match unsent.message_text {
+        Some(_) => DRAFT_UPDATED,
+        None => DRAFT_DELETED,
+    }
+}
+
+/// Writes `draft.updated` and `draft.deleted`: what somebody has written and not sent as it is today, for their own devices.
+#[must_use]
+pub fn unsent_changed(kind: &str, unsent: &Unsent, at: Timestamp) -> DurableBody {
+    #[derive(Serialize)]
+    struct UnsentChanged<'a> {
+        conversation_id: ConversationId,
+        message_text: Option<&'a str>,
+        reply_to: Option<MessageId>,
+        updated_at: Timestamp,
+    }
+    let heading = Heading { kind, id: unsent.conversation_id.0, timestamp: at };
+    let data = UnsentChanged {
+        conversation_id: unsent.conversation_id,
+        message_text: unsent.message_text.as_deref(),
+        reply_to: unsent.reply_to,
+        updated_at: unsent.updated_at,
+    };
+    DurableBody::new(&heading, Some(unsent.version), &data).expect("what is written is an object with fields")
 }
 
 /// Writes an event of a kind that this pod does not know, or of something that is not there: that it happened, and where.

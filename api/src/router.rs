@@ -12,7 +12,7 @@ use crate::openapi;
 use crate::request::surround;
 use crate::routes::{
     attachments, blocks, changes, conversations, docs, feed, members, messages, moderation, pages, reading, search,
-    snapshot, users,
+    snapshot, unsent, users,
 };
 use crate::state::App;
 
@@ -30,6 +30,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(blocks::routes())
         .merge(moderation::routes())
         .merge(feed::routes())
+        .merge(unsent::routes())
         .merge(snapshot::routes())
 }
 

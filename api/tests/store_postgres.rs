@@ -131,6 +131,11 @@ async fn fill(bed: &Bed) {
     )
     .await;
     bed.execute(
+        "insert into unsent_messages (user_id, conversation_id, message_text, updated_at)
+         select 'bob', id, 'not yet', now() from conversations limit 1",
+    )
+    .await;
+    bed.execute(
         "insert into forwarded_attachments (message_id, attachment_id, place)
          select m.id, a.id, 0 from messages m cross join message_attachments a limit 1",
     )

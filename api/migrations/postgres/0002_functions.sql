@@ -290,7 +290,7 @@ returns table (
     ordinal bigint, life bigint, head bigint, floor bigint, seq bigint, kind text, created_at bigint, trace uuid,
     unread bigint, left_at bigint, hidden boolean, user_id text, conversation_id uuid, conversation_version bigint,
     message jsonb, conversation jsonb, participant jsonb, person jsonb,
-    blocked_at bigint, report jsonb
+    blocked_at bigint, report jsonb, unsent jsonb
 )
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -306,7 +306,7 @@ begin
     loop
         return query select asked.ordinal, today, asked.head, asked.floor, null::bigint, null::text, null::bigint, null::uuid,
             null::bigint, null::bigint, null::boolean, null::text, null::uuid, null::bigint, null::jsonb, null::jsonb, null::jsonb,
-            null::jsonb, null::bigint, null::jsonb;
+            null::jsonb, null::bigint, null::jsonb, null::jsonb;
         continue when p_most <= 0 or asked.after >= asked.head;
         return query
             select asked.ordinal, null::bigint, null::bigint, null::bigint, e.seq, e.kind, carillon_micros(e.created_at), e.trace,
@@ -340,6 +340,10 @@ begin
                 (
                     select to_jsonb(r) from report_rows r
                     where e.kind like 'report.%' and r.message_id = e.message_id and r.reporter_id = e.user_id
+                ),
+                (
+                    select to_jsonb(u) from unsent_rows u
+                    where e.kind like 'draft.%' and u.conversation_id = e.conversation_id and u.user_id = e.user_id
                 )
             from (
                 select n.*, sum(octet_length(m.message_text)) over (

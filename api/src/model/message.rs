@@ -273,6 +273,8 @@ pub struct MessageDraft {
     pub priority: MessagePriority,
     /// Whether everybody else is asked to acknowledge it.
     pub requires_acknowledgement: bool,
+    /// The version of its sender's draft that it was written as; that is cleared once it is sent.
+    pub draft_version: Option<u64>,
     /// Follows it through the fleet.
     pub trace: TraceId,
 }
@@ -309,6 +311,7 @@ impl MessageDraft {
             forwards,
             priority,
             requires_acknowledgement,
+            draft_version: _,
             trace: _,
         } = self;
         serde_json::json!([

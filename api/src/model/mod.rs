@@ -4,6 +4,7 @@ mod conversation;
 mod message;
 mod moderation;
 mod reading;
+mod unsent;
 mod user;
 
 pub use conversation::{
@@ -19,6 +20,7 @@ pub use reading::{
     MarkerDraft, MarkerMove, MessagingStats, OverallStats, Privacy, PrivacyChange, ReadMarker, Snapshot, UnreadCheck,
     UnreadTotals,
 };
+pub use unsent::{Unsent, UnsentDraft, Writing};
 pub use user::{Block, BlockDraft, User, UserDraft};
 
 /// SHA-256 of what a caller chose.

@@ -7,7 +7,7 @@ use shared::ids::{ConversationId, MessageId};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use super::{List, parse_place};
+use super::{List, after};
 use crate::drafts::{self, Sign};
 use crate::error::Problem;
 use crate::fields::{Fields, Id, IdAnd, Parameters};
@@ -259,14 +259,7 @@ async fn acknowledgements(
     Parameters(mut query): Parameters,
 ) -> Result<Json<List<Acknowledged>>, Problem> {
     let limit = query.limit();
-    let after: Option<String> = query.parameter("after");
-    let after = after.and_then(|text| {
-        let place = parse_place(&text);
-        if place.is_none() {
-            query.wrong("after", "is not the `next` of a page");
-        }
-        place
-    });
+    let after = after(&mut query);
     let one_more = query.finish(|| Some(AcknowledgementPage { after, limit: limit + 1 }))?;
     let mut items = app.store.acknowledgements(&caller, id, &one_more).await?;
     let more = items.len() > limit as usize;

@@ -13,6 +13,7 @@ pub mod pages;
 pub mod reading;
 pub mod search;
 pub mod snapshot;
+pub mod unsent;
 pub mod users;
 
 use std::str::FromStr;

@@ -18,6 +18,9 @@ pub enum StoreError {
     /// The message to answer is not in the conversation.
     #[error("message {0} is not in this conversation")]
     NoMessage(MessageId),
+    /// The caller has written nothing there that is not sent.
+    #[error("there is no draft in conversation {0}")]
+    NothingUnsent(ConversationId),
     /// No such attachment, or not the caller's.
     #[error("attachment {0} does not exist")]
     NoAttachment(AttachmentId),

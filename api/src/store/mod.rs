@@ -28,7 +28,7 @@ use crate::model::{
     Acknowledged, BanDraft, Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft,
     ConversationStatus, ConversationType, DecisionDraft, MarkerDraft, Message, MessageDraft, MessageVersion,
     MessagingStats, Privacy, PrivacyChange, ReadMarker, Report, ReportDraft, ReportState, Snapshot, UnreadCheck,
-    UnreadTotals, User, UserDraft,
+    UnreadTotals, Unsent, UnsentDraft, User, UserDraft,
 };
 use crate::search::Query;
 
@@ -38,12 +38,13 @@ pub use schema::MigrationSummary;
 
 /// Everything a pod keeps.
 pub trait Store:
-    Messaging + Changing + Reading + Search + Attachments + People + Moderation + Feeds + Outbox + Health
+    Messaging + Changing + Writings + Reading + Search + Attachments + People + Moderation + Feeds + Outbox + Health
 {
 }
 
-impl<T: Messaging + Changing + Reading + Search + Attachments + People + Moderation + Feeds + Outbox + Health> Store
-    for T
+impl<
+    T: Messaging + Changing + Writings + Reading + Search + Attachments + People + Moderation + Feeds + Outbox + Health,
+> Store for T
 {
 }
 
@@ -122,6 +123,21 @@ pub trait Changing: Send + Sync {
 
     /// What a conversation keeps at hand, the last pinned first: at most 50 messages, to its participants and to staff.
     async fn pins(&self, caller: &Caller, conversation: ConversationId) -> Result<Vec<Message>, StoreError>;
+}
+
+/// What people have written and not sent: one text for each person and conversation, theirs alone.
+#[async_trait]
+pub trait Writings: Send + Sync {
+    /// Keeps what the caller has written in a conversation, or keeps it no longer, and tells their own devices. What is there
+    /// already changes nothing and tells nobody; nor does a change of another version than is meant. `None` if there never was
+    /// anything.
+    async fn keep_unsent(&self, caller: &Caller, draft: &UnsentDraft) -> Result<Kept<Option<Unsent>>, StoreError>;
+
+    /// What the caller has written in a conversation.
+    async fn unsent(&self, caller: &Caller, conversation: ConversationId) -> Result<Unsent, StoreError>;
+
+    /// What the caller has written in all conversations that they take part in, the last changed first.
+    async fn all_unsent(&self, caller: &Caller, page: &UnsentPage) -> Result<Vec<Unsent>, StoreError>;
 }
 
 /// How far people have read, and what is unread.
@@ -347,6 +363,15 @@ pub enum MessagePart {
 pub struct AcknowledgementPage {
     /// Continue after who acknowledged it then (microseconds since 1970).
     pub after: Option<(i64, UserId)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Which of what somebody has written and not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnsentPage {
+    /// Continue after what was changed then (microseconds since 1970), in this conversation.
+    pub after: Option<(i64, ConversationId)>,
     /// At most so many.
     pub limit: u32,
 }

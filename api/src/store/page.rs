@@ -13,7 +13,9 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::rows::{ConversationRow, MessageRow, ParticipantRow, ReportRow, Said, UserRow, epoch, seq, unread};
+use super::rows::{
+    ConversationRow, MessageRow, ParticipantRow, ReportRow, Said, UnsentRow, UserRow, epoch, seq, unread,
+};
 use crate::model::{Conversation, Message, Participant, Report, User};
 use crate::render;
 
@@ -60,6 +62,8 @@ pub(super) struct EntryRow {
     /// Since when the feed's owner blocks whom it is about.
     blocked_at: Option<i64>,
     report: Option<Json<ReportRow>>,
+    /// What the feed's owner has written there and not sent.
+    unsent: Option<Json<UnsentRow>>,
 }
 
 impl EntryRow {
@@ -138,6 +142,9 @@ impl EntryRow {
                 Some(Json(report)) => Some(render::report_told(kind, &Report::try_from(report)?, at)),
                 None => None,
             },
+            kind @ (render::DRAFT_UPDATED | render::DRAFT_DELETED) => {
+                self.unsent.map(|Json(row)| render::unsent_changed(kind, &row.into(), at))
+            }
             _ => None,
         })
     }

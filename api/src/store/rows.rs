@@ -21,7 +21,7 @@ use crate::attachments::model::{Attachment, FiledAttachment, thumbnail_url};
 use crate::model::{
     Acknowledged, Acknowledgements, Ban, Block, Conversation, Forwarded, Mentions, Message, MessageVersion,
     MessagingStats, OverallStats, OwnSettings, Participant, ParticipantRole, Reactions, ReadMarker, Report,
-    UnreadCheck, UnreadTotals, User,
+    UnreadCheck, UnreadTotals, Unsent, User,
 };
 use crate::render;
 
@@ -489,6 +489,28 @@ impl From<VersionRow> for MessageVersion {
     fn from(row: VersionRow) -> Self {
         let replaced_at = Timestamp::from_micros(row.replaced_at);
         Self { version: row.version.unsigned_abs(), message_text: row.message_text, replaced_at }
+    }
+}
+
+/// What somebody has written and not sent, nested in an entry or on its own.
+#[derive(Debug, Clone, Deserialize, sqlx::FromRow)]
+pub(super) struct UnsentRow {
+    conversation_id: Uuid,
+    message_text: Option<String>,
+    reply_to: Option<Uuid>,
+    version: i64,
+    updated_at: i64,
+}
+
+impl From<UnsentRow> for Unsent {
+    fn from(row: UnsentRow) -> Self {
+        Self {
+            conversation_id: ConversationId(row.conversation_id),
+            message_text: row.message_text,
+            reply_to: row.reply_to.map(MessageId),
+            version: row.version.unsigned_abs(),
+            updated_at: Timestamp::from_micros(row.updated_at),
+        }
     }
 }
 

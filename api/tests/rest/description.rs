@@ -34,6 +34,7 @@ async fn openapi_describes_every_route_with_its_problems() {
     }
     let expected = [
         "delete /api/v1/messages/conversations/{id}/assignment",
+        "delete /api/v1/messages/conversations/{id}/draft",
         "delete /api/v1/messages/conversations/{id}/participants/{user_id}",
         "delete /api/v1/messages/messages/{id}",
         "delete /api/v1/messages/messages/{id}/pin",
@@ -47,9 +48,11 @@ async fn openapi_describes_every_route_with_its_problems() {
         "post /api/v1/attachments",
         "post /api/v1/attachments/{id}/complete",
         "put /api/v1/attachments/{id}/content",
+        "get /api/v1/drafts",
         "get /api/v1/feed",
         "get /api/v1/messages/conversations",
         "get /api/v1/messages/conversations/{id}",
+        "get /api/v1/messages/conversations/{id}/draft",
         "get /api/v1/messages/conversations/{id}/messages",
         "get /api/v1/messages/conversations/{id}/pins",
         "get /api/v1/messages/messages/{id}",
@@ -80,6 +83,7 @@ async fn openapi_describes_every_route_with_its_problems() {
         "post /api/v1/messages/messages/{id}/forward",
         "put /api/v1/messages/conversations/{id}/assignment",
         "post /api/v1/messages/{id}/report",
+        "put /api/v1/messages/conversations/{id}/draft",
         "put /api/v1/messages/messages/{id}/pin",
         "put /api/v1/messages/messages/{id}/reactions/{reaction}",
         "put /api/v1/users/{id}",

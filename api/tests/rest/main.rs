@@ -15,3 +15,4 @@ mod reading;
 mod refusals;
 mod s3;
 mod search;
+mod unsent;

@@ -1,7 +1,7 @@
 //! Every `type` that a frame from the server can have, rooms aside: there a service may give its own.
 
 /// The types of answers, of the connection's own events, and of the events of feeds and rooms.
-pub const TYPES: [&str; 36] = [
+pub const TYPES: [&str; 38] = [
     "ack",
     "error",
     "pong",
@@ -18,6 +18,8 @@ pub const TYPES: [&str; 36] = [
     "member.removed",
     "member.updated",
     "settings.updated",
+    "draft.updated",
+    "draft.deleted",
     "message.read",
     "message.updated",
     "message.deleted",

@@ -20,6 +20,7 @@ pub mod positions;
 pub mod queue;
 pub mod reading;
 pub mod search;
+pub mod unsent;
 
 use std::any::Any;
 use std::sync::Arc;
@@ -70,6 +71,8 @@ macro_rules! store_conformance {
                 an_edit_calls_others_and_a_deleted_message_nobody, reading_counts_what_still_calls_the_reader;
             acknowledgements: everybody_else_acknowledges_a_message_once,
                 who_acknowledged_is_listed_page_by_page;
+            unsent: a_draft_is_kept_for_ones_own_devices_alone, a_draft_is_cleared_only_as_it_was_meant,
+                drafts_are_listed_the_last_changed_first;
             pins: anyone_in_a_conversation_pins_for_all_and_a_repeat_tells_nobody, a_deleted_message_is_not_pinned,
                 a_conversation_has_room_for_fifty_pins;
             forwards: a_forwarded_message_stays_as_it_was_whatever_becomes_of_the_other,
@@ -296,6 +299,7 @@ pub fn message_draft(conversation_id: ConversationId, text: &str, key: Option<&s
         forwards: None,
         priority: MessagePriority::Normal,
         requires_acknowledgement: false,
+        draft_version: None,
         trace: TraceId::random(),
     }
 }

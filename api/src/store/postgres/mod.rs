@@ -15,6 +15,7 @@ mod outbox;
 mod people;
 mod reading;
 mod search;
+mod unsent;
 
 use std::time::Duration;
 

@@ -14,6 +14,7 @@ mod outbox;
 mod people;
 mod reading;
 mod search;
+mod unsent;
 mod writing;
 
 use std::path::Path;
