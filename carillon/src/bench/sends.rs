@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
-use api::model::{ConversationDraft, ConversationType, Mentions, MessageDraft, MessageType};
+use api::model::{ConversationDraft, ConversationType, Mentions, MessageDraft, MessagePriority, MessageType};
 use api::store::Store;
 use serde_json::json;
 use shared::access::Caller;
@@ -142,6 +142,10 @@ fn database_alone(store: &Arc<dyn Store>) -> Send {
                 reply_to: None,
                 attachment_ids: Vec::new(),
                 mentions: Mentions::default(),
+                forwards: None,
+                priority: MessagePriority::default(),
+                requires_acknowledgement: false,
+                draft_version: None,
                 trace: TraceId::random(),
             };
             store.append(&caller, &draft).await?;
