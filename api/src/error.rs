@@ -167,11 +167,14 @@ impl From<StoreError> for Problem {
             | StoreError::NotIn(_)
             | StoreError::NoUser(_)
             | StoreError::NoReport(_)
+            | StoreError::NoJob(_)
             | StoreError::NoAttachment(_) => ErrorCode::NotFound,
             StoreError::Deleted(_)
             | StoreError::NotComplete(_)
             | StoreError::AttachedElsewhere(_)
-            | StoreError::Decided(_) => ErrorCode::Conflict,
+            | StoreError::Decided(_)
+            | StoreError::Erased(_)
+            | StoreError::OtherJob(_) => ErrorCode::Conflict,
             StoreError::NotAParticipant(_) => ErrorCode::NotAParticipant,
             StoreError::Closed(_) => ErrorCode::ConversationClosed,
             StoreError::KeyReused => ErrorCode::KeyReused,

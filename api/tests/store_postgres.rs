@@ -131,6 +131,8 @@ async fn a_pod_writes_nothing_but_through_the_functions() {
         "select * from users",
         "select * from user_rows",
         "delete from user_blocks",
+        "update jobs set state = 'waiting'",
+        "select carillon_refuse_erased('{alice}')",
         "update message_reports set state = 'open'",
         "select carillon_refuse_banned('alice')",
         "select carillon_tell_staff('report.created', gen_random_uuid(), gen_random_uuid(), now())",

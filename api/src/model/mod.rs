@@ -1,6 +1,7 @@
 //! The nouns of messaging and of people, as they stand in JSON and in the store.
 
 mod conversation;
+mod job;
 mod message;
 mod moderation;
 mod reading;
@@ -10,6 +11,7 @@ pub use conversation::{
     Conversation, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationStatus, ConversationType,
     OwnSettings, Participant, ParticipantRole, may_create,
 };
+pub use job::{ExportFile, ExportLine, ExportPage, ExportPlace, Job, JobDraft, JobKind, JobState};
 pub use message::{Change, ChangeDraft, Message, MessageDraft, MessageType, MessageVersion, Reactions};
 pub use moderation::{Ban, BanDraft, DecisionDraft, Report, ReportDraft, ReportReason, ReportState};
 pub use reading::{

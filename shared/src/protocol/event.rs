@@ -1,7 +1,7 @@
 //! Every `type` that a frame from the server can have, rooms aside: there a service may give its own.
 
 /// The types of answers, of the connection's own events, and of the events of feeds and rooms.
-pub const TYPES: [&str; 27] = [
+pub const TYPES: [&str; 29] = [
     "ack",
     "error",
     "pong",
@@ -26,6 +26,8 @@ pub const TYPES: [&str; 27] = [
     "blocks.updated",
     "user.banned",
     "user.unbanned",
+    "user.erased",
+    "account.erased",
     "report.created",
     "report.updated",
     "message",

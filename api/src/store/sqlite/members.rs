@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 use sqlx::types::Json;
 
 use super::writing::{self, NewEntry};
-use super::{messaging, now};
+use super::{messaging, now, people};
 use crate::model::{
     Conversation, ConversationChange, ConversationChangeDraft, ConversationStatus, ConversationType, ParticipantRole,
 };
@@ -143,6 +143,7 @@ async fn add(
     if held.status == ConversationStatus::Closed {
         return Err(StoreError::Closed(held.id));
     }
+    people::refuse_erased(connection, [user]).await?;
     let known_as: Option<String> = sqlx::query_scalar("select role from users where id = $1")
         .bind(user.as_str())
         .fetch_optional(&mut *connection)
