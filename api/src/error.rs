@@ -169,12 +169,15 @@ impl From<StoreError> for Problem {
             | StoreError::NotStaff(_)
             | StoreError::NoUser(_)
             | StoreError::NoReport(_)
+            | StoreError::NoJob(_)
             | StoreError::NoAttachment(_) => ErrorCode::NotFound,
             StoreError::Deleted(_)
             | StoreError::NotComplete(_)
             | StoreError::AttachedElsewhere(_)
             | StoreError::NotVoice(_)
             | StoreError::Decided(_)
+            | StoreError::Erased(_)
+            | StoreError::OtherJob(_)
             | StoreError::AssignedTo(_) => ErrorCode::Conflict,
             StoreError::NotAParticipant(_) => ErrorCode::NotAParticipant,
             StoreError::Closed(_) => ErrorCode::ConversationClosed,

@@ -12,7 +12,8 @@ use shared::upstream::Acknowledgement;
 use crate::announce::Announcer;
 use crate::model::{
     BanDraft, Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, DecisionDraft,
-    MarkerDraft, Message, MessageDraft, ReadMarker, Report, ReportDraft, Unsent, UnsentDraft, User, UserDraft,
+    Job, JobDraft, MarkerDraft, Message, MessageDraft, ReadMarker, Report, ReportDraft, Unsent, UnsentDraft, User,
+    UserDraft,
 };
 use crate::store::{Kept, Store, StoreError};
 
@@ -180,6 +181,17 @@ impl Publisher {
         if kept.created && draft.ban.is_some() {
             metrics::counter!("carillon_bans_total").increment(1);
         }
+        self.announcer.offer(&kept.envelopes);
+        Ok(kept.value)
+    }
+
+    /// Begins a job, and tells whom it concerns at once.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. After [`StoreError::Unavailable`] it may have begun; asking for it again does no harm.
+    pub async fn start_job(&self, caller: &Caller, draft: &JobDraft) -> Result<Job, StoreError> {
+        let kept = timed("job", self.store.start_job(caller, draft)).await?;
         self.announcer.offer(&kept.envelopes);
         Ok(kept.value)
     }

@@ -48,7 +48,7 @@ pub const MESSAGE_ACKNOWLEDGED: &str = "message.acknowledged";
 /// Whether an entry of this kind takes back what earlier ones say.
 #[must_use]
 pub fn redacts(kind: &str) -> bool {
-    matches!(kind, MESSAGE_DELETED | MESSAGE_HIDDEN | DRAFT_DELETED)
+    matches!(kind, MESSAGE_DELETED | MESSAGE_HIDDEN | DRAFT_DELETED | USER_ERASED | ACCOUNT_ERASED)
 }
 
 /// Whether an entry of this kind ends what somebody was allowed.
@@ -60,7 +60,7 @@ pub fn revokes(kind: &str) -> bool {
 /// Whether an entry of this kind ends the connections of its feed's owner.
 #[must_use]
 pub fn closes(kind: &str) -> bool {
-    kind == USER_BANNED
+    matches!(kind, USER_BANNED | ACCOUNT_ERASED)
 }
 
 /// The kind of the entry that a change of a message makes.
@@ -350,6 +350,11 @@ pub const USER_BANNED: &str = "user.banned";
 /// Their ban was lifted; only in their own feed.
 pub const USER_UNBANNED: &str = "user.unbanned";
 
+/// The kind of the entry that erasing somebody makes, in the feeds of those who share a conversation with them.
+pub const USER_ERASED: &str = "user.erased";
+/// The recipient is erased; only in their own feed, and it ends their connections.
+pub const ACCOUNT_ERASED: &str = "account.erased";
+
 /// Writes the event of a change of a person, who is as they are now. Its id is that of the trace.
 #[must_use]
 pub fn user_changed(kind: &str, user: &User, trace: TraceId, at: Timestamp) -> DurableBody {
@@ -359,10 +364,20 @@ pub fn user_changed(kind: &str, user: &User, trace: TraceId, at: Timestamp) -> D
         reason: Option<&'a str>,
         expires_at: Option<Timestamp>,
     }
-    if kind == USER_UPDATED {
-        return user_updated(user, trace, at);
+    #[derive(Serialize)]
+    struct Erased<'a> {
+        user_id: &'a UserId,
+        erased_at: Option<Timestamp>,
     }
     let heading = Heading { kind, id: Uuid::from_u128(trace.0), timestamp: at };
+    match kind {
+        USER_UPDATED => return user_updated(user, trace, at),
+        USER_ERASED | ACCOUNT_ERASED => {
+            let data = Erased { user_id: &user.id, erased_at: user.erased_at };
+            return DurableBody::new(&heading, Some(user.version), &data).expect("a person is an object with fields");
+        }
+        _ => {}
+    }
     let (reason, expires_at) = user.ban.as_ref().map_or((None, None), |ban| (Some(&*ban.reason), ban.expires_at));
     let data = BanChanged { user_id: &user.id, reason, expires_at };
     DurableBody::new(&heading, None, &data).expect("a ban is an object with fields")

@@ -11,8 +11,8 @@ use crate::error::Problem;
 use crate::openapi;
 use crate::request::surround;
 use crate::routes::{
-    attachments, blocks, changes, conversations, docs, feed, members, messages, moderation, pages, reading, search,
-    snapshot, unsent, users,
+    attachments, blocks, changes, conversations, docs, feed, jobs, members, messages, moderation, pages, reading,
+    search, snapshot, unsent, users,
 };
 use crate::state::App;
 
@@ -29,6 +29,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(users::routes())
         .merge(blocks::routes())
         .merge(moderation::routes())
+        .merge(jobs::routes())
         .merge(feed::routes())
         .merge(unsent::routes())
         .merge(snapshot::routes())

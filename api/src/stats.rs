@@ -28,6 +28,7 @@ fn describe() {
     );
     describe_counter!("carillon_reports_total", Unit::Count, "Messages reported to staff, by reason.");
     describe_counter!("carillon_bans_total", Unit::Count, "Bans, and changes of bans.");
+    describe_counter!("carillon_jobs_total", Unit::Count, "Exports and erasures that are done, by kind.");
     describe_gauge!("carillon_announce_waiting", Unit::Count, "Envelopes on their way to the broker.");
     describe_counter!("carillon_announce_published_total", Unit::Count, "Envelopes that the broker took.");
     describe_counter!("carillon_announce_dropped_total", Unit::Count, "Envelopes left to the heads beat, by reason.");

@@ -131,6 +131,11 @@ async fn fill(bed: &Bed) {
     )
     .await;
     bed.execute(
+        "insert into jobs (id, kind, user_id, requested_by, created_at)
+         values (gen_random_uuid(), 'export', 'bob', 'bob', now())",
+    )
+    .await;
+    bed.execute(
         "insert into unsent_messages (user_id, conversation_id, message_text, updated_at)
          select 'bob', id, 'not yet', now() from conversations limit 1",
     )
@@ -238,6 +243,8 @@ async fn a_pod_writes_nothing_but_through_the_functions() {
         "select * from users",
         "select * from user_rows",
         "delete from user_blocks",
+        "update jobs set state = 'waiting'",
+        "select carillon_refuse_erased('{alice}')",
         "update message_reports set state = 'open'",
         "select carillon_refuse_banned('alice')",
         "select carillon_tell_staff('report.created', gen_random_uuid(), gen_random_uuid(), now())",

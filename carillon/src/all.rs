@@ -43,6 +43,9 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     if let Some(Attachments { blobs, .. }) = attachments.clone() {
         pod.drain.tasks().spawn(worker::attachments::run(Arc::clone(&store), blobs, working.clone()));
     }
+    let blobs = attachments.clone().map(|Attachments { blobs, .. }| blobs);
+    let jobs = worker::jobs::Jobs { store: Arc::clone(&store), announcer: announcer.clone(), blobs };
+    pod.drain.tasks().spawn(jobs.run(working.clone()));
     pod.drain.tasks().spawn(stats::run(Arc::clone(&store), working.clone()));
     // Gateway and api speak within the process, so a secret of the moment will do where none is set.
     let secret = pod.settings.internal_secret().unwrap_or_else(made_up::make_up);

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use api::announce::Announcer;
 use api::health::readiness;
 use api::state::Attachments;
 use api::{stats, worker};
@@ -24,16 +25,20 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     tracing::info!(address = %pod.settings.listen(), "listening");
     let draining = pod.drain.draining().clone();
     let broker = Arc::clone(&link.broker);
+    let announcer = Announcer::start(&broker, link.state.clone(), pod.drain.tasks(), &draining);
     pod.drain.tasks().spawn(async move {
         if store::is_fit(&*store, &draining).await {
             tracing::info!("ready");
+            let blobs = attachments.map(|Attachments { blobs, .. }| blobs);
+            let jobs = worker::jobs::Jobs { store: Arc::clone(&store), announcer, blobs: blobs.clone() };
             let collecting = async {
-                if let Some(Attachments { blobs, .. }) = attachments {
+                if let Some(blobs) = blobs {
                     worker::attachments::run(Arc::clone(&store), blobs, draining.clone()).await;
                 }
             };
             tokio::join!(
                 collecting,
+                jobs.run(draining.clone()),
                 worker::heads::run(Arc::clone(&store), broker, draining.clone()),
                 stats::run(Arc::clone(&store), draining.clone())
             );

@@ -156,6 +156,10 @@ uuid_id!(
     ReportId
 );
 uuid_id!(
+    /// Work that takes longer than a request.
+    JobId
+);
+uuid_id!(
     /// One live socket.
     ConnectionId
 );

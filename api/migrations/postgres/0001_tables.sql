@@ -30,6 +30,8 @@ create table users (
     ban_expires_at timestamptz,
     ban_reason     text,
     banned_by      text collate "C",
+    -- They and what they wrote are gone. The id stays: nobody else gets it.
+    erased_at      timestamptz,
     constraint users_ban check (banned_at is not null or (ban_expires_at is null and ban_reason is null and banned_by is null))
 );
 

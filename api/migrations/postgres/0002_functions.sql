@@ -245,6 +245,7 @@ begin
         return;
     end if;
 
+    perform carillon_refuse_erased(p_others);
     perform carillon_note_users(jsonb_build_array(jsonb_build_object('id', p_caller, 'role', p_role, 'name', p_name)));
     insert into conversation_participants (conversation_id, user_id, role, joined_at, shows_receipts)
     select p_id, o.id,
@@ -332,7 +333,7 @@ begin
                     select to_jsonb(p) from participant_rows p
                     where p.conversation_id = e.conversation_id and p.user_id = e.user_id
                 ),
-                (select to_jsonb(u) from user_rows u where e.kind like 'user.%' and u.id = e.user_id),
+                (select to_jsonb(u) from user_rows u where e.kind ~ '^(user|account)\.' and u.id = e.user_id),
                 (
                     select carillon_micros(b.created_at) from user_blocks b
                     where e.kind = 'blocks.updated' and b.user_id = substr(asked.channel, 6) and b.blocked_id = e.user_id
@@ -367,7 +368,7 @@ create function carillon_standings(p_users text[], p_roles text[], p_devices tex
 returns table (
     epoch bigint, user_head bigint, role_head bigint, all_head bigint, user_floor bigint, role_floor bigint, all_floor bigint,
     stored_epoch bigint, stored_role text, stored_user_seq bigint, stored_role_seq bigint, stored_all_seq bigint,
-    user_seen boolean, is_banned boolean
+    user_seen boolean, is_banned boolean, is_erased boolean
 )
 language sql stable security definer set search_path = pg_catalog, public, pg_temp as $$
     select s.epoch, coalesce(u.seq, 0), coalesce(r.seq, 0), coalesce(a.seq, 0),
@@ -378,7 +379,8 @@ language sql stable security definer set search_path = pg_catalog, public, pg_te
             select from users u
             where u.id = asked.user_id and u.banned_at is not null
                 and (u.ban_expires_at is null or u.ban_expires_at > clock_timestamp())
-        )
+        ),
+        exists (select from users u where u.id = asked.user_id and u.erased_at is not null)
     from unnest(p_users, p_roles, p_devices) with ordinality asked (user_id, role, device_id, ordinal)
     cross join fleet_state s
     left join feeds u on u.channel = 'user:' || asked.user_id

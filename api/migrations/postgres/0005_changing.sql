@@ -92,6 +92,25 @@ begin
     return query select * from carillon_tell_change(changed, 'message.updated', old, p_caller, null, p_trace);
 end $$;
 
+-- Takes from a message what it says; it is unread to nobody any more. Its conversation and everyone in it are held.
+create function carillon_make_tombstone(p_message messages) returns void
+language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+begin
+    update conversation_participants p set unread_count = p.unread_count - 1
+    where p.conversation_id = p_message.conversation_id and p.user_id <> p_message.sender_id
+        and p.last_read_seq < p_message.seq and p.left_at is null
+        and not exists (select from message_hides h where h.user_id = p.user_id and h.message_id = p_message.id);
+    delete from message_versions v where v.message_id = p_message.id;
+    delete from message_reactions r where r.message_id = p_message.id;
+    delete from message_mentions x where x.message_id = p_message.id;
+    delete from forwarded_attachments f where f.message_id = p_message.id;
+    delete from message_acknowledgements k where k.message_id = p_message.id;
+    update messages m
+    set message_text = '', deleted_at = clock_timestamp(), version = m.version + 1, pinned_at = null, pinned_by = null,
+        forwarded_from = null, priority = 'normal', requires_acknowledgement = false
+    where m.id = p_message.id;
+end $$;
+
 -- Deletes a message for everyone: its sender may, and who sees all. It keeps its number and loses what it said.
 create function carillon_delete(p_caller text, p_sees_all boolean, p_message uuid, p_text text, p_trace uuid)
 returns table (created boolean, message jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint)
@@ -103,19 +122,7 @@ begin
         raise exception 'another''s message' using errcode = 'CA007';
     end if;
     if old.deleted_at is null then
-        update conversation_participants p set unread_count = p.unread_count - 1
-        where p.conversation_id = old.conversation_id and p.user_id <> old.sender_id and p.last_read_seq < old.seq
-            and p.left_at is null
-            and not exists (select from message_hides h where h.user_id = p.user_id and h.message_id = old.id);
-        delete from message_versions v where v.message_id = old.id;
-        delete from message_reactions r where r.message_id = old.id;
-        delete from message_mentions x where x.message_id = old.id;
-        delete from forwarded_attachments f where f.message_id = old.id;
-        delete from message_acknowledgements k where k.message_id = old.id;
-        update messages m
-        set message_text = '', deleted_at = clock_timestamp(), version = m.version + 1, pinned_at = null, pinned_by = null,
-            forwarded_from = null, priority = 'normal', requires_acknowledgement = false
-        where m.id = old.id;
+        perform carillon_make_tombstone(old);
     end if;
     return query select * from carillon_tell_change(old.deleted_at is null, 'message.deleted', old, p_caller, null, p_trace);
 end $$;
@@ -182,4 +189,5 @@ end $$;
 select carillon_hand_over();
 -- Only for the functions that have checked.
 revoke execute on function carillon_take_message(text, boolean, uuid, boolean), carillon_refuse_to_reach(messages),
+    carillon_make_tombstone(messages),
     carillon_tell_change(boolean, text, messages, text, text[], uuid) from carillon_app;

@@ -103,6 +103,7 @@ begin
         if (held.place).status = 'closed' then
             raise exception 'closed' using errcode = 'CA003';
         end if;
+        perform carillon_refuse_erased(array[p_user]);
         insert into conversation_participants as p (
             conversation_id, user_id, role, joined_at, last_read_seq, last_delivered_seq, shows_receipts
         )

@@ -3,6 +3,7 @@
 create view user_rows with (security_invoker = true) as
 select
     id, role, name, avatar_url, email, locale, time_zone, version, carillon_micros(updated_at) as updated_at,
+    carillon_micros(erased_at) as erased_at,
     case when banned_at is not null and (ban_expires_at is null or ban_expires_at > clock_timestamp()) then
         jsonb_build_object(
             'reason', ban_reason, 'banned_at', carillon_micros(banned_at), 'expires_at', carillon_micros(ban_expires_at),
@@ -69,6 +70,9 @@ declare
 begin
     insert into users (id, role, seen_at) values (p_id, coalesce(p_role, 'guest'), clock_timestamp()) on conflict do nothing;
     perform from users u where u.id = p_id for no key update;
+    if exists (select from users u where u.id = p_id and u.erased_at is not null) then
+        raise exception '%', p_id using errcode = 'CAP08';
+    end if;
     moment := clock_timestamp();
     update users u set
         role = coalesce(p_role, u.role), name = p_profile ->> 'name', avatar_url = p_profile ->> 'avatar_url',

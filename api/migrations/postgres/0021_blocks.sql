@@ -12,6 +12,7 @@ create table user_blocks (
     constraint user_blocks_somebody_else check (user_id <> blocked_id)
 );
 
+create index user_blocks_by_blocked on user_blocks (blocked_id);
 create index user_blocks_by_age on user_blocks (user_id, created_at desc, blocked_id);
 
 select carillon_guard('user_blocks');

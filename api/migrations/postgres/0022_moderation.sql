@@ -3,6 +3,7 @@
 -- Refusals beside those of 0021_blocks.sql; the text of the first is the moment at which the ban ends, in microseconds, or
 -- nothing:
 --   CAP03 banned   CAP04 one's own message   CAP05 no such report   CAP06 decided already   CAP07 only admins ban staff
+--   CAP08 erased (the text is who)   CAP09 another job is under way
 
 create table message_reports (
     id              uuid primary key,
@@ -23,6 +24,7 @@ create table message_reports (
 );
 
 create index message_reports_by_age on message_reports (created_at, id);
+create index message_reports_by_reporter on message_reports (reporter_id);
 create index message_reports_by_state on message_reports (state, created_at, id);
 
 select carillon_guard('message_reports');
@@ -38,17 +40,21 @@ from message_reports r join messages m on m.id = r.message_id;
 grant select on message_reports, report_rows to carillon_app;
 grant select on report_rows to carillon_definer;
 
--- Refuses whoever is banned.
+-- Refuses whoever is banned or erased.
 create function carillon_refuse_banned(p_caller text) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
-    ban record;
+    barred record;
 begin
-    select u.ban_expires_at into ban from users u
-    where u.id = p_caller and u.banned_at is not null
-        and (u.ban_expires_at is null or u.ban_expires_at > clock_timestamp());
-    if found then
-        raise exception '%', coalesce(carillon_micros(ban.ban_expires_at)::text, '') using errcode = 'CAP03';
+    select u.ban_expires_at, u.erased_at into barred from users u
+    where u.id = p_caller and (
+        u.erased_at is not null
+        or (u.banned_at is not null and (u.ban_expires_at is null or u.ban_expires_at > clock_timestamp()))
+    );
+    if found and barred.erased_at is not null then
+        raise exception '%', p_caller using errcode = 'CAP08';
+    elsif found then
+        raise exception '%', coalesce(carillon_micros(barred.ban_expires_at)::text, '') using errcode = 'CAP03';
     end if;
 end $$;
 

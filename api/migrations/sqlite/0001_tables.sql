@@ -30,6 +30,8 @@ create table users (
     ban_expires_at integer,
     ban_reason     text,
     banned_by      text,
+    -- They and what they wrote are gone. The id stays: nobody else gets it.
+    erased_at      integer,
     constraint users_ban check (banned_at is not null or (ban_expires_at is null and ban_reason is null and banned_by is null))
 ) strict, without rowid;
 

@@ -10,9 +10,10 @@ with shown as (
     from users u
 )
 select
-    id, role, name, avatar_url, email, locale, time_zone, version, updated_at, ban,
+    id, role, name, avatar_url, email, locale, time_zone, version, updated_at, erased_at, ban,
     json_object(
         'id', id, 'role', role, 'name', name, 'avatar_url', avatar_url, 'email', email, 'locale', locale,
-        'time_zone', time_zone, 'version', version, 'updated_at', updated_at, 'ban', json(ban)
+        'time_zone', time_zone, 'version', version, 'updated_at', updated_at, 'erased_at', erased_at,
+        'ban', json(ban)
     ) as json
 from shown;

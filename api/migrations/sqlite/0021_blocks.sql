@@ -9,4 +9,5 @@ create table user_blocks (
     constraint user_blocks_somebody_else check (user_id <> blocked_id)
 ) strict, without rowid;
 
+create index user_blocks_by_blocked on user_blocks (blocked_id);
 create index user_blocks_by_age on user_blocks (user_id, created_at, blocked_id);

@@ -19,6 +19,7 @@ create table message_reports (
 ) strict;
 
 create index message_reports_by_age on message_reports (created_at, id);
+create index message_reports_by_reporter on message_reports (reporter_id);
 create index message_reports_by_state on message_reports (state, created_at, id);
 
 create view report_rows as

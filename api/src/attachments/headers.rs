@@ -42,7 +42,7 @@ fn safe(file_type: &str) -> HeaderMap {
 }
 
 /// The same for a bucket, which serves its bytes itself.
-pub(super) fn attributes(attachment: &Attachment) -> Attributes {
+pub(crate) fn attributes(attachment: &Attachment) -> Attributes {
     Attributes::from_iter([
         (Attribute::ContentType, attachment.file_type.clone()),
         (Attribute::ContentDisposition, disposition(attachment)),

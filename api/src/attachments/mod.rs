@@ -6,7 +6,7 @@
 
 mod blobs;
 pub mod draft;
-mod headers;
+pub(crate) mod headers;
 pub mod inspect;
 mod links;
 pub mod model;

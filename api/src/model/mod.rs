@@ -1,6 +1,7 @@
 //! The nouns of messaging and of people, as they stand in JSON and in the store.
 
 mod conversation;
+mod job;
 mod message;
 mod moderation;
 mod reading;
@@ -11,6 +12,7 @@ pub use conversation::{
     Conversation, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationStatus, ConversationType,
     OwnSettings, Participant, ParticipantRole, may_create,
 };
+pub use job::{ExportFile, ExportLine, ExportPage, ExportPlace, Job, JobDraft, JobKind, JobState};
 pub use message::{
     Acknowledged, Acknowledgements, Change, ChangeDraft, Forwarded, Mentions, Message, MessageDraft, MessagePriority,
     MessageType, MessageVersion, Reactions,

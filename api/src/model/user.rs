@@ -34,6 +34,10 @@ pub struct User {
     /// When a service last said something new.
     #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
     pub updated_at: Option<Timestamp>,
+    /// When they were erased: only their id is left.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<chrono::DateTime<chrono::Utc>>)]
+    pub erased_at: Option<Timestamp>,
     /// Why and for how long they may do nothing, if they are banned. Told to themselves, to staff and to services.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ban: Option<Ban>,

@@ -161,7 +161,11 @@ async fn show(
     Ok(Json(linked(&app.links, app.store.attachment(Some(&caller), id).await?)))
 }
 
-fn linked(links: &Links, FiledAttachment { mut shown, state, sha256, .. }: FiledAttachment) -> LinkedAttachment {
+/// The attachment, with links made now.
+pub(super) fn linked(
+    links: &Links,
+    FiledAttachment { mut shown, state, sha256, .. }: FiledAttachment,
+) -> LinkedAttachment {
     let url_expires_at = Links::expiry();
     shown.url = links.sign(&shown.url, url_expires_at);
     shown.thumbnail_url = shown.thumbnail_url.map(|url| links.sign(&url, url_expires_at));

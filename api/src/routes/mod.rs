@@ -6,6 +6,7 @@ pub mod changes;
 pub mod conversations;
 pub mod docs;
 pub mod feed;
+pub mod jobs;
 pub mod members;
 pub mod messages;
 pub mod moderation;

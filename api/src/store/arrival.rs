@@ -38,6 +38,8 @@ pub(super) struct StandingRow {
     pub(super) user_seen: bool,
     /// Whether they may not connect for now.
     pub(super) is_banned: bool,
+    /// Whether nothing is left of them.
+    pub(super) is_erased: bool,
 }
 
 impl StandingRow {
@@ -71,6 +73,9 @@ impl StandingRow {
 
 /// Says where delivery starts, or that it cannot go on from where the device stands.
 pub(super) fn judge(arrival: &Arrival, standing: &StandingRow) -> Verdict {
+    if standing.is_erased {
+        return Verdict::Denied { code: ErrorCode::Forbidden };
+    }
     if standing.is_banned {
         return Verdict::Denied { code: ErrorCode::Banned };
     }

@@ -3,7 +3,7 @@
 //! The routes turn these into problem JSON and the gateway's answers into error frames. What a driver says is kept as the
 //! source, for the log; the text is for outsiders.
 
-use shared::ids::{AttachmentId, ConversationId, MessageId, ReportId, UserId};
+use shared::ids::{AttachmentId, ConversationId, JobId, MessageId, ReportId, UserId};
 use shared::time::Timestamp;
 
 /// The source of an error, for the log.
@@ -63,6 +63,15 @@ pub enum StoreError {
     /// Somebody decided the report, or otherwise.
     #[error("report {0} is decided already")]
     Decided(ReportId),
+    /// They were erased; perhaps the caller themselves.
+    #[error("{0} was erased")]
+    Erased(UserId),
+    /// No such job, or not the caller's to see.
+    #[error("job {0} does not exist")]
+    NoJob(JobId),
+    /// Only one job about a person at a time.
+    #[error("another job about {0} is under way: wait until it is done")]
+    OtherJob(UserId),
     /// The caller may do nothing for now.
     #[error("you are banned {}", until(*.0))]
     Banned(Option<Timestamp>),

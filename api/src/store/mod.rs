@@ -20,15 +20,15 @@ use async_trait::async_trait;
 use shared::access::Caller;
 use shared::channel::Channel;
 use shared::envelope::Envelope;
-use shared::ids::{AttachmentId, ConversationId, Epoch, MessageId, ReportId, Seq, UserId};
+use shared::ids::{AttachmentId, ConversationId, Epoch, JobId, MessageId, ReportId, Seq, UserId};
 use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, Heads, Verdict};
 
 use crate::attachments::model::{AttachmentDraft, FiledAttachment, Found};
 use crate::model::{
     Acknowledged, BanDraft, Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft,
-    ConversationStatus, ConversationType, DecisionDraft, MarkerDraft, Message, MessageDraft, MessageVersion,
-    MessagingStats, Privacy, PrivacyChange, ReadMarker, Report, ReportDraft, ReportState, Snapshot, UnreadCheck,
-    UnreadTotals, Unsent, UnsentDraft, User, UserDraft,
+    ConversationStatus, ConversationType, DecisionDraft, ExportFile, ExportPage, ExportPlace, Job, JobDraft,
+    MarkerDraft, Message, MessageDraft, MessageVersion, MessagingStats, Privacy, PrivacyChange, ReadMarker, Report,
+    ReportDraft, ReportState, Snapshot, UnreadCheck, UnreadTotals, Unsent, UnsentDraft, User, UserDraft,
 };
 use crate::search::Query;
 
@@ -38,12 +38,23 @@ pub use schema::MigrationSummary;
 
 /// Everything a pod keeps.
 pub trait Store:
-    Messaging + Changing + Writings + Reading + Search + Attachments + People + Moderation + Feeds + Outbox + Health
+    Messaging + Changing + Writings + Reading + Search + Attachments + People + Moderation + Jobs + Feeds + Outbox + Health
 {
 }
 
 impl<
-    T: Messaging + Changing + Writings + Reading + Search + Attachments + People + Moderation + Feeds + Outbox + Health,
+    T: Messaging
+        + Changing
+        + Writings
+        + Reading
+        + Search
+        + Attachments
+        + People
+        + Moderation
+        + Jobs
+        + Feeds
+        + Outbox
+        + Health,
 > Store for T
 {
 }
@@ -242,6 +253,39 @@ pub trait Moderation: Send + Sync {
     /// Bans somebody or lifts it, and tells them: the entry has every gateway close what it has of theirs. The same again changes
     /// nothing and tells nobody.
     async fn set_ban(&self, caller: &Caller, draft: &BanDraft) -> Result<Kept<User>, StoreError>;
+}
+
+/// What takes longer than a request. One job about a person at a time; whoever works it off may die at any point, and another
+/// worker goes on half a minute later.
+#[async_trait]
+pub trait Jobs: Send + Sync {
+    /// Begins a job, or answers the one of its kind about this person that is under way.
+    ///
+    /// Erasing begins at once: nothing is known of the person from then on, they change nothing any more
+    /// ([`StoreError::Erased`]), are in no new conversation, and may not connect; those who share a conversation with them are
+    /// told. Erased once is erased for good: again answers the job that did it.
+    async fn start_job(&self, caller: &Caller, draft: &JobDraft) -> Result<Kept<Job>, StoreError>;
+
+    /// One job: to whom it is about, to who asked for it, and to admins and services.
+    async fn job(&self, caller: &Caller, id: JobId) -> Result<Job, StoreError>;
+
+    /// Takes the job that waits longest, for half a minute.
+    async fn claim_job(&self) -> Result<Option<Job>, StoreError>;
+
+    /// Does one step of erasing somebody, and has the job for half a minute more. Every message of theirs keeps its number and
+    /// says nothing, their reactions are gone, they leave every conversation, and everyone concerned is told. Beyond the
+    /// end a step changes nothing.
+    async fn erase_next(&self, id: JobId) -> Result<Kept<Job>, StoreError>;
+
+    /// What is kept of somebody: the lines of one page, and where the next one begins.
+    async fn export_page(&self, user: &UserId, from: &ExportPlace) -> Result<ExportPage, StoreError>;
+
+    /// Notes how many messages were looked through, and has the job for half a minute more.
+    async fn keep_job(&self, id: JobId, progress: u64) -> Result<(), StoreError>;
+
+    /// Ends an export. Its file is an attachment of whoever asked for it, under the id of the job, and is given up after 24 hours
+    /// like any that no message has brought. Twice is once.
+    async fn finish_export(&self, id: JobId, file: &ExportFile) -> Result<Job, StoreError>;
 }
 
 /// Numbered feeds, and where everybody stands in them.

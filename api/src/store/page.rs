@@ -135,9 +135,11 @@ impl EntryRow {
                 let blocked_at = self.blocked_at.map(Timestamp::from_micros);
                 about.map(|about| render::blocks_updated(&about, blocked_at, trace, at))
             }
-            kind @ (render::USER_UPDATED | render::USER_BANNED | render::USER_UNBANNED) => {
-                person.map(|person| render::user_changed(kind, &person, trace, at))
-            }
+            kind @ (render::USER_UPDATED
+            | render::USER_BANNED
+            | render::USER_UNBANNED
+            | render::USER_ERASED
+            | render::ACCOUNT_ERASED) => person.map(|person| render::user_changed(kind, &person, trace, at)),
             kind @ (render::REPORT_CREATED | render::REPORT_UPDATED) => match self.report {
                 Some(Json(report)) => Some(render::report_told(kind, &Report::try_from(report)?, at)),
                 None => None,

@@ -11,7 +11,7 @@ use shared::channel::{Channel, Role};
 use shared::cursor::Positions;
 use shared::envelope::{Content, Entry, Envelope};
 use shared::event::{DurableBody, Topic, Unread};
-use shared::ids::{AttachmentId, ConversationId, Epoch, MessageId, ReportId, Seq, TraceId};
+use shared::ids::{AttachmentId, ConversationId, Epoch, JobId, MessageId, ReportId, Seq, TraceId};
 use shared::time::Timestamp;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -19,9 +19,9 @@ use uuid::Uuid;
 use super::{Hit, StoreError};
 use crate::attachments::model::{Attachment, FiledAttachment, thumbnail_url};
 use crate::model::{
-    Acknowledged, Acknowledgements, Ban, Block, Conversation, Forwarded, Mentions, Message, MessageVersion,
-    MessagingStats, OverallStats, OwnSettings, Participant, ParticipantRole, Reactions, ReadMarker, Report,
-    UnreadCheck, UnreadTotals, Unsent, User,
+    Acknowledged, Acknowledgements, Ban, Block, Conversation, ExportLine, ExportPage, ExportPlace, Forwarded, Job,
+    Mentions, Message, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant, ParticipantRole,
+    Reactions, ReadMarker, Report, UnreadCheck, UnreadTotals, Unsent, User,
 };
 use crate::render;
 
@@ -340,6 +340,7 @@ pub(super) struct UserRow {
     time_zone: Option<String>,
     version: Option<i64>,
     updated_at: Option<i64>,
+    erased_at: Option<i64>,
     ban: Option<Json<BanRow>>,
 }
 
@@ -380,6 +381,7 @@ impl TryFrom<UserRow> for User {
             email: row.email,
             version: row.version.unwrap_or_default().unsigned_abs(),
             updated_at: row.updated_at.map(Timestamp::from_micros),
+            erased_at: row.erased_at.map(Timestamp::from_micros),
             ban: row.ban.map(|Json(ban)| ban.try_into()).transpose()?,
         })
     }
@@ -437,8 +439,118 @@ impl ReportedRow {
     }
 }
 
-/// Somebody who is blocked.
+/// A job.
+#[derive(Debug, Clone, Deserialize, sqlx::FromRow)]
+pub(super) struct JobRow {
+    id: Uuid,
+    kind: String,
+    user_id: String,
+    requested_by: String,
+    state: String,
+    progress: i64,
+    total: i64,
+    created_at: i64,
+    finished_at: Option<i64>,
+}
+
+impl TryFrom<JobRow> for Job {
+    type Error = StoreError;
+
+    fn try_from(row: JobRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: JobId(row.id),
+            kind: word(row.kind)?,
+            user_id: row.user_id.parse().map_err(StoreError::broken)?,
+            requested_by: row.requested_by.parse().map_err(StoreError::broken)?,
+            state: word(row.state)?,
+            progress: row.progress.unsigned_abs(),
+            total: row.total.unsigned_abs(),
+            created_at: Timestamp::from_micros(row.created_at),
+            finished_at: row.finished_at.map(Timestamp::from_micros),
+        })
+    }
+}
+
+/// A line of an export, or without a kind the place where the next page begins.
 #[derive(Debug, sqlx::FromRow)]
+pub(super) struct ExportRow {
+    kind: Option<String>,
+    line: Option<Json<serde_json::Value>>,
+    conversation_id: Option<Uuid>,
+    seq: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+struct ExportedConversation {
+    conversation: ConversationRow,
+    participant: ParticipantRow,
+}
+
+#[derive(Debug, Deserialize)]
+struct ExportedVersion {
+    message_id: Uuid,
+    #[serde(flatten)]
+    version: VersionRow,
+}
+
+#[derive(Debug, Deserialize)]
+struct ExportedReaction {
+    message_id: Uuid,
+    reaction: String,
+    created_at: i64,
+}
+
+impl ExportRow {
+    /// Makes a page of its rows.
+    pub(super) fn page(rows: Vec<Self>) -> Result<ExportPage, StoreError> {
+        let mut page = ExportPage { lines: Vec::with_capacity(rows.len()), next: None };
+        for row in rows {
+            match (row.kind, row.line) {
+                (Some(kind), Some(Json(line))) => page.lines.push(export_line(&kind, line)?),
+                _ => {
+                    let place =
+                        |id| ExportPlace { conversation: Some(ConversationId(id)), seq: seq(row.seq.unwrap_or(0)) };
+                    page.next = row.conversation_id.map(place);
+                }
+            }
+        }
+        Ok(page)
+    }
+}
+
+fn export_line(kind: &str, line: serde_json::Value) -> Result<ExportLine, StoreError> {
+    fn read<T: DeserializeOwned>(line: serde_json::Value) -> Result<T, StoreError> {
+        serde_json::from_value(line).map_err(StoreError::broken)
+    }
+    Ok(match kind {
+        "profile" => ExportLine::Profile(read::<UserRow>(line)?.try_into()?),
+        "block" => ExportLine::Block(read::<BlockRow>(line)?.try_into()?),
+        "report" => ExportLine::Report(read::<ReportRow>(line)?.try_into()?),
+        "message" => ExportLine::Message(read::<MessageRow>(line)?.try_into()?),
+        "conversation" => {
+            let ExportedConversation { conversation, participant } = read(line)?;
+            ExportLine::Conversation {
+                conversation_id: ConversationId(conversation.id),
+                subject: conversation.subject,
+                left_at: participant.left_at.map(Timestamp::from_micros),
+                participant: participant.try_into()?,
+            }
+        }
+        "version" => {
+            let ExportedVersion { message_id, version } = read(line)?;
+            ExportLine::Version { message_id: MessageId(message_id), version: version.into() }
+        }
+        "reaction" => {
+            let ExportedReaction { message_id, reaction, created_at } = read(line)?;
+            let created_at = Timestamp::from_micros(created_at);
+            ExportLine::Reaction { message_id: MessageId(message_id), reaction, created_at }
+        }
+        _ => return Err(StoreError::broken("a line of a kind that is not known")),
+    })
+}
+
+/// Somebody who is blocked.
+#[derive(Debug, Deserialize, sqlx::FromRow)]
 pub(super) struct BlockRow {
     blocked_id: String,
     blocked_at: i64,
@@ -478,7 +590,7 @@ impl From<UnreadRow> for UnreadCheck {
 }
 
 /// What a message said before.
-#[derive(Debug, sqlx::FromRow)]
+#[derive(Debug, Deserialize, sqlx::FromRow)]
 pub(super) struct VersionRow {
     version: i64,
     message_text: String,

@@ -149,6 +149,25 @@ pub(super) fn is_admin(caller: &Caller) -> bool {
     matches!(caller.role, Role::Admin | Role::Service)
 }
 
+/// Whether `caller` may have somebody's data handed out or erased: their own, and admins and services everybody's.
+pub(super) fn may_start_job(caller: &Caller, about: &UserId) -> Result<(), StoreError> {
+    if caller.user == *about || is_admin(caller) {
+        Ok(())
+    } else {
+        Err(StoreError::Forbidden("only they themselves, admins and services may"))
+    }
+}
+
+/// How long a worker has a job before another one goes on with it, in seconds.
+pub(super) const JOB_LEASE: u32 = 30;
+/// Messages and reactions that one step of erasing takes away.
+pub(super) const ERASED_AT_ONCE: u32 = 20;
+/// Numbers of a conversation that one step looks through.
+pub(super) const LOOKED_THROUGH: u32 = 1_000;
+
+/// Numbers of a conversation whose messages are exported at once.
+pub(super) const EXPORTED_AT_ONCE: u32 = 200;
+
 /// Why staff are not banned by each other.
 pub(super) const NOT_AN_ADMIN: StoreError =
     StoreError::Forbidden("only admins and services ban those who are not guests");

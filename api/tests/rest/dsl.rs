@@ -9,6 +9,7 @@ use api::announce::Announcer;
 use api::attachments::Blobs;
 use api::state::{App, Attachments};
 use api::store::Store;
+use api::worker::jobs::Jobs;
 use jsonwebtoken::{EncodingKey, Header};
 use reqwest::header::{HeaderMap, HeaderName};
 use reqwest::{Client, Method, RequestBuilder};
@@ -114,6 +115,13 @@ impl Api {
     /// A question of a gateway.
     pub(crate) fn gateway(&self, method: Method, path: &str) -> RequestBuilder {
         self.client.request(method, format!("{}/internal/v1/{path}", self.internal_url)).header(SECRET_HEADER, SECRET)
+    }
+
+    /// A worker of the same fleet.
+    pub(crate) fn worker(&self) -> Jobs {
+        let link = self.place.link();
+        let announcer = Announcer::start(&link.broker, link.state, &TaskTracker::new(), &self.stop);
+        Jobs { store: Arc::clone(&self.store), announcer, blobs: self.blobs.clone() }
     }
 
     /// Another pod that hears `channels`.

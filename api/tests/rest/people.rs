@@ -152,3 +152,52 @@ async fn whoever_is_banned_is_told_until_when_and_reads_on() {
         assert_eq!(put(&sam, path, &body).await.is_problem(400, "bad_request").blamed(), blamed);
     }
 }
+
+#[tokio::test]
+async fn what_is_kept_of_somebody_is_handed_out_by_a_link_and_erased_for_good() {
+    let api = Api::start().await;
+    let (alice, bob, worker) = (api.user("alice"), api.user("bob"), api.worker());
+    let group = alice.start_group(&["bob"]).await;
+    bob.send(&group, "his own words").await;
+    alice.send(&group, "hers").await;
+    let asked = bob.post("/api/v1/users/bob/export", &Value::Null).await;
+    assert_eq!((asked.status, &asked.body["state"]), (202, &json!("waiting")), "{asked:?}");
+    assert_eq!(bob.post("/api/v1/users/bob/export", &Value::Null).await.body, asked.body);
+    alice.post("/api/v1/users/bob/export", &Value::Null).await.is_problem(403, "forbidden");
+    bob.post("/api/v1/users/bob/erase", &Value::Null).await.is_problem(409, "conflict");
+    let path = format!("/api/v1/jobs/{}", asked.body["id"].as_str().expect("an id"));
+    alice.get(&path).await.is_problem(404, "not_found");
+    assert!(worker.next().await.expect("it works") && !worker.next().await.expect("nothing is left to do"));
+    let done = bob.get(&path).await.body;
+    assert_eq!((&done["state"], &done["progress"], &done["total"]), (&json!("done"), &json!(2), &json!(2)), "{done}");
+    assert!(api.user_as("ada", Role::Admin).get(&path).await.body.get("file").is_none(), "only who asked has the file");
+    let link = done["file"]["url"].as_str().expect("a link").to_owned();
+    let file = api.request(Method::GET, &link).send().await.expect("an answer");
+    assert_eq!(
+        (file.status().as_u16(), &file.headers()["content-type"]),
+        (200, &"application/x-ndjson".parse().expect("a type"))
+    );
+    let text = file.text().await.expect("text");
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).expect("a line is JSON")).collect();
+    let kinds: Vec<_> = lines.iter().map(|line| line["type"].clone()).collect();
+    assert_eq!(kinds, ["profile", "conversation", "message"], "{text}");
+    assert!(text.contains("his own words") && !text.contains("hers"));
+
+    let mut heard = api.listener(&["user:alice".parse().expect("a channel")]).await;
+    let asked = bob.post("/api/v1/users/bob/erase", &Value::Null).await;
+    assert_eq!(asked.status, 202, "{asked:?}");
+    assert!(worker.next().await.expect("it works"));
+    let path = format!("/api/v1/jobs/{}", asked.body["id"].as_str().expect("an id"));
+    assert_eq!(bob.get(&path).await.body["state"], "done");
+    let mut kinds = Vec::new();
+    for _ in 0..3 {
+        kinds.push(api::store::conformance::event(&heard.hears().await)["type"].clone());
+    }
+    assert_eq!(kinds, ["user.erased", "message.deleted", "member.removed"]);
+    assert_eq!(api.request(Method::GET, &link).send().await.expect("an answer").status().as_u16(), 404);
+    let messages = alice.get(&format!("/api/v1/messages/conversations/{group}/messages")).await.body;
+    assert_eq!((&messages["items"][0]["message_text"], &messages["items"][1]["seq"]), (&json!(""), &json!(2)));
+    let body = json!({ "conversation_id": group, "message_text": "back again" });
+    bob.post("/api/v1/messages/messages", &body).await.is_problem(409, "conflict");
+    assert!(api.user_as("ada", Role::Admin).get("/api/v1/users/bob").await.body["erased_at"].is_string());
+}

@@ -1,7 +1,7 @@
 //! Every `type` that a frame from the server can have, rooms aside: there a service may give its own.
 
 /// The types of answers, of the connection's own events, and of the events of feeds and rooms.
-pub const TYPES: [&str; 38] = [
+pub const TYPES: [&str; 40] = [
     "ack",
     "error",
     "pong",
@@ -33,6 +33,8 @@ pub const TYPES: [&str; 38] = [
     "blocks.updated",
     "user.banned",
     "user.unbanned",
+    "user.erased",
+    "account.erased",
     "report.created",
     "report.updated",
     "message",

@@ -1,7 +1,7 @@
 //! People: what is known of them, whom they want to hear nothing of, and what staff do about those who abuse.
 
 use fleet::client::{Kind, Refusal, User};
-use fleet::eventually::until;
+use fleet::eventually::{eventually, until};
 use fleet::place::Place;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use crate::CAUGHT_UP;
 told_everywhere! {
     a_profile_is_shown_to_whom_one_talks_with_and_a_block_keeps_others_from_talking,
     what_is_reported_reaches_staff_and_whoever_is_banned_is_gone_from_every_gateway,
+    whoever_wants_to_go_takes_what_is_theirs_along_and_is_erased_on_every_device,
 }
 
 /// The status and the code of a refusal.
@@ -79,4 +80,45 @@ async fn what_is_reported_reaches_staff_and_whoever_is_banned_is_gone_from_every
     let back = bob.device("phone").connect().await;
     let last = bob.says(&conversation, "sorry").await;
     conversation.is_shown_on(&[&hers, &back], &[said, last], CAUGHT_UP).await;
+}
+
+async fn whoever_wants_to_go_takes_what_is_theirs_along_and_is_erased_on_every_device(place: &impl Place) {
+    let (alice, bob) = (place.user("alice"), place.user("bob"));
+    let (hers, his) = (alice.device("phone").connect().await, bob.device("phone").connect().await);
+    let conversation = alice.starts(Kind::Group, &[&bob]).await;
+    for number in 0..30 {
+        bob.says(&conversation, &format!("a secret {number}")).await;
+    }
+    alice.says(&conversation, "and an answer").await;
+    let done = async |job: Value| {
+        let path = format!("/api/v1/jobs/{}", job["id"].as_str().expect("a job has an id"));
+        eventually(CAUGHT_UP, async || {
+            let shown = bob.asks(Method::GET, &path, &Value::Null).await;
+            if shown["state"] == "done" { Ok(shown) } else { Err(shown) }
+        })
+        .await
+    };
+    let path = format!("/api/v1/users/{}", bob.name());
+    let exported = done(bob.asks(Method::POST, &format!("{path}/export"), &json!({})).await).await;
+    let link = exported["file"]["url"].as_str().expect("a link").to_owned();
+    let file = reqwest::get(format!("http://{}{link}", bob.door())).await.expect("an answer");
+    let text = file.text().await.expect("text");
+    assert!(text.contains("a secret 29") && !text.contains("and an answer"), "{text}");
+
+    done(bob.asks(Method::POST, &format!("{path}/erase"), &json!({})).await).await;
+    until(CAUGHT_UP, "he is disconnected", || !his.is_linked()).await;
+    assert_eq!(bob.device("tablet").is_refused().await, Refusal::Close(4403));
+    hers.hears("member.removed", |frame| frame["type"] == "member.removed").await;
+    let told = hers.record().frames.iter().filter(|frame| frame["type"] == "message.deleted").count();
+    assert_eq!(told, 30);
+    hers.is_right();
+    // Whoever comes anew, from the beginning and from the window alike, is told nothing of what he wrote.
+    let late = alice.device("tablet").connect().await;
+    late.hears("member.removed", |frame| frame["type"] == "member.removed").await;
+    let heard = late.record().frames.iter().map(Value::to_string).collect::<String>();
+    assert!(!heard.contains("a secret"), "{heard}");
+    let read = alice.reads(&conversation).await;
+    assert_eq!((read.len(), read[29].text.as_str(), read[30].text.as_str()), (31, "", "and an answer"));
+    let found = alice.asks(Method::GET, "/api/v1/messages/search?q=secret", &Value::Null).await;
+    assert_eq!(found["items"], json!([]), "{found}");
 }

@@ -9,6 +9,7 @@ pub mod changing;
 mod console;
 pub mod feeds;
 pub mod forwards;
+pub mod jobs;
 pub mod members;
 pub mod mentions;
 pub mod messaging;
@@ -111,6 +112,13 @@ macro_rules! store_conformance {
                 whoever_is_banned_changes_nothing_and_does_not_arrive_until_the_ban_ends,
                 a_ban_is_told_to_the_banned_once_and_closes_their_connections,
                 staff_ban_guests_and_admins_ban_everybody;
+            jobs: what_the_erased_wrote_keeps_its_number_and_says_nothing_anywhere,
+                the_erased_are_nobody_at_once_and_for_good,
+                only_oneself_admins_and_services_have_somebody_erased_or_exported,
+                a_job_is_taken_by_one_worker_and_by_another_when_that_one_is_not_heard_of,
+                an_erasure_that_broke_off_goes_on_where_it_was, what_only_the_erased_had_is_gone,
+                an_export_holds_what_is_kept_of_somebody_and_nothing_of_others,
+                an_exported_file_is_an_attachment_of_whoever_asked_for_it_for_a_day;
             feeds: every_participant_is_told_of_a_new_conversation, differences_are_contiguous_and_bounded_by_bytes,
                 an_entry_reads_as_it_was_announced,
                 an_entry_that_nobody_understands_does_not_stop_its_feed, entries_are_rendered_as_of_today,

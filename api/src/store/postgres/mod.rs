@@ -8,6 +8,7 @@
 mod attachments;
 mod changing;
 mod feeds;
+mod jobs;
 mod messaging;
 mod migrate;
 mod moderation;

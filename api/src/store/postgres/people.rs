@@ -50,7 +50,8 @@ impl People for PostgresStore {
             .bind(i64::try_from(MOST_TOLD).unwrap_or(i64::MAX))
             .bind(Uuid::from_u128(draft.trace.0))
             .fetch_one(&self.pool)
-            .await?;
+            .await
+            .map_err(refusal)?;
         row.kept(render::USER_UPDATED, draft.trace)
     }
 
@@ -121,6 +122,7 @@ pub(super) fn refusal(error: sqlx::Error) -> StoreError {
         Some("CAP03") => StoreError::Banned(refused.message().parse().ok().map(Timestamp::from_micros)),
         Some("CAP04") => OWN_MESSAGE,
         Some("CAP07") => NOT_AN_ADMIN,
+        Some("CAP08") => refused.message().parse().map_or_else(StoreError::broken, StoreError::Erased),
         _ => attachments::refusal(error),
     }
 }

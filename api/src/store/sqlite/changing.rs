@@ -214,9 +214,18 @@ async fn edit(
 }
 
 async fn delete(connection: &mut SqliteConnection, old: &Message, at: i64) -> Result<bool, StoreError> {
-    if old.deleted_at.is_some() {
-        return Ok(false);
+    if old.deleted_at.is_none() {
+        make_tombstone(connection, old, at).await?;
     }
+    Ok(old.deleted_at.is_none())
+}
+
+/// Takes from a message what it says; it is unread to nobody any more.
+pub(super) async fn make_tombstone(
+    connection: &mut SqliteConnection,
+    old: &Message,
+    at: i64,
+) -> Result<(), StoreError> {
     sqlx::query(
         "update conversation_participants set unread_count = unread_count - 1
          where conversation_id = $1 and user_id <> $2 and last_read_seq < $3 and left_at is null
@@ -247,7 +256,7 @@ async fn delete(connection: &mut SqliteConnection, old: &Message, at: i64) -> Re
     .bind(at)
     .execute(connection)
     .await?;
-    Ok(true)
+    Ok(())
 }
 
 async fn hide(connection: &mut SqliteConnection, old: &Message, user: &str) -> Result<bool, StoreError> {
@@ -362,7 +371,7 @@ async fn acknowledge(
     if added.rows_affected() == 0 { Ok(false) } else { raise_version(connection, old.id.0).await }
 }
 
-async fn raise_version(connection: &mut SqliteConnection, id: Uuid) -> Result<bool, StoreError> {
+pub(super) async fn raise_version(connection: &mut SqliteConnection, id: Uuid) -> Result<bool, StoreError> {
     sqlx::query("update messages set version = version + 1 where id = $1").bind(id).execute(connection).await?;
     Ok(true)
 }

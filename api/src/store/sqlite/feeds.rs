@@ -149,7 +149,7 @@ async fn entries_after(
              exists (select 1 from message_hides h where h.message_id = e.message_id and h.user_id = $4) as hidden,
              (select version from conversations where id = e.conversation_id) as conversation_version,
              m.json as message, c.json as conversation, about.json as participant,
-             (select u.json from user_rows u where e.kind like 'user.%' and u.id = e.user_id) as person,
+             (select u.json from user_rows u where (e.kind like 'user.%' or e.kind like 'account.%') and u.id = e.user_id) as person,
              (select b.created_at from user_blocks b
                  where e.kind = 'blocks.updated' and b.user_id = $4 and b.blocked_id = e.user_id) as blocked_at,
              (select r.json from report_rows r
@@ -194,7 +194,8 @@ async fn standing(connection: &mut SqliteConnection, arrival: &Arrival) -> Resul
              exists (
                  select 1 from users
                  where id = $1 and banned_at is not null and coalesce(ban_expires_at > $6, true)
-             ) as is_banned
+             ) as is_banned,
+             exists (select 1 from users where id = $1 and erased_at is not null) as is_erased
          from fleet_state s
          left join feeds u on u.channel = $3
          left join feeds r on r.channel = $4

@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 use sqlx::types::Json;
 
 use super::writing::{self, NewEntry};
-use super::{messaging, now};
+use super::{messaging, now, people};
 use crate::model::{
     Conversation, ConversationChange, ConversationChangeDraft, ConversationStatus, ConversationType, ParticipantRole,
 };
@@ -161,6 +161,7 @@ async fn add(
     if held.status == ConversationStatus::Closed {
         return Err(StoreError::Closed(held.id));
     }
+    people::refuse_erased(connection, [user]).await?;
     let role = match role {
         Some(role) => role,
         None => rules::participant_role(known_as(connection, user).await?.as_deref()),

@@ -7,6 +7,7 @@
 mod attachments;
 mod changing;
 mod feeds;
+mod jobs;
 mod members;
 mod messaging;
 mod moderation;

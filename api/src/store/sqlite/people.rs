@@ -21,6 +21,7 @@ impl People for SqliteStore {
         may_put_users(caller)?;
         let (id, at) = (&draft.id, now());
         let mut transaction = self.write().await?;
+        refuse_erased(&mut transaction, [id]).await?;
         let created = put(&mut transaction, draft, at).await?;
         let value = read(&mut transaction, id).await?;
         let mut envelopes = Vec::new();
@@ -39,7 +40,7 @@ impl People for SqliteStore {
         let sees_all = caller.role.is_trusted() || caller.user == *id;
         let row: Option<UserRow> = sqlx::query_as(
             "select one.id, u.role, u.name, u.avatar_url, iif($3, u.email, null) as email, u.locale, u.time_zone, u.version,
-                 u.updated_at, case when $4 then u.ban when $3 then json_remove(u.ban, '$.banned_by') end as ban
+                 u.updated_at, u.erased_at, case when $4 then u.ban when $3 then json_remove(u.ban, '$.banned_by') end as ban
              from (select $2 as id) one left join user_rows u on u.id = one.id
              where $1 = $2
                  or ($3 and (u.id is not null or exists (select 1 from conversation_participants where user_id = $2)))
@@ -156,8 +157,9 @@ pub(super) async fn read(connection: &mut SqliteConnection, id: &UserId) -> Resu
     row.try_into()
 }
 
-/// Refuses whoever is banned.
+/// Refuses whoever is banned or erased.
 pub(super) async fn refuse_banned(connection: &mut SqliteConnection, caller: &Caller) -> Result<(), StoreError> {
+    refuse_erased(connection, [&caller.user]).await?;
     let ban: Option<Option<i64>> = sqlx::query_scalar(
         "select ban_expires_at from users
          where id = $1 and banned_at is not null and coalesce(ban_expires_at > $2, true)",
@@ -167,6 +169,24 @@ pub(super) async fn refuse_banned(connection: &mut SqliteConnection, caller: &Ca
     .fetch_optional(connection)
     .await?;
     ban.map_or(Ok(()), |end| Err(StoreError::Banned(end.map(Timestamp::from_micros))))
+}
+
+/// Refuses to have to do with people who were erased.
+pub(super) async fn refuse_erased(
+    connection: &mut SqliteConnection,
+    users: impl IntoIterator<Item = &UserId>,
+) -> Result<(), StoreError> {
+    for user in users {
+        if is_erased(connection, user).await? {
+            return Err(StoreError::Erased(user.clone()));
+        }
+    }
+    Ok(())
+}
+
+pub(super) async fn is_erased(connection: &mut SqliteConnection, user: &UserId) -> Result<bool, StoreError> {
+    let erased = sqlx::query_scalar("select exists (select 1 from users where id = $1 and erased_at is not null)");
+    Ok(erased.bind(user.as_str()).fetch_one(connection).await?)
 }
 
 /// Keeps what is said of a person; false if it is nothing new.
@@ -199,7 +219,7 @@ async fn put(connection: &mut SqliteConnection, draft: &UserDraft, at: i64) -> R
 
 /// The feeds of those whom a person's profile concerns: their own, and those of at most so many others who are with them in the
 /// conversations last active. Everybody else finds it when they look.
-async fn circle(connection: &mut SqliteConnection, user: &UserId) -> Result<Vec<String>, StoreError> {
+pub(super) async fn circle(connection: &mut SqliteConnection, user: &UserId) -> Result<Vec<String>, StoreError> {
     let mut channels: Vec<String> = sqlx::query_scalar(
         "with places as (
              select p.conversation_id, coalesce(c.last_message_at, c.created_at) as active_at

@@ -100,6 +100,7 @@ pub(super) async fn insert_conversation(
 ) -> Result<(), StoreError> {
     people::refuse_banned(connection, caller).await?;
     people::refuse_blocked(connection, cast.direct_pair.as_deref()).await?;
+    people::refuse_erased(connection, &cast.others).await?;
     note_users(connection, &[caller.into()]).await?;
     let at = now();
     let mut others = Vec::with_capacity(cast.others.len());
