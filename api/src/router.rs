@@ -11,7 +11,8 @@ use crate::error::Problem;
 use crate::openapi;
 use crate::request::surround;
 use crate::routes::{
-    attachments, changes, conversations, docs, feed, members, messages, pages, reading, search, snapshot, unsent,
+    attachments, changes, conversations, docs, feed, members, messages, pages, reading, scheduled, search, snapshot,
+    unsent,
 };
 use crate::state::App;
 
@@ -27,6 +28,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(attachments::routes())
         .merge(feed::routes())
         .merge(unsent::routes())
+        .merge(scheduled::routes())
         .merge(snapshot::routes())
 }
 

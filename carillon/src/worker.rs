@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
+use api::announce::Announcer;
 use api::health::readiness;
+use api::publish::Publisher;
 use api::state::Attachments;
 use api::{stats, worker};
 
@@ -18,6 +20,9 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let store = store::open(&pod.settings)?;
     let attachments = attachments::open(&pod.settings)?;
     let (link, _) = Broker::new(&pod.settings)?.link().await;
+    let working = pod.drain.draining().clone();
+    let announcer = Announcer::start(&link.broker, link.state.clone(), pod.drain.tasks(), &working);
+    let publisher = Publisher::new(Arc::clone(&store), announcer);
 
     let ops = pod.ops(vec![readiness(&store)]);
     pod.drain.tasks().spawn(pod.serve(listener, ops.into()));
@@ -34,6 +39,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             };
             tokio::join!(
                 collecting,
+                worker::schedule::run(Arc::clone(&store), publisher, draining.clone()),
                 worker::heads::run(Arc::clone(&store), broker, draining.clone()),
                 stats::run(Arc::clone(&store), draining.clone())
             );

@@ -3,6 +3,7 @@
 mod conversation;
 mod message;
 mod reading;
+mod schedule;
 mod unsent;
 
 pub use conversation::{
@@ -15,6 +16,9 @@ pub use message::{
 };
 pub use reading::{
     MarkerDraft, MarkerMove, MessagingStats, OverallStats, ReadMarker, Snapshot, UnreadCheck, UnreadTotals,
+};
+pub use schedule::{
+    Due, Planned, Refusal, ScheduleChange, ScheduleChangeDraft, ScheduleDraft, ScheduleStatus, Scheduled,
 };
 pub use unsent::{Unsent, UnsentDraft, Writing};
 

@@ -9,6 +9,7 @@ pub mod members;
 pub mod messages;
 pub mod pages;
 pub mod reading;
+pub mod scheduled;
 pub mod search;
 pub mod snapshot;
 pub mod unsent;

@@ -13,8 +13,8 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::StoreError;
-use super::rows::{ConversationRow, MessageRow, ParticipantRow, Said, UnsentRow, epoch, seq, unread};
-use crate::model::{Conversation, Message, Participant};
+use super::rows::{ConversationRow, MessageRow, ParticipantRow, Said, ScheduledRow, UnsentRow, epoch, seq, unread};
+use crate::model::{Conversation, Message, Participant, Scheduled};
 use crate::render;
 
 /// The smallest number of bytes that a rendered entry has: bounds how many rows a page needs.
@@ -57,6 +57,7 @@ pub(super) struct EntryRow {
     participant: Option<Json<ParticipantRow>>,
     /// What the feed's owner has written there and not sent.
     unsent: Option<Json<UnsentRow>>,
+    scheduled: Option<Json<ScheduledRow>>,
 }
 
 impl EntryRow {
@@ -124,6 +125,10 @@ impl EntryRow {
             }
             kind @ (render::DRAFT_UPDATED | render::DRAFT_DELETED) => {
                 self.unsent.map(|Json(row)| render::unsent_changed(kind, &row.into(), at))
+            }
+            kind @ (render::SCHEDULED_UPDATED | render::SCHEDULED_SENT | render::SCHEDULED_DELETED) => {
+                let scheduled = self.scheduled.map(|Json(row)| Scheduled::try_from(row)).transpose()?;
+                scheduled.map(|scheduled| render::scheduled_changed(kind, &scheduled, at))
             }
             _ => None,
         })

@@ -2,3 +2,4 @@
 
 pub mod attachments;
 pub mod heads;
+pub mod schedule;

@@ -13,5 +13,6 @@ mod messages;
 mod reading;
 mod refusals;
 mod s3;
+mod scheduled;
 mod search;
 mod unsent;

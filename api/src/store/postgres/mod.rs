@@ -12,6 +12,7 @@ mod messaging;
 mod migrate;
 mod outbox;
 mod reading;
+mod schedule;
 mod search;
 mod unsent;
 

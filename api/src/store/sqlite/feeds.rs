@@ -98,12 +98,14 @@ async fn entries_after(
              case when e.kind like 'message.%' or e.kind like 'reaction.%' or e.kind = 'new_message' then p.unread_count end as unread, mine.left_at, e.user_id, e.conversation_id,
              exists (select 1 from message_hides h where h.message_id = e.message_id and h.user_id = $4) as hidden,
              (select version from conversations where id = e.conversation_id) as conversation_version,
-             m.json as message, c.json as conversation, about.json as participant, unsent.json as unsent
+             m.json as message, c.json as conversation, about.json as participant, unsent.json as unsent,
+             scheduled.json as scheduled
          from entries e
          left join message_rows m on m.id = e.message_id
          left join conversation_rows c on c.id = e.conversation_id and e.kind like 'conversation.%'
          left join unsent_rows unsent
              on unsent.conversation_id = e.conversation_id and unsent.user_id = e.user_id and e.kind like 'draft.%'
+         left join scheduled_rows scheduled on scheduled.id = e.message_id and e.kind like 'scheduled%'
          left join participant_rows about on about.conversation_id = e.conversation_id and about.user_id = e.user_id
          left join conversation_participants p
              on p.conversation_id = e.conversation_id and p.user_id = $4 and p.left_at is null

@@ -11,6 +11,7 @@ mod members;
 mod messaging;
 mod outbox;
 mod reading;
+mod schedule;
 mod search;
 mod unsent;
 mod writing;
