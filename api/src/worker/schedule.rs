@@ -43,8 +43,10 @@ pub async fn send_due(store: &dyn Store, publisher: &Publisher) -> Result<usize,
         for Due { sender, draft } in &taken {
             let outcome = match publisher.publish(sender, draft).await {
                 Ok(_) => Ok(()),
+                // One that nobody can send must not hold up those behind it.
                 Err(error @ (StoreError::Unavailable(_) | StoreError::Unfit(_) | StoreError::Broken(_))) => {
-                    return Err(error);
+                    tracing::warn!(%error, message = %draft.id, "a scheduled message is late");
+                    continue;
                 }
                 Err(error) => Err(refusal(error)),
             };
