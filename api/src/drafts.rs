@@ -14,7 +14,8 @@ use crate::error::Problem;
 use crate::fields::Fields;
 use crate::model::{
     Change, ChangeDraft, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationType, Mentions,
-    MessageDraft, MessagePriority, MessageType, UnsentDraft, Writing,
+    MessageDraft, MessagePriority, MessageType, Planned, ScheduleChange, ScheduleChangeDraft, ScheduleDraft,
+    UnsentDraft, Writing,
 };
 use crate::request::Once;
 
@@ -26,6 +27,8 @@ const FOR_EVER: Timestamp = Timestamp::LAST;
 pub const SIGN: usize = 32;
 /// Attachments of one message.
 pub const ATTACHMENTS: usize = 10;
+/// A year, in microseconds.
+const YEAR: i64 = 366 * 24 * 3_600 * 1_000_000;
 /// People whom one message calls by name.
 pub const MENTIONS: usize = 50;
 /// Characters of the longest subject.
@@ -170,6 +173,61 @@ pub fn unsent(mut body: Fields, conversation_id: ConversationId, trace: TraceId)
         let writing = Some(Writing { message_text: message_text?, reply_to });
         Some(UnsentDraft { conversation_id, writing, only_version: None, trace })
     })
+}
+
+/// Reads a message that is to be sent later.
+///
+/// # Errors
+///
+/// Names every field that is wrong.
+pub fn schedule(mut body: Fields, once: Once, trace: TraceId) -> Result<ScheduleDraft, Problem> {
+    let conversation_id = body.required("conversation_id");
+    body.require("send_at");
+    let send_at = later(&mut body, "send_at");
+    let message_text = body.required_text("message_text", 1..=MESSAGE_TEXT);
+    let message_type = message_type(&mut body, 0);
+    let reply_to = body.optional("reply_to");
+    let mentions = mentions(&mut body).unwrap_or_default();
+    let priority = body.optional("priority").unwrap_or_default();
+    let requires_acknowledgement = body.optional("requires_acknowledgement").unwrap_or_default();
+    body.finish(|| {
+        let message_text = message_text?;
+        let message = Planned { message_text, message_type, reply_to, mentions, priority, requires_acknowledgement };
+        Some(ScheduleDraft {
+            id: MessageId::new(),
+            conversation_id: conversation_id?,
+            message,
+            send_at: send_at?,
+            idempotency_key: once.0,
+            trace,
+        })
+    })
+}
+
+/// Reads a change of a message that is to be sent later.
+///
+/// # Errors
+///
+/// Names every field that is wrong.
+pub fn reschedule(mut body: Fields, id: MessageId, trace: TraceId) -> Result<ScheduleChangeDraft, Problem> {
+    must_say_something(&mut body);
+    let send_at = later(&mut body, "send_at");
+    let message_text = body.text("message_text", 1..=MESSAGE_TEXT);
+    body.finish(|| {
+        let change = ScheduleChange::Change { send_at, message_text };
+        Some(ScheduleChangeDraft { id, change, trace })
+    })
+}
+
+/// Reads a moment in the future, within a year, that may be missing.
+fn later(body: &mut Fields, field: &str) -> Option<Timestamp> {
+    let at: Timestamp = body.optional(field)?;
+    let ahead = at.as_micros().saturating_sub(Timestamp::now().as_micros());
+    if !(1..=YEAR).contains(&ahead) {
+        body.wrong(field, "must lie in the future, within a year");
+        return None;
+    }
+    Some(at)
 }
 
 /// Reads a [`NewConversation`].

@@ -95,6 +95,12 @@ impl Problem {
         Self::new(ErrorCode::Internal, "something broke here, the request is not to blame").because(cause)
     }
 
+    /// What programs decide by.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        self.code
+    }
+
     /// The same problem with a status finer than its code's.
     #[must_use]
     pub fn with_status(self, status: StatusCode) -> Self {
@@ -165,6 +171,7 @@ impl From<StoreError> for Problem {
             StoreError::NoConversation(_)
             | StoreError::NoMessage(_)
             | StoreError::NothingUnsent(_)
+            | StoreError::NotScheduled(_)
             | StoreError::NotIn(_)
             | StoreError::NotStaff(_)
             | StoreError::NoUser(_)
@@ -178,6 +185,7 @@ impl From<StoreError> for Problem {
             | StoreError::Decided(_)
             | StoreError::Erased(_)
             | StoreError::OtherJob(_)
+            | StoreError::NoLongerScheduled(_)
             | StoreError::AssignedTo(_) => ErrorCode::Conflict,
             StoreError::NotAParticipant(_) => ErrorCode::NotAParticipant,
             StoreError::Closed(_) => ErrorCode::ConversationClosed,

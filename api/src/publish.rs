@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use shared::access::Caller;
+use shared::ids::{MessageId, TraceId};
 use shared::protocol::ErrorCode;
 use shared::upstream::Acknowledgement;
 
 use crate::announce::Announcer;
 use crate::model::{
     BanDraft, Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, DecisionDraft,
-    Job, JobDraft, MarkerDraft, Message, MessageDraft, ReadMarker, Report, ReportDraft, Unsent, UnsentDraft, User,
-    UserDraft,
+    Job, JobDraft, MarkerDraft, Message, MessageDraft, ReadMarker, Refusal, Report, ReportDraft, ScheduleChangeDraft,
+    ScheduleDraft, Scheduled, Unsent, UnsentDraft, User, UserDraft,
 };
 use crate::store::{Kept, Store, StoreError};
 
@@ -74,6 +75,44 @@ impl Publisher {
         let kept = timed("draft", self.store.keep_unsent(caller, draft)).await?;
         self.announcer.offer(&kept.envelopes);
         Ok(kept.value)
+    }
+
+    /// Keeps a message that is to be sent later, and tells `caller`'s devices.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. After [`StoreError::Unavailable`] it may be kept: the same key tells.
+    pub async fn schedule(&self, caller: &Caller, draft: &ScheduleDraft) -> Result<Kept<Scheduled>, StoreError> {
+        let kept = timed("schedule", self.store.schedule(caller, draft)).await?;
+        self.announcer.offer(&kept.envelopes);
+        Ok(kept)
+    }
+
+    /// Changes or cancels a message that is to be sent later, and tells `caller`'s devices.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. After [`StoreError::Unavailable`] it may have changed; changing it again does no harm.
+    pub async fn reschedule(&self, caller: &Caller, draft: &ScheduleChangeDraft) -> Result<Scheduled, StoreError> {
+        let kept = timed("schedule_change", self.store.reschedule(caller, draft)).await?;
+        self.announcer.offer(&kept.envelopes);
+        Ok(kept.value)
+    }
+
+    /// Notes what came of sending a message that was due, and tells its sender's devices.
+    ///
+    /// # Errors
+    ///
+    /// When the store does not answer. Noting it again does no harm.
+    pub async fn finish_scheduled(
+        &self,
+        id: MessageId,
+        outcome: Result<(), Refusal>,
+        trace: TraceId,
+    ) -> Result<(), StoreError> {
+        let kept = timed("schedule_outcome", self.store.finish_scheduled(id, outcome, trace)).await?;
+        self.announcer.offer(&kept.envelopes);
+        Ok(())
     }
 
     /// Changes a conversation or who is in it, and tells everyone concerned.

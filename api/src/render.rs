@@ -15,7 +15,7 @@ use crate::attachments::model::Attachment;
 use crate::model::{
     Acknowledgements, Change, Conversation, ConversationChange, ConversationStatus, ConversationType, Forwarded,
     Mentions, Message, MessagePriority, MessageType, OwnSettings, Participant, ParticipantRole, Reactions, Report,
-    ReportReason, ReportState, Unsent, User,
+    ReportReason, ReportState, ScheduleStatus, Scheduled, Unsent, User,
 };
 
 /// The kind of the entry that a message makes.
@@ -48,7 +48,7 @@ pub const MESSAGE_ACKNOWLEDGED: &str = "message.acknowledged";
 /// Whether an entry of this kind takes back what earlier ones say.
 #[must_use]
 pub fn redacts(kind: &str) -> bool {
-    matches!(kind, MESSAGE_DELETED | MESSAGE_HIDDEN | DRAFT_DELETED | USER_ERASED | ACCOUNT_ERASED)
+    matches!(kind, MESSAGE_DELETED | MESSAGE_HIDDEN | DRAFT_DELETED | SCHEDULED_DELETED | USER_ERASED | ACCOUNT_ERASED)
 }
 
 /// Whether an entry of this kind ends what somebody was allowed.
@@ -465,6 +465,31 @@ pub fn unsent_changed(kind: &str, unsent: &Unsent, at: Timestamp) -> DurableBody
         updated_at: unsent.updated_at,
     };
     DurableBody::new(&heading, Some(unsent.version), &data).expect("what is written is an object with fields")
+}
+
+/// The kind of the entry that scheduling a message makes, changing it, and its refusal; only in its sender's own feed.
+pub const SCHEDULED_UPDATED: &str = "scheduled_message.updated";
+/// Its time has come, and it is a message; only in its sender's own feed.
+pub const SCHEDULED_SENT: &str = "scheduled_message.sent";
+/// It was taken back; only in its sender's own feed.
+pub const SCHEDULED_DELETED: &str = "scheduled_message.deleted";
+
+/// The kind of the entry that a change to this makes.
+#[must_use]
+pub const fn kind_of_scheduled(scheduled: &Scheduled) -> &'static str {
+    match scheduled.status {
+        ScheduleStatus::Scheduled | ScheduleStatus::Refused => SCHEDULED_UPDATED,
+        ScheduleStatus::Sent => SCHEDULED_SENT,
+        ScheduleStatus::Cancelled => SCHEDULED_DELETED,
+    }
+}
+
+/// Writes `scheduled_message.updated`, `.sent` and `.deleted`: a scheduled message as it is today, for its sender's own devices.
+#[must_use]
+pub fn scheduled_changed(kind: &str, scheduled: &Scheduled, at: Timestamp) -> DurableBody {
+    let heading = Heading { kind, id: scheduled.id.0, timestamp: at };
+    DurableBody::new(&heading, Some(scheduled.version), scheduled)
+        .expect("a scheduled message is an object with fields")
 }
 
 /// Writes an event of a kind that this pod does not know, or of something that is not there: that it happened, and where.

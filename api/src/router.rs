@@ -12,7 +12,7 @@ use crate::openapi;
 use crate::request::surround;
 use crate::routes::{
     attachments, blocks, changes, conversations, docs, feed, jobs, members, messages, moderation, pages, reading,
-    search, snapshot, unsent, users,
+    scheduled, search, snapshot, unsent, users,
 };
 use crate::state::App;
 
@@ -32,6 +32,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(jobs::routes())
         .merge(feed::routes())
         .merge(unsent::routes())
+        .merge(scheduled::routes())
         .merge(snapshot::routes())
 }
 

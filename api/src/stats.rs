@@ -33,6 +33,11 @@ fn describe() {
     describe_counter!("carillon_announce_published_total", Unit::Count, "Envelopes that the broker took.");
     describe_counter!("carillon_announce_dropped_total", Unit::Count, "Envelopes left to the heads beat, by reason.");
     describe_counter!("carillon_heads_beats_total", Unit::Count, "Heads beats, by whether the broker took them.");
+    describe_counter!(
+        "carillon_scheduled_messages_total",
+        Unit::Count,
+        "Scheduled messages that were due, by what came of it."
+    );
     describe_gauge!("carillon_heads_turn", Unit::Count, "1 on the worker whose turn it is to say the heads beat.");
     describe_gauge!(
         "carillon_outbox_age_seconds",

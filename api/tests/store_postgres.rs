@@ -136,6 +136,11 @@ async fn fill(bed: &Bed) {
     )
     .await;
     bed.execute(
+        "insert into scheduled_messages (id, sender_id, sender_role, conversation_id, message, send_at, created_at)
+         select gen_random_uuid(), 'bob', 'guest', id, '{}', now(), now() from conversations limit 1",
+    )
+    .await;
+    bed.execute(
         "insert into unsent_messages (user_id, conversation_id, message_text, updated_at)
          select 'bob', id, 'not yet', now() from conversations limit 1",
     )

@@ -50,6 +50,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     // Gateway and api speak within the process, so a secret of the moment will do where none is set.
     let secret = pod.settings.internal_secret().unwrap_or_else(made_up::make_up);
     let app = App::new(Arc::clone(&store), announcer, verifier.clone(), secret.clone(), attachments);
+    pod.drain.tasks().spawn(worker::schedule::run(Arc::clone(&store), app.publisher.clone(), working.clone()));
 
     // The gateway: it asks the api without a socket between.
     let serving = pod.drain.part();

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use api::announce::Announcer;
 use api::health::readiness;
+use api::publish::Publisher;
 use api::state::Attachments;
 use api::{stats, worker};
 
@@ -26,6 +27,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let draining = pod.drain.draining().clone();
     let broker = Arc::clone(&link.broker);
     let announcer = Announcer::start(&broker, link.state.clone(), pod.drain.tasks(), &draining);
+    let publisher = Publisher::new(Arc::clone(&store), announcer.clone());
     pod.drain.tasks().spawn(async move {
         if store::is_fit(&*store, &draining).await {
             tracing::info!("ready");
@@ -39,6 +41,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             tokio::join!(
                 collecting,
                 jobs.run(draining.clone()),
+                worker::schedule::run(Arc::clone(&store), publisher, draining.clone()),
                 worker::heads::run(Arc::clone(&store), broker, draining.clone()),
                 stats::run(Arc::clone(&store), draining.clone())
             );

@@ -291,7 +291,7 @@ returns table (
     ordinal bigint, life bigint, head bigint, floor bigint, seq bigint, kind text, created_at bigint, trace uuid,
     unread bigint, left_at bigint, hidden boolean, user_id text, conversation_id uuid, conversation_version bigint,
     message jsonb, conversation jsonb, participant jsonb, person jsonb,
-    blocked_at bigint, report jsonb, unsent jsonb
+    blocked_at bigint, report jsonb, unsent jsonb, scheduled jsonb
 )
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
@@ -307,7 +307,7 @@ begin
     loop
         return query select asked.ordinal, today, asked.head, asked.floor, null::bigint, null::text, null::bigint, null::uuid,
             null::bigint, null::bigint, null::boolean, null::text, null::uuid, null::bigint, null::jsonb, null::jsonb, null::jsonb,
-            null::jsonb, null::bigint, null::jsonb, null::jsonb;
+            null::jsonb, null::bigint, null::jsonb, null::jsonb, null::jsonb;
         continue when p_most <= 0 or asked.after >= asked.head;
         return query
             select asked.ordinal, null::bigint, null::bigint, null::bigint, e.seq, e.kind, carillon_micros(e.created_at), e.trace,
@@ -345,7 +345,8 @@ begin
                 (
                     select to_jsonb(u) from unsent_rows u
                     where e.kind like 'draft.%' and u.conversation_id = e.conversation_id and u.user_id = e.user_id
-                )
+                ),
+                (select to_jsonb(s) from scheduled_rows s where e.kind like 'scheduled\_%' and s.id = e.message_id)
             from (
                 select n.*, sum(octet_length(m.message_text)) over (
                     order by n.seq rows between unbounded preceding and 1 preceding

@@ -214,6 +214,7 @@ begin
         delete from message_hides h where h.user_id = task.user_id;
         delete from message_mentions x where x.user_id = task.user_id;
         delete from unsent_messages u where u.user_id = task.user_id;
+        delete from scheduled_messages c where c.sender_id = task.user_id;
         delete from privacy_settings s where s.user_id = task.user_id;
         delete from acknowledgements a where a.user_id = task.user_id;
         delete from idempotency_keys k where k.caller = task.user_id;

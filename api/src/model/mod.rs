@@ -5,6 +5,7 @@ mod job;
 mod message;
 mod moderation;
 mod reading;
+mod schedule;
 mod unsent;
 mod user;
 
@@ -21,6 +22,9 @@ pub use moderation::{Ban, BanDraft, DecisionDraft, Report, ReportDraft, ReportRe
 pub use reading::{
     MarkerDraft, MarkerMove, MessagingStats, OverallStats, Privacy, PrivacyChange, ReadMarker, Snapshot, UnreadCheck,
     UnreadTotals,
+};
+pub use schedule::{
+    Due, Planned, Refusal, ScheduleChange, ScheduleChangeDraft, ScheduleDraft, ScheduleStatus, Scheduled,
 };
 pub use unsent::{Unsent, UnsentDraft, Writing};
 pub use user::{Block, BlockDraft, User, UserDraft};

@@ -12,6 +12,7 @@ pub mod messages;
 pub mod moderation;
 pub mod pages;
 pub mod reading;
+pub mod scheduled;
 pub mod search;
 pub mod snapshot;
 pub mod unsent;

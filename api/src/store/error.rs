@@ -21,6 +21,12 @@ pub enum StoreError {
     /// The caller has written nothing there that is not sent.
     #[error("there is no draft in conversation {0}")]
     NothingUnsent(ConversationId),
+    /// The caller has scheduled no such message.
+    #[error("scheduled message {0} does not exist")]
+    NotScheduled(MessageId),
+    /// The message is sent, being sent, or cancelled.
+    #[error("message {0} is not waiting any more")]
+    NoLongerScheduled(MessageId),
     /// No such attachment, or not the caller's.
     #[error("attachment {0} does not exist")]
     NoAttachment(AttachmentId),

@@ -20,15 +20,16 @@ use async_trait::async_trait;
 use shared::access::Caller;
 use shared::channel::Channel;
 use shared::envelope::Envelope;
-use shared::ids::{AttachmentId, ConversationId, Epoch, JobId, MessageId, ReportId, Seq, UserId};
+use shared::ids::{AttachmentId, ConversationId, Epoch, JobId, MessageId, ReportId, Seq, TraceId, UserId};
 use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, Heads, Verdict};
 
 use crate::attachments::model::{AttachmentDraft, FiledAttachment, Found};
 use crate::model::{
     Acknowledged, BanDraft, Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft,
-    ConversationStatus, ConversationType, DecisionDraft, ExportFile, ExportPage, ExportPlace, Job, JobDraft,
-    MarkerDraft, Message, MessageDraft, MessageVersion, MessagingStats, Privacy, PrivacyChange, ReadMarker, Report,
-    ReportDraft, ReportState, Snapshot, UnreadCheck, UnreadTotals, Unsent, UnsentDraft, User, UserDraft,
+    ConversationStatus, ConversationType, DecisionDraft, Due, ExportFile, ExportPage, ExportPlace, Job, JobDraft,
+    MarkerDraft, Message, MessageDraft, MessageVersion, MessagingStats, Privacy, PrivacyChange, ReadMarker, Refusal,
+    Report, ReportDraft, ReportState, ScheduleChangeDraft, ScheduleDraft, Scheduled, Snapshot, UnreadCheck,
+    UnreadTotals, Unsent, UnsentDraft, User, UserDraft,
 };
 use crate::search::Query;
 
@@ -38,7 +39,19 @@ pub use schema::MigrationSummary;
 
 /// Everything a pod keeps.
 pub trait Store:
-    Messaging + Changing + Writings + Reading + Search + Attachments + People + Moderation + Jobs + Feeds + Outbox + Health
+    Messaging
+    + Changing
+    + Writings
+    + Schedule
+    + Reading
+    + Search
+    + Attachments
+    + People
+    + Moderation
+    + Jobs
+    + Feeds
+    + Outbox
+    + Health
 {
 }
 
@@ -46,6 +59,7 @@ impl<
     T: Messaging
         + Changing
         + Writings
+        + Schedule
         + Reading
         + Search
         + Attachments
@@ -149,6 +163,33 @@ pub trait Writings: Send + Sync {
 
     /// What the caller has written in all conversations that they take part in, the last changed first.
     async fn all_unsent(&self, caller: &Caller, page: &UnsentPage) -> Result<Vec<Unsent>, StoreError>;
+}
+
+/// Messages that are to be sent later. What was sent or cancelled keeps no text here.
+#[async_trait]
+pub trait Schedule: Send + Sync {
+    /// Keeps a message that is to be sent later, or answers the one that the caller's key kept before; tells the caller's own
+    /// devices. At most 100 of one person wait.
+    async fn schedule(&self, caller: &Caller, draft: &ScheduleDraft) -> Result<Kept<Scheduled>, StoreError>;
+
+    /// Changes or cancels a message of the caller's that is not sent yet, and tells their own devices. A change that is there
+    /// already changes nothing and tells nobody. While a worker has it, it is [`StoreError::NoLongerScheduled`].
+    async fn reschedule(&self, caller: &Caller, draft: &ScheduleChangeDraft) -> Result<Kept<Scheduled>, StoreError>;
+
+    /// The caller's messages that wait or were refused, the next first.
+    async fn all_scheduled(&self, caller: &Caller, page: &SchedulePage) -> Result<Vec<Scheduled>, StoreError>;
+
+    /// Takes at most so many messages whose time has come. Nobody else gets them for a minute; after that whoever asks, unless
+    /// they are finished.
+    async fn take_due(&self, most: u32) -> Result<Vec<Due>, StoreError>;
+
+    /// Notes what came of sending a message that was due, and tells its sender's devices. Twice is once.
+    async fn finish_scheduled(
+        &self,
+        id: MessageId,
+        outcome: Result<(), Refusal>,
+        trace: TraceId,
+    ) -> Result<Kept<Scheduled>, StoreError>;
 }
 
 /// How far people have read, and what is unread.
@@ -416,6 +457,15 @@ pub struct AcknowledgementPage {
 pub struct UnsentPage {
     /// Continue after what was changed then (microseconds since 1970), in this conversation.
     pub after: Option<(i64, ConversationId)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Which of the messages that somebody has scheduled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SchedulePage {
+    /// Continue after the message that is to be sent then (microseconds since 1970), with this id.
+    pub after: Option<(i64, MessageId)>,
     /// At most so many.
     pub limit: u32,
 }

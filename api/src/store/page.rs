@@ -14,9 +14,9 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::rows::{
-    ConversationRow, MessageRow, ParticipantRow, ReportRow, Said, UnsentRow, UserRow, epoch, seq, unread,
+    ConversationRow, MessageRow, ParticipantRow, ReportRow, Said, ScheduledRow, UnsentRow, UserRow, epoch, seq, unread,
 };
-use crate::model::{Conversation, Message, Participant, Report, User};
+use crate::model::{Conversation, Message, Participant, Report, Scheduled, User};
 use crate::render;
 
 /// The smallest number of bytes that a rendered entry has: bounds how many rows a page needs.
@@ -64,6 +64,7 @@ pub(super) struct EntryRow {
     report: Option<Json<ReportRow>>,
     /// What the feed's owner has written there and not sent.
     unsent: Option<Json<UnsentRow>>,
+    scheduled: Option<Json<ScheduledRow>>,
 }
 
 impl EntryRow {
@@ -146,6 +147,10 @@ impl EntryRow {
             },
             kind @ (render::DRAFT_UPDATED | render::DRAFT_DELETED) => {
                 self.unsent.map(|Json(row)| render::unsent_changed(kind, &row.into(), at))
+            }
+            kind @ (render::SCHEDULED_UPDATED | render::SCHEDULED_SENT | render::SCHEDULED_DELETED) => {
+                let scheduled = self.scheduled.map(|Json(row)| Scheduled::try_from(row)).transpose()?;
+                scheduled.map(|scheduled| render::scheduled_changed(kind, &scheduled, at))
             }
             _ => None,
         })

@@ -19,9 +19,10 @@ use uuid::Uuid;
 use super::{Hit, StoreError};
 use crate::attachments::model::{Attachment, FiledAttachment, thumbnail_url};
 use crate::model::{
-    Acknowledged, Acknowledgements, Ban, Block, Conversation, ExportLine, ExportPage, ExportPlace, Forwarded, Job,
-    Mentions, Message, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant, ParticipantRole,
-    Reactions, ReadMarker, Report, UnreadCheck, UnreadTotals, Unsent, User,
+    Acknowledged, Acknowledgements, Ban, Block, Conversation, Due, ExportLine, ExportPage, ExportPlace, Forwarded, Job,
+    Mentions, Message, MessageDraft, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant,
+    ParticipantRole, Planned, Reactions, ReadMarker, Refusal, Report, Scheduled, UnreadCheck, UnreadTotals, Unsent,
+    User,
 };
 use crate::render;
 
@@ -623,6 +624,70 @@ impl From<UnsentRow> for Unsent {
             version: row.version.unsigned_abs(),
             updated_at: Timestamp::from_micros(row.updated_at),
         }
+    }
+}
+
+/// A message that is to be sent later.
+#[derive(Debug, Clone, Deserialize)]
+pub(super) struct ScheduledRow {
+    id: Uuid,
+    sender_id: String,
+    sender_role: String,
+    conversation_id: Uuid,
+    message: Option<Planned>,
+    send_at: i64,
+    status: String,
+    refusal: Option<Refusal>,
+    version: i64,
+    created_at: i64,
+}
+
+impl TryFrom<ScheduledRow> for Scheduled {
+    type Error = StoreError;
+
+    fn try_from(row: ScheduledRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: MessageId(row.id),
+            conversation_id: ConversationId(row.conversation_id),
+            message: row.message,
+            send_at: Timestamp::from_micros(row.send_at),
+            status: word(row.status)?,
+            refusal: row.refusal,
+            version: row.version.unsigned_abs(),
+            created_at: Timestamp::from_micros(row.created_at),
+        })
+    }
+}
+
+impl ScheduledRow {
+    /// The message to send, and in whose name. Their token was good when they scheduled it.
+    pub(super) fn due(self) -> Result<Due, StoreError> {
+        let planned = self.message.ok_or_else(|| StoreError::broken("a message that waits says nothing"))?;
+        let id = MessageId(self.id);
+        let sender = Caller {
+            user: self.sender_id.parse().map_err(StoreError::broken)?,
+            role: word(self.sender_role)?,
+            name: None,
+            token_id: None,
+            expires_at: Timestamp::LAST,
+        };
+        let draft = MessageDraft {
+            id,
+            conversation_id: ConversationId(self.conversation_id),
+            message_text: planned.message_text,
+            message_type: planned.message_type,
+            client_message_id: Some(format!("scheduled-{id}").parse().map_err(StoreError::broken)?),
+            idempotency_key: None,
+            reply_to: planned.reply_to,
+            attachment_ids: Vec::new(),
+            mentions: planned.mentions,
+            forwards: None,
+            priority: planned.priority,
+            requires_acknowledgement: planned.requires_acknowledgement,
+            draft_version: None,
+            trace: TraceId::random(),
+        };
+        Ok(Due { sender, draft })
     }
 }
 

@@ -9,9 +9,7 @@ use shared::channel::Role;
 use shared::ids::UserId;
 
 use super::{ConversationPage, StoreError};
-use crate::model::{
-    ConversationChange, ConversationDraft, ConversationType, MessageDraft, MessageType, ParticipantRole, may_create,
-};
+use crate::model::{ConversationChange, ConversationDraft, ConversationType, MessageType, ParticipantRole, may_create};
 
 /// People in one conversation, whoever starts it included. A larger audience is a room.
 pub(super) const MOST_PARTICIPANTS: u64 = 250;
@@ -57,8 +55,8 @@ pub(super) fn cast(caller: &Caller, draft: &ConversationDraft) -> Result<Cast, S
 }
 
 /// Whether `caller` may send a message of such a type anywhere.
-pub(super) fn may_send(caller: &Caller, draft: &MessageDraft) -> Result<(), StoreError> {
-    match draft.message_type {
+pub(super) fn may_send(caller: &Caller, message_type: MessageType) -> Result<(), StoreError> {
+    match message_type {
         MessageType::System | MessageType::Automated if !caller.role.is_trusted() => {
             Err(StoreError::Forbidden("only staff and services may send messages of this type"))
         }
@@ -192,6 +190,13 @@ pub(super) const TOO_MANY_PINS: StoreError =
 
 /// Why what was forwarded keeps its text.
 pub(super) const FORWARDS_STAY: StoreError = StoreError::Forbidden("a forwarded message keeps what it says");
+
+/// Messages of one person that wait for their time, or were refused when it came.
+pub(super) const MOST_SCHEDULED: i64 = 100;
+
+/// One person has scheduled enough messages.
+pub(super) const TOO_MANY_SCHEDULED: StoreError =
+    StoreError::LimitExceeded { what: "scheduled messages", limit: MOST_SCHEDULED.unsigned_abs() };
 
 /// Why somebody need not say that they have seen a message.
 pub(super) const NOT_ASKED: StoreError =

@@ -3,3 +3,4 @@
 pub mod attachments;
 pub mod heads;
 pub mod jobs;
+pub mod schedule;

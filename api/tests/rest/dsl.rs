@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use api::announce::Announcer;
 use api::attachments::Blobs;
+use api::publish::Publisher;
 use api::state::{App, Attachments};
 use api::store::Store;
 use api::worker::jobs::Jobs;
@@ -41,6 +42,7 @@ pub(crate) struct Api {
     pub(crate) url: String,
     pub(crate) internal_url: String,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) publisher: Publisher,
     pub(crate) client: Client,
     place: MemoryBroker,
     path: PathBuf,
@@ -88,9 +90,22 @@ impl Api {
         let blobs = storage(&folder);
         let attachments = blobs.clone().map(|blobs| Attachments { blobs, max_bytes: 25 * 1024 * 1024 });
         let app = App::new(Arc::clone(&store), announcer, verifier, Secret::new(SECRET), attachments);
+        let publisher = app.publisher.clone();
         let url = serve(api::router(app.clone()), &stop).await;
         let internal_url = serve(api::internal_router(app), &stop).await;
-        Self { url, internal_url, database_url, store, client: Client::new(), place, path, folder, blobs, stop }
+        Self {
+            url,
+            internal_url,
+            database_url,
+            store,
+            publisher,
+            client: Client::new(),
+            place,
+            path,
+            folder,
+            blobs,
+            stop,
+        }
     }
 
     pub(crate) fn user(&self, name: &str) -> User<'_> {

@@ -14,5 +14,6 @@ mod people;
 mod reading;
 mod refusals;
 mod s3;
+mod scheduled;
 mod search;
 mod unsent;

@@ -1,7 +1,7 @@
 //! Every `type` that a frame from the server can have, rooms aside: there a service may give its own.
 
 /// The types of answers, of the connection's own events, and of the events of feeds and rooms.
-pub const TYPES: [&str; 40] = [
+pub const TYPES: [&str; 43] = [
     "ack",
     "error",
     "pong",
@@ -20,6 +20,9 @@ pub const TYPES: [&str; 40] = [
     "settings.updated",
     "draft.updated",
     "draft.deleted",
+    "scheduled_message.updated",
+    "scheduled_message.sent",
+    "scheduled_message.deleted",
     "message.read",
     "message.updated",
     "message.deleted",

@@ -20,7 +20,7 @@ told_everywhere! {
 const CONVERSATIONS: &str = "/api/v1/messages/conversations";
 
 /// Waits until the device was told of something of this kind that fits, and answers the last of those.
-async fn hears(device: &Device, kind: &str, fits: impl Fn(&Value) -> bool) -> Value {
+pub(crate) async fn hears(device: &Device, kind: &str, fits: impl Fn(&Value) -> bool) -> Value {
     let find = || {
         let record = device.record();
         record.frames.iter().rev().find(|frame| frame["type"] == kind && fits(&frame["data"])).cloned()

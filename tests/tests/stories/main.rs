@@ -25,6 +25,7 @@ mod changes;
 mod delivery;
 mod doors;
 mod links;
+mod messages;
 mod messaging;
 mod people;
 mod pods;

@@ -20,6 +20,7 @@ pub mod pins;
 pub mod positions;
 pub mod queue;
 pub mod reading;
+pub mod schedule;
 pub mod search;
 pub mod unsent;
 
@@ -74,6 +75,11 @@ macro_rules! store_conformance {
                 who_acknowledged_is_listed_page_by_page;
             unsent: a_draft_is_kept_for_ones_own_devices_alone, a_draft_is_cleared_only_as_it_was_meant,
                 drafts_are_listed_the_last_changed_first;
+            schedule: a_message_is_scheduled_once_per_key_and_told_to_its_sender_alone,
+                what_is_due_is_taken_by_one_worker_and_sent_once_whatever_breaks,
+                a_scheduled_message_changes_until_it_is_taken_and_leaves_no_text_when_cancelled,
+                what_is_refused_is_kept_with_its_reason_and_can_wait_again,
+                a_person_schedules_at_most_a_hundred_and_lists_them_the_next_first;
             pins: anyone_in_a_conversation_pins_for_all_and_a_repeat_tells_nobody, a_deleted_message_is_not_pinned,
                 a_conversation_has_room_for_fifty_pins;
             forwards: a_forwarded_message_stays_as_it_was_whatever_becomes_of_the_other,

@@ -15,6 +15,7 @@ mod moderation;
 mod outbox;
 mod people;
 mod reading;
+mod schedule;
 mod search;
 mod unsent;
 

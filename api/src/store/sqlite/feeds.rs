@@ -153,12 +153,14 @@ async fn entries_after(
              (select b.created_at from user_blocks b
                  where e.kind = 'blocks.updated' and b.user_id = $4 and b.blocked_id = e.user_id) as blocked_at,
              (select r.json from report_rows r
-                 where e.kind like 'report.%' and r.message_id = e.message_id and r.reporter_id = e.user_id) as report, unsent.json as unsent
+                 where e.kind like 'report.%' and r.message_id = e.message_id and r.reporter_id = e.user_id) as report, unsent.json as unsent,
+             scheduled.json as scheduled
          from entries e
          left join message_rows m on m.id = e.message_id
          left join conversation_rows c on c.id = e.conversation_id and e.kind like 'conversation.%'
          left join unsent_rows unsent
              on unsent.conversation_id = e.conversation_id and unsent.user_id = e.user_id and e.kind like 'draft.%'
+         left join scheduled_rows scheduled on scheduled.id = e.message_id and e.kind like 'scheduled%'
          left join participant_rows about on about.conversation_id = e.conversation_id and about.user_id = e.user_id
          left join conversation_participants p
              on p.conversation_id = e.conversation_id and p.user_id = $4 and p.left_at is null

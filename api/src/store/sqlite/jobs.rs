@@ -442,6 +442,7 @@ impl Erasing {
             "delete from message_hides where user_id = $1",
             "delete from message_mentions where user_id = $1",
             "delete from unsent_messages where user_id = $1",
+            "delete from scheduled_messages where sender_id = $1",
             "delete from privacy_settings where user_id = $1",
             "delete from acknowledgements where user_id = $1",
             "delete from idempotency_keys where caller = $1",
