@@ -144,7 +144,6 @@ begin
         return;
     end if;
 
-    perform carillon_refuse_banned(p_caller);
     -- All rows at once and in order, the sender's among them: whoever changes several takes them in the same order.
     select bool_or(held.user_id = p_caller) into takes_part
     from (
@@ -154,6 +153,7 @@ begin
     if takes_part is not true then
         perform carillon_refuse_stranger(p_sees_all, p_conversation);
     end if;
+    perform carillon_refuse_banned(p_caller);
     if place.status = 'closed' then
         raise exception 'closed' using errcode = 'CA003';
     end if;

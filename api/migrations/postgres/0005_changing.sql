@@ -10,6 +10,7 @@ declare
     taken messages;
     takes_part boolean;
 begin
+    perform carillon_refuse_banned(p_caller);
     select c.* into place from conversations c
     where c.id = (select m.conversation_id from messages m where m.id = p_message) for no key update;
     if not found then
@@ -20,7 +21,6 @@ begin
         select p.user_id from conversation_participants p
         where p.conversation_id = place.id and p.left_at is null order by p.user_id for no key update
     ) held;
-    perform carillon_refuse_banned(p_caller);
     if takes_part is not true and not (p_moderates and p_sees_all) then
         if p_sees_all then
             raise exception '%', place.id using errcode = 'CA002';

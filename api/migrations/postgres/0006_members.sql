@@ -9,11 +9,11 @@ language plpgsql volatile security definer set search_path = pg_catalog, public,
 declare
     led boolean;
 begin
+    perform carillon_refuse_banned(p_caller);
     select c.* into place from conversations c where c.id = p_id for no key update;
     if place.id is null then
         raise exception 'no such conversation' using errcode = 'CA001';
     end if;
-    perform carillon_refuse_banned(p_caller);
     select bool_or(held.user_id = p_caller), bool_or(held.role = 'owner'),
         bool_or(held.user_id = p_caller and held.role in ('owner', 'staff'))
     into takes_part, led, manages

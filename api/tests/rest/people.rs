@@ -197,7 +197,7 @@ async fn what_is_kept_of_somebody_is_handed_out_by_a_link_and_erased_for_good() 
     assert_eq!(api.request(Method::GET, &link).send().await.expect("an answer").status().as_u16(), 404);
     let messages = alice.get(&format!("/api/v1/messages/conversations/{group}/messages")).await.body;
     assert_eq!((&messages["items"][0]["message_text"], &messages["items"][1]["seq"]), (&json!(""), &json!(2)));
-    let body = json!({ "conversation_id": group, "message_text": "back again" });
-    bob.post("/api/v1/messages/messages", &body).await.is_problem(409, "conflict");
+    let body = json!({ "type": "group", "participant_ids": ["alice"] });
+    bob.post("/api/v1/messages/conversations", &body).await.is_problem(409, "conflict");
     assert!(api.user_as("ada", Role::Admin).get("/api/v1/users/bob").await.body["erased_at"].is_string());
 }

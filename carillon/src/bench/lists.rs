@@ -25,6 +25,9 @@ pub struct Wishes {
     pub requests: usize,
 }
 
+/// The path of the request with a number.
+type Path<'a> = Box<dyn Fn(usize) -> String + 'a>;
+
 const READER: &str = "bench-reader";
 
 /// Conversations of two, and messages in them, as sending would have left them; two statements instead of a million.
@@ -66,7 +69,7 @@ pub async fn run(run: &mut Run, wishes: &Wishes) -> anyhow::Result<()> {
     let pods = Pods::start(&run.ground).await?;
     let (http, token) = (reqwest::Client::new(), token(&pods.secret, READER)?);
     let base = format!("http://{}/api/v1/messages/conversations", pods.api);
-    let paths: [(&str, Box<dyn Fn(usize) -> String>); 4] = [
+    let paths: [(&str, Path<'_>); 4] = [
         ("50 conversations, the first page", Box::new(|_| format!("{base}?limit=50"))),
         ("50 conversations after 900", Box::new(|_| format!("{base}?limit=50&offset=900"))),
         ("50 messages, the newest", Box::new(|number| format!("{base}/{}/messages?limit=50", ids[number % ids.len()]))),

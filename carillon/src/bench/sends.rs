@@ -112,8 +112,8 @@ type Send =
 async fn round(wishes: &Wishes, senders: &[Sender], send: Send) -> anyhow::Result<f64> {
     let (begun, lasts) = (Instant::now(), Duration::from_secs_f64(wishes.seconds));
     let mut sending = JoinSet::new();
-    for sender in senders.iter().cloned() {
-        let send = Arc::clone(&send);
+    for sender in senders {
+        let (sender, send) = (sender.clone(), Arc::clone(&send));
         sending.spawn(async move {
             let mut sent = 0_u32;
             while begun.elapsed() < lasts {

@@ -166,6 +166,13 @@ pub async fn whoever_is_banned_changes_nothing_and_does_not_arrive_until_the_ban
     is_banned(change(hers.id, Change::React("x".to_owned())).await);
     is_banned(report(bed, &bob, hers.id, ReportReason::Spam).await.map(drop));
     assert!(!bed.store.append(&bob, &keyed).await.expect("a repeat succeeds").created);
+    // Whether something exists that is not theirs to see, they learn as little as everybody.
+    let hidden = bed.group(&alice, &["carol"]).await;
+    let strange = bed.store.append(&bob, &message_draft(hidden.id, "hello", None)).await;
+    assert!(matches!(strange, Err(StoreError::NoConversation(_))), "{strange:?}");
+    for message_id in [bed.send(&alice, &hidden, "hers").await.value.id, MessageId::new()] {
+        is_banned(change(message_id, Change::React("x".to_owned())).await);
+    }
     assert!(bed.store.conversation(&bob, group.id).await.is_ok(), "he reads");
     let arrive = async || {
         let arrival = Arrival { caller: bob.clone(), device_id: None, since: None };

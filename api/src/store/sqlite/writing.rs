@@ -313,7 +313,6 @@ async fn must_take_messages(
     let id = draft.conversation_id;
     let last_seq = messaging::last_seq_if_seen(connection, caller, id).await?;
     let last_seq = last_seq.ok_or(StoreError::NoConversation(id))?;
-    people::refuse_banned(connection, caller).await?;
     let (status, pair, takes_part, reply_exists): (String, Option<String>, bool, bool) = sqlx::query_as(
         "select c.status, c.direct_pair,
              exists (select 1 from conversation_participants
@@ -329,6 +328,7 @@ async fn must_take_messages(
     if !takes_part {
         return Err(StoreError::NotAParticipant(id));
     }
+    people::refuse_banned(connection, caller).await?;
     if word::<ConversationStatus>(status)? == ConversationStatus::Closed {
         return Err(StoreError::Closed(id));
     }
