@@ -124,6 +124,8 @@ create table messages (
 create unique index messages_client_message_id on messages (conversation_id, sender_id, client_message_id)
     where client_message_id is not null;
 create index messages_by_reply_to on messages (reply_to) where reply_to is not null;
+-- What was said again of somebody's, who may want to be erased.
+create index messages_by_first_sender on messages ((forwarded_from ->> 'sender_id')) where forwarded_from is not null;
 create index messages_pinned on messages (conversation_id, pinned_at) where pinned_at is not null;
 
 -- What a message said before it was edited. Gone when it is deleted.

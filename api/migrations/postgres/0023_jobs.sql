@@ -160,6 +160,8 @@ begin
             changed := changed + 1;
             reached := old.seq;
             if old.sender_id = task.user_id then
+                delete from forwarded_attachments f using message_attachments a
+                where a.message_id = old.id and f.attachment_id = a.id;
                 update message_attachments a set message_id = null, state = 'expired', expires_at = clock_timestamp()
                 where a.message_id = old.id;
                 -- Of a short text even the hash tells what it was.
@@ -209,6 +211,26 @@ begin
     ) then
         -- Somebody brought them into one that was looked through: once more from the beginning.
         update jobs j set conversation_id = null, seq = null where j.id = p_job;
+    elsif task.state <> 'done' and exists (
+        select from messages m where m.forwarded_from ->> 'sender_id' = task.user_id
+    ) then
+        -- What others have said again of theirs, in one conversation at a time.
+        select c.* into strict place from conversations c
+        where c.id = (select m.conversation_id from messages m where m.forwarded_from ->> 'sender_id' = task.user_id limit 1)
+        for no key update;
+        perform from conversation_participants p
+        where p.conversation_id = place.id and p.left_at is null order by p.user_id for no key update;
+        for old in
+            select m.* from messages m
+            where m.forwarded_from ->> 'sender_id' = task.user_id and m.conversation_id = place.id
+            order by m.seq limit p_most
+        loop
+            perform carillon_make_tombstone(old);
+            return query
+                select null::jsonb, 'message.deleted', c.message, null::jsonb, true, c.life, c.channels, c.seqs, c.unread, c.at
+                from carillon_tell_change(true, 'message.deleted', old, task.user_id, null, p_job) c;
+        end loop;
+        update jobs j set leased_until = clock_timestamp() + p_lasts where j.id = p_job;
     elsif task.state <> 'done' then
         delete from user_blocks b where b.user_id = task.user_id or b.blocked_id = task.user_id;
         delete from message_hides h where h.user_id = task.user_id;

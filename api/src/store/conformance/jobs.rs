@@ -13,7 +13,7 @@ use super::{Bed, entry, event, feed_of, guest, message_draft, person, user};
 use crate::attachments::model::{Attachment, AttachmentKind, content_url};
 use crate::model::{
     BlockDraft, Change, ChangeDraft, ConversationChange, ConversationChangeDraft, ExportFile, ExportLine, ExportPlace,
-    Job, JobDraft, JobKind, JobState, ReportDraft, ReportReason, UserDraft,
+    Job, JobDraft, JobKind, JobState, MessageDraft, ReportDraft, ReportReason, UserDraft,
 };
 use crate::store::{BlockPage, Kept, MessagePage, MessagePart, SearchPage, StoreError};
 
@@ -71,9 +71,27 @@ pub async fn what_the_erased_wrote_keeps_its_number_and_says_nothing_anywhere(be
     change(bed, &bob, hers[3], Change::React("secret".to_owned())).await;
     change(bed, &alice, hers[3], Change::React("x".to_owned())).await;
     bed.attach("secret 7").await;
+    // Said again by somebody else, elsewhere, with what it brought.
+    let elsewhere = bed.group(&guest("carol"), &["dave"]).await;
+    let brought = bed.store.messages(&alice, group.id, &ALL).await.expect("hers");
+    let brought = brought.iter().find(|message| message.message_text == "secret 7").expect("it is there").id;
+    let again = MessageDraft { forwards: Some(brought), ..message_draft(elsewhere.id, "", None) };
+    let again = bed.store.append(&guest("carol"), &again).await.expect("she sees it").value;
+    assert_eq!((again.message_text.as_str(), again.attachments.len()), ("secret 7", 1));
     let job = start(bed, &bob, JobKind::Erase, "bob").await.expect("his own").value;
     assert_eq!((job.state, job.progress, job.total), (JobState::Waiting, 0, 61));
     let told = work_off(bed, job.id).await;
+    let gone = bed.store.message(&guest("dave"), again.id).await.expect("it keeps its place");
+    assert!(gone.deleted_at.is_some() && gone.message_text.is_empty() && gone.forwarded_from.is_none(), "{gone:?}");
+    assert!(gone.attachments.is_empty() && told.iter().any(|told| told.channel == feed_of("dave")));
+    assert!(
+        bed.store
+            .verify_unread(&guest("dave"))
+            .await
+            .expect("his")
+            .iter()
+            .all(|one| one.kept.unread_count == one.counted)
+    );
     let messages = bed.store.messages(&alice, group.id, &ALL).await.expect("hers");
     assert_eq!(messages.iter().map(|message| message.seq).collect::<Vec<_>>(), (1..=61).map(Seq).collect::<Vec<_>>());
     for message in &messages {
@@ -102,9 +120,9 @@ pub async fn what_the_erased_wrote_keeps_its_number_and_says_nothing_anywhere(be
     ] {
         assert_eq!(bed.number(sql).await, 0, "{sql}");
     }
-    for check in bed.store.verify_unread(&guest("carol")).await.expect("her own") {
-        assert_eq!((check.kept.unread_count, check.counted), (30, 30));
-    }
+    let checks = bed.store.verify_unread(&guest("carol")).await.expect("her own");
+    let check = checks.iter().find(|check| check.kept.conversation_id == group.id).expect("she is in it");
+    assert_eq!((check.kept.unread_count, check.counted), (30, 30));
     assert_eq!(bed.store.job(&bob, job.id).await.expect("his").progress, 61);
     assert!(bed.store.erase_next(job.id).await.expect("it is done").envelopes.is_empty());
 }

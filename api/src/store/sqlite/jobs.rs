@@ -286,6 +286,13 @@ async fn begin_erasing(
     Ok(envelopes)
 }
 
+/// Keeps a job from being taken up by another worker until then.
+async fn keep_lease(connection: &mut SqliteConnection, job: JobId, until: i64) -> Result<(), StoreError> {
+    let kept = sqlx::query("update jobs set leased_until = $2 where id = $1").bind(job.0).bind(until);
+    kept.execute(connection).await?;
+    Ok(())
+}
+
 /// One step of erasing somebody.
 struct Erasing {
     user: UserId,
@@ -307,8 +314,25 @@ impl Erasing {
         };
         match conversation {
             Some(conversation) => self.look_through(connection, job, conversation, seq.unwrap_or(0)).await,
+            None if self.take_away_forwards(connection).await? => keep_lease(connection, job, self.at + LEASE).await,
             None => self.finish(connection, job).await,
         }
+    }
+
+    /// Takes away some of what others have said again of theirs; false once there is none.
+    async fn take_away_forwards(&mut self, connection: &mut SqliteConnection) -> Result<bool, StoreError> {
+        let forwards: Vec<Uuid> =
+            sqlx::query_scalar("select id from messages where forwarded_from ->> 'sender_id' = $1 limit $2")
+                .bind(self.user.as_str())
+                .bind(ERASED_AT_ONCE)
+                .fetch_all(&mut *connection)
+                .await?;
+        for id in &forwards {
+            let old = writing::read_message(connection, *id).await?;
+            changing::make_tombstone(connection, &old, self.at).await?;
+            self.tell(connection, &old, render::MESSAGE_DELETED).await?;
+        }
+        Ok(!forwards.is_empty())
     }
 
     /// Takes away what is theirs in the next numbers of a conversation; at its end they leave it.
@@ -371,6 +395,13 @@ impl Erasing {
         let is_theirs = old.sender_id == self.user;
         if is_theirs {
             sqlx::query(
+                "delete from forwarded_attachments
+                 where attachment_id in (select id from message_attachments where message_id = $1)",
+            )
+            .bind(old.id.0)
+            .execute(&mut *connection)
+            .await?;
+            sqlx::query(
                 "update message_attachments set message_id = null, state = 'expired', expires_at = $2 where message_id = $1",
             )
             .bind(old.id.0)
@@ -395,6 +426,16 @@ impl Erasing {
             changing::raise_version(connection, old.id.0).await?;
         }
         let kind = if is_theirs { render::MESSAGE_DELETED } else { render::REACTION_DELETED };
+        self.tell(connection, old, kind).await
+    }
+
+    /// Tells everyone in its conversation what has become of a message.
+    async fn tell(
+        &mut self,
+        connection: &mut SqliteConnection,
+        old: &Message,
+        kind: &'static str,
+    ) -> Result<(), StoreError> {
         let (conversation, message, at) = (old.conversation_id.0, Some(old.id.0), Timestamp::from_micros(self.at));
         let (user, trace) = (Some(&self.user), self.trace);
         let entry = NewEntry { kind, conversation: Some(conversation), message, user, trace, at };
