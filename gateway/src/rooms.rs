@@ -3,6 +3,7 @@
 //! The room's namespace decides who may; what it cannot decide is asked of the api.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -24,6 +25,8 @@ use crate::pod::Pod;
 use crate::policy::{Namespace, Ruling, Who};
 use crate::room::JoinError;
 
+/// How long to wait before a permission is asked again that nobody answered.
+const AGAIN: Duration = Duration::from_millis(500);
 /// How often a history is read again for one join before the client is asked to try later.
 const JOIN_ATTEMPTS: usize = 5;
 
@@ -110,14 +113,22 @@ async fn permit(
     }
 }
 
-/// Those of `rooms` that `caller` may no longer hear, and why. While no api pod answers, nothing is taken away.
-pub async fn forbidden(pod: &Pod, caller: &Caller, rooms: Vec<RoomName>) -> Vec<(RoomName, ErrorCode)> {
+/// Whether `caller` may still hear each of `rooms`, and is seen there. While no api pod answers, nothing is taken away: it is
+/// asked again.
+pub async fn permits(pod: &Pod, caller: &Caller, rooms: Vec<RoomName>) -> Permits {
     let asked = rooms.into_iter().map(|room| async move {
-        let code = permit(pod, caller, Who::Participants, &room, None).await.err()?;
-        (code != ErrorCode::Unavailable && code != ErrorCode::Internal).then_some((room, code))
+        loop {
+            match permit(pod, caller, Who::Participants, &room, None).await {
+                Err(ErrorCode::Unavailable | ErrorCode::Internal) => tokio::time::sleep(AGAIN).await,
+                permit => return (room, permit),
+            }
+        }
     });
-    futures_util::future::join_all(asked).await.into_iter().flatten().collect()
+    futures_util::future::join_all(asked).await
 }
+
+/// Rooms, and what may be done there now.
+pub type Permits = Vec<(RoomName, Result<Seen, ErrorCode>)>;
 
 async fn is_invited(
     verifier: &Verifier,

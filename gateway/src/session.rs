@@ -31,7 +31,7 @@ use crate::interest::Held;
 use crate::metrics::METRICS;
 use crate::pod::Pod;
 use crate::policy::{Namespace, Who};
-use crate::rooms::{Member, forbidden};
+use crate::rooms::{Member, Permits, Seen, permits};
 use crate::send_queue::{Glance, Live, Orders};
 use crate::signs::Shown;
 use crate::standing::{Standing, Step};
@@ -71,8 +71,8 @@ pub struct Session<T> {
     pub(crate) allowance: Allowance,
     /// The command under way; the next is read when it is done.
     pub(crate) work: Work<Done>,
-    /// The rooms that the client may no longer hear, while that is asked.
-    permits: Work<Vec<(RoomName, ErrorCode)>>,
+    /// What the client may do in its rooms, while that is asked.
+    permits: Work<Permits>,
     /// When that was last asked, in milliseconds of the gateway's clock.
     permitted_at: u64,
     /// The page under way.
@@ -92,7 +92,7 @@ enum Turn {
     Incoming(Incoming),
     Done(Done),
     Page(Result<Differences, UpstreamError>),
-    Forbidden(Vec<(RoomName, ErrorCode)>),
+    Permits(Permits),
     /// Everything is written and the connection is not live.
     CatchUp,
     Gone,
@@ -154,8 +154,8 @@ impl<T: Transport> Session<T> {
                     None
                 }
                 Turn::Page(page) => self.take_page(page),
-                Turn::Forbidden(rooms) => {
-                    rooms.into_iter().for_each(|(room, code)| self.put_out(&room, code));
+                Turn::Permits(permits) => {
+                    permits.into_iter().for_each(|(room, permit)| self.take_permit(&room, permit));
                     None
                 }
                 Turn::CatchUp => self.catch_up(),
@@ -191,8 +191,8 @@ impl<T: Transport> Session<T> {
         }
         let written = self.poll_write(cx, frames);
         // Behind the entries, one of which may have been the reason to ask.
-        if let Some(rooms) = poll_work(&mut self.permits, cx) {
-            return Poll::Ready(Turn::Forbidden(rooms));
+        if let Some(permits) = poll_work(&mut self.permits, cx) {
+            return Poll::Ready(Turn::Permits(permits));
         }
         if !listens {
             // While nobody listens to the client, its silence says nothing.
@@ -427,6 +427,8 @@ impl<T: Transport> Session<T> {
         self.pinged = None;
         self.connection.queue.catch_up();
         self.standing = Standing::at(start);
+        // What was passed over may have been the end of a permission.
+        self.ask_permits();
     }
 
     /// Goes live if nothing is missing, else asks for the next page.
@@ -543,14 +545,24 @@ impl<T: Transport> Session<T> {
         }
         let (pod, caller) = (Arc::clone(&self.pod), (*self.caller).clone());
         // One that is under way was asked before what makes us ask now.
-        self.permits = Some(Box::pin(async move { forbidden(&pod, &caller, rooms).await }));
+        self.permits = Some(Box::pin(async move { permits(&pod, &caller, rooms).await }));
     }
 
-    /// Takes the client out of a room that it may no longer hear, and says so.
-    fn put_out(&mut self, room: &RoomName, code: ErrorCode) {
-        if self.rooms.contains_key(room) {
-            self.forget_room(room);
-            self.say(&answer::own_event("unsubscribed", &json!({ "room": room, "reason": code })));
+    /// Takes the client out of a room that it may no longer hear, and says so; or shows the others no more than they may see.
+    fn take_permit(&mut self, room: &RoomName, permit: Result<Seen, ErrorCode>) {
+        let Some(member) = self.rooms.get_mut(room) else { return };
+        match (permit, member) {
+            (Err(code), _) => {
+                self.forget_room(room);
+                self.say(&answer::own_event("unsubscribed", &json!({ "room": room, "reason": code })));
+            }
+            (Ok(seen), Some(member)) => {
+                member.seen = seen;
+                if seen == Seen::No {
+                    self.shown.leave(&self.pod.signs, &self.connection.user, room);
+                }
+            }
+            (Ok(_), None) => {}
         }
     }
 

@@ -161,6 +161,9 @@ declare
     changed boolean;
 begin
     select * into held from carillon_take_conversation(p_caller, p_sees_all, p_id);
+    if p_action <> 'release' then
+        perform carillon_refuse_erased(array[p_user]);
+    end if;
     if (held.place).type <> 'guest_staff' then
         raise exception 'of another type' using errcode = 'CA013';
     elsif (held.place).status = 'closed' then

@@ -58,7 +58,7 @@ begin
             and e.kind = 'new_message'
         join messages m on m.id = e.message_id and m.sender_id <> a.user_id
         group by m.conversation_id, a.user_id
-        order by m.conversation_id, a.user_id
+        order by m.conversation_id, a.user_id collate "C"
     loop
         update conversation_participants p set last_delivered_seq = reached.seq, version = p.version + 1
         where p.conversation_id = reached.conversation_id and p.user_id = reached.user_id and p.left_at is null

@@ -195,6 +195,9 @@ begin
                 left_at = coalesce(p.left_at, clock_timestamp()), unread_count = 0, muted_until = null, pinned_at = null,
                 archived_at = null, version = p.version + 1
             where p.conversation_id = place.id and p.user_id = task.user_id;
+            -- Whom they looked after waits for somebody else.
+            update conversations c set queued_at = clock_timestamp(), assigned_to = null
+            where c.id = place.id and c.assigned_to = task.user_id;
             if 'user:' || task.user_id = any (told) then
                 update conversations c set version = c.version + 1 where c.id = place.id;
                 return query

@@ -208,7 +208,7 @@ async fn privacy(State(app): State<App>, caller: Caller) -> Result<Json<Privacy>
 /// Change what one shows to others
 ///
 /// Receipts are withheld from everyone and everywhere at once; one's own counts are as right as before. Signs are withheld in the
-/// rooms that one joins from now on.
+/// rooms that one joins from now on, and within five minutes in those one is in.
 #[utoipa::path(
     patch, operation_id = "set_privacy",
     path = "/api/v1/users/me/privacy", tag = "reading", request_body = NewPrivacy,

@@ -63,7 +63,7 @@ macro_rules! store_conformance {
                 what_one_sets_for_oneself_is_told_to_oneself_alone;
             queue: a_guest_who_names_no_colleague_is_seen_by_all_of_them_at_once,
                 of_those_who_claim_a_conversation_one_gets_it, a_colleague_can_be_made_to_look_after_it_and_it_can_go_back,
-                only_the_staff_decide_who_looks_after_what, staff_list_everybodys_conversations_page_by_page;
+                only_the_staff_decide_who_looks_after_what, whoever_is_erased_looks_after_nothing_any_more, staff_list_everybodys_conversations_page_by_page;
             changing: an_edit_is_told_to_everyone_and_keeps_what_was_said_before,
                 a_deleted_message_keeps_its_number_and_says_nothing,
                 only_its_sender_edits_and_only_staff_delete_what_others_sent,

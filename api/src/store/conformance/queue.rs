@@ -4,11 +4,12 @@
 
 use shared::access::Caller;
 use shared::channel::{Channel, Role};
-use shared::ids::TraceId;
+use shared::ids::{JobId, TraceId};
 
 use super::{Bed, conversation_draft, event, feed_of, guest, message_draft, person, user};
 use crate::model::{
-    Conversation, ConversationChange, ConversationChangeDraft, ConversationStatus, ConversationType, ParticipantRole,
+    Conversation, ConversationChange, ConversationChangeDraft, ConversationStatus, ConversationType, JobDraft, JobKind,
+    JobState, ParticipantRole,
 };
 use crate::store::{ConversationPage, Kept, StoreError};
 
@@ -168,4 +169,17 @@ pub async fn staff_list_everybodys_conversations_page_by_page(bed: &Bed) {
     started.reverse();
     assert_eq!(seen, started);
     assert_eq!(bed.store.conversations(&maria, &ConversationPage::ALL).await.expect("her own"), []);
+}
+
+pub async fn whoever_is_erased_looks_after_nothing_any_more(bed: &Bed) {
+    let (alice, maria, ada) = (guest("alice"), at_work(bed, "maria").await, person("ada", Role::Admin));
+    let asked = ask(bed, &alice, &[]).await.value;
+    change(bed, &maria, &asked, ConversationChange::Claim).await.expect("she works here");
+    let erase = JobDraft { id: JobId::new(), kind: JobKind::Erase, user_id: user("maria"), trace: TraceId::random() };
+    let job = bed.store.start_job(&ada, &erase).await.expect("admins may").value.id;
+    while bed.store.erase_next(job).await.expect("a step").value.state != JobState::Done {}
+    let seen = bed.store.conversation(&alice, asked.id).await.expect("hers");
+    assert!(seen.queued_at.is_some() && seen.assigned_to.is_none(), "{seen:?}");
+    let refused = change(bed, &ada, &asked, ConversationChange::Assign(user("maria"))).await;
+    assert!(matches!(&refused, Err(StoreError::Erased(who)) if *who == user("maria")), "{refused:?}");
 }

@@ -459,6 +459,13 @@ impl Erasing {
         .bind(self.at)
         .execute(&mut *connection)
         .await?;
+        // Whom they looked after waits for somebody else.
+        sqlx::query("update conversations set queued_at = $3, assigned_to = null where id = $1 and assigned_to = $2")
+            .bind(conversation)
+            .bind(self.user.as_str())
+            .bind(self.at)
+            .execute(&mut *connection)
+            .await?;
         if !told.contains(&format!("user:{}", self.user)) {
             return Ok(());
         }

@@ -234,6 +234,7 @@ async fn assign(
         }
         _ => None,
     };
+    people::refuse_erased(connection, assignee).await?;
     let changed = sqlx::query(
         "update conversations set queued_at = iif($2 is null, $3, null), assigned_to = $2
          where id = $1 and iif($2 is null, queued_at is null, assigned_to is not $2)",
