@@ -96,7 +96,10 @@ begin
     select * into old from scheduled_messages s where s.id = p_id and s.sender_id = p_caller for no key update;
     if not found then
         raise exception 'no such scheduled message' using errcode = 'CA020';
-    elsif (old.status = 'cancelled' and not p_cancel) or old.status = 'sent' or old.claimed_until > clock_timestamp() then
+    elsif (old.status = 'cancelled' and not p_cancel) or old.status = 'sent' or old.claimed_until > clock_timestamp()
+        -- It was sent, and who sent it could not say so any more.
+        or exists (select from messages m where m.id = p_id)
+    then
         raise exception 'it does not wait any more' using errcode = 'CA021';
     end if;
     if p_cancel then

@@ -749,6 +749,15 @@ pub(super) fn receipts(rows: impl Iterator<Item = ParticipantRow>) -> Result<Vec
     rows.filter(|row| row.shows_receipts).map(sign).collect()
 }
 
+/// What is due. A row that nobody can read stays, and holds up none of the others.
+pub(super) fn all_due(rows: impl Iterator<Item = ScheduledRow>) -> Vec<Due> {
+    rows.filter_map(|row| {
+        let id = row.id;
+        row.due().inspect_err(|error| tracing::error!(%id, %error, "a scheduled message cannot be read")).ok()
+    })
+    .collect()
+}
+
 /// A feed that a write entered: its new head, and the count of its owner where the write changed one.
 #[derive(Debug, sqlx::FromRow)]
 pub(super) struct EnteredRow {

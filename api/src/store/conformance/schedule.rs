@@ -112,6 +112,10 @@ pub async fn what_is_due_is_taken_by_one_worker_and_sent_once_whatever_breaks(be
     // The worker died before it could say so: another one takes what it had, and finds the message.
     assert!(take(bed).await.is_empty(), "it has a minute");
     bed.execute("update scheduled_messages set claimed_until = send_at").await;
+    for late in [says("x"), ScheduleChange::Cancel] {
+        let late = change(bed, &alice, sent.id, late).await;
+        assert!(matches!(late, Err(StoreError::NoLongerScheduled(_))), "it is out: {late:?}");
+    }
     let taken = take(bed).await;
     assert_eq!(taken.len(), 10);
     for Due { sender, draft } in &taken {

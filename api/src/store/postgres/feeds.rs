@@ -15,7 +15,7 @@ use sqlx::types::Json;
 
 use super::{PostgresStore, messaging, reading};
 use crate::model::Privacy;
-use crate::store::arrival::{self, StandingRow};
+use crate::store::arrival::{self, PositionRow, StandingRow};
 use crate::store::page::{self, EntryRow, FeedRow};
 use crate::store::rows::{self, ParticipantRow, epoch, number, seq};
 use crate::store::{Feeds, StoreError};
@@ -100,10 +100,17 @@ impl Feeds for PostgresStore {
     }
 
     async fn acknowledge(&self, acknowledgements: &[Acknowledgement]) -> Result<Vec<Envelope>, StoreError> {
-        let reached: Vec<Json<ParticipantRow>> = sqlx::query_scalar("select * from carillon_receive($1)")
-            .bind(Json(arrival::acknowledged(acknowledgements)))
-            .fetch_all(&self.pool)
-            .await?;
-        rows::receipts(reached.into_iter().map(|row| row.0))
+        let positions = arrival::acknowledged(acknowledgements);
+        let mut reached = self.receive(&positions).await;
+        if messaging::is_deadlock(&reached) {
+            reached = self.receive(&positions).await;
+        }
+        rows::receipts(reached?.into_iter().map(|row| row.0))
+    }
+}
+
+impl PostgresStore {
+    async fn receive(&self, positions: &[PositionRow]) -> Result<Vec<Json<ParticipantRow>>, sqlx::Error> {
+        sqlx::query_scalar("select * from carillon_receive($1)").bind(Json(positions)).fetch_all(&self.pool).await
     }
 }

@@ -11,7 +11,7 @@ use super::PostgresStore;
 use super::messaging::{Entered, refusal};
 use crate::model::{Due, Refusal, ScheduleChange, ScheduleChangeDraft, ScheduleDraft, Scheduled};
 use crate::render;
-use crate::store::rows::ScheduledRow;
+use crate::store::rows::{self, ScheduledRow};
 use crate::store::rules::{self, MOST_SCHEDULED, TOO_MANY_SCHEDULED};
 use crate::store::{Kept, Schedule, SchedulePage, StoreError};
 
@@ -102,7 +102,7 @@ impl Schedule for PostgresStore {
             .bind(i64::from(most))
             .fetch_all(&self.pool)
             .await?;
-        rows.into_iter().map(|Json(row)| row.due()).collect()
+        Ok(rows::all_due(rows.into_iter().map(|Json(row)| row)))
     }
 
     async fn finish_scheduled(

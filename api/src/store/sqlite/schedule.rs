@@ -12,7 +12,7 @@ use super::writing::{self, Claim, NewEntry};
 use super::{SqliteStore, messaging, now};
 use crate::model::{Due, Refusal, ScheduleChange, ScheduleChangeDraft, ScheduleDraft, ScheduleStatus, Scheduled};
 use crate::render;
-use crate::store::rows::{ScheduledRow, spelling};
+use crate::store::rows::{self, ScheduledRow, spelling};
 use crate::store::rules::{self, MOST_SCHEDULED, TOO_MANY_SCHEDULED};
 use crate::store::{Kept, Schedule, SchedulePage, StoreError};
 
@@ -47,8 +47,17 @@ impl Schedule for SqliteStore {
                 .await?;
         let claimed_until = claimed_until.ok_or(StoreError::NotScheduled(draft.id))?;
         let old = read(&mut transaction, draft.id).await?;
+        // It was sent, and who sent it could not say so any more.
+        let is_out: bool = sqlx::query_scalar("select exists (select 1 from messages where id = $1)")
+            .bind(draft.id.0)
+            .fetch_one(&mut *transaction)
+            .await?;
         let is_cancelled = old.status == ScheduleStatus::Cancelled && draft.change != ScheduleChange::Cancel;
-        if is_cancelled || old.status == ScheduleStatus::Sent || claimed_until.is_some_and(|until| until > now()) {
+        if is_out
+            || is_cancelled
+            || old.status == ScheduleStatus::Sent
+            || claimed_until.is_some_and(|until| until > now())
+        {
             return Err(StoreError::NoLongerScheduled(draft.id));
         }
         let mut new = old.clone();
@@ -112,7 +121,7 @@ impl Schedule for SqliteStore {
         .fetch_all(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        rows.into_iter().map(|Json(row)| row.due()).collect()
+        Ok(rows::all_due(rows.into_iter().map(|Json(row)| row)))
     }
 
     async fn finish_scheduled(
