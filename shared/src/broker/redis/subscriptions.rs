@@ -2,16 +2,17 @@
 //!
 //! fred carries it and gets parts of it wrong. It counts one answer per command where Redis gives one per channel, so that a
 //! command with several channels confirms others that were never subscribed: hence each command here names one channel, many are
-//! under way at once, and the answer's name is compared. It drops the notice that a slot's subscriptions ended, and its own
+//! under way at once, and the name in the last answer of each connection is compared. It drops the notice that a slot's subscriptions ended, and its own
 //! resubscribing is silent: hence the [`keeper`](super::keeper).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use fred::clients::{SubscriberClient, WithOptions};
 use fred::prelude::{ClientLike, ClusterInterface, Error, ErrorKind, FredResult, Options, PubsubInterface, Server};
 use fred::types::cluster::ClusterRouting;
 use fred::types::{ClusterHash, CustomCommand, Resp3Frame};
+use fred::util::redis_keyslot;
 use futures_util::future::try_join_all;
 use tokio::time::timeout;
 
@@ -42,12 +43,31 @@ impl Subscriptions {
     /// Subscribes `names`; Redis has confirmed each when this returns.
     pub(super) async fn hear(&self, names: &[String]) -> FredResult<()> {
         for names in names.chunks(AT_ONCE) {
-            try_join_all(names.iter().map(|name| self.hear_one(name))).await?;
+            let last = self.last_of_each_connection(names);
+            let hear = |(at, name): (usize, &String)| {
+                let name = name.clone();
+                let checks = last.contains(&at);
+                async move { if checks { self.hear_surely(&name).await } else { self.client.ssubscribe(name).await } }
+            };
+            try_join_all(names.iter().enumerate().map(hear)).await?;
         }
         Ok(())
     }
 
-    async fn hear_one(&self, name: &str) -> FredResult<()> {
+    /// Which of `names` are asked for last on their connection. In a cluster that is not told by a name, but whichever has a
+    /// bucket has all of it.
+    fn last_of_each_connection(&self, names: &[String]) -> BTreeSet<usize> {
+        if !self.client.is_clustered() {
+            return names.len().checked_sub(1).into_iter().collect();
+        }
+        let last: BTreeMap<_, _> =
+            names.iter().enumerate().map(|(at, name)| (redis_keyslot(name.as_bytes()), at)).collect();
+        last.into_values().collect()
+    }
+
+    /// Subscribes `name` and compares the answer's. Answers come in the order of the commands: were one of them missing or one
+    /// too many, the last would be another's. This also sends what fred has held back to write it together.
+    async fn hear_surely(&self, name: &str) -> FredResult<()> {
         let command = CustomCommand::new_static("SSUBSCRIBE", ClusterHash::FirstKey, false);
         let answer = self.client.custom_raw(command, vec![name]).await?;
         if let Resp3Frame::Push { data, .. } | Resp3Frame::Array { data, .. } = &answer
