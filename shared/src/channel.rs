@@ -93,11 +93,9 @@ impl Channel {
     /// Which of the [`BUCKETS`] the channel belongs to. Stable across versions: FNV-1a of the name.
     #[must_use]
     pub fn bucket(&self) -> Bucket {
-        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
-        for byte in self.to_string().bytes() {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-        Bucket((hash % u64::from(BUCKETS)) as u16)
+        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+        fmt::write(&mut hash, format_args!("{self}")).expect("hashing a name cannot fail");
+        Bucket((hash.0 % u64::from(BUCKETS)) as u16)
     }
 
     /// Whether the channel carries a durable, numbered feed.
@@ -158,6 +156,18 @@ impl TryFrom<String> for Channel {
 impl From<Channel> for String {
     fn from(channel: Channel) -> Self {
         channel.to_string()
+    }
+}
+
+/// FNV-1a of what is written to it.
+struct Fnv(u64);
+
+impl fmt::Write for Fnv {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        for byte in text.bytes() {
+            self.0 = (self.0 ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+        }
+        Ok(())
     }
 }
 
