@@ -107,7 +107,7 @@ impl Key {
         self.algorithm
     }
 
-    /// Verifies a token whole. Only a token with a good signature can be [`TokenError::Expired`].
+    /// Verifies a token whole, its algorithm before all. Only a token with a good signature can be [`TokenError::Expired`].
     pub(super) fn verify(&self, token: &str) -> Result<Verified, TokenError> {
         let verified = jsonwebtoken::decode::<Claims>(token, &self.decoding, &self.validation).map_err(|error| {
             match error.kind() {
@@ -115,6 +115,10 @@ impl Key {
                 _ => TokenError::Invalid,
             }
         })?;
+        // RFC 7515, 4.1.11: what a token calls critical must be understood, and we understand no extension.
+        if verified.header.crit.is_some() {
+            return Err(TokenError::Invalid);
+        }
         let Claims { sub, role, name, jti, exp, room } = verified.claims;
         let caller = Caller {
             user: sub,
