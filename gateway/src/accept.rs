@@ -20,12 +20,13 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::io::{AsyncReadExt as _, Chain, Join, join};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::tungstenite::handshake::machine::TryParse as _;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::ServiceExt as _;
 
-use crate::doors::Doors;
+use crate::doors::{Admitted, Doors};
+use crate::handshake::Headers;
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: i32 = 8_192;
@@ -35,6 +36,8 @@ const HEADERS: Duration = Duration::from_secs(10);
 const VANISHED: Duration = Duration::from_secs(60);
 /// The smallest buffer that hyper knows: headers must fit into it.
 const HEADER_BYTES: usize = 16 * 1024;
+/// Headers of a request that opens a socket; one with more goes through the router.
+const HEADERS_AT_MOST: usize = 64;
 /// What a head needs as a rule, its token included.
 const HEAD: usize = 1_024;
 /// How long to rest when the system has no descriptor for another connection.
@@ -84,7 +87,7 @@ pub async fn serve(listener: TcpListener, site: Site, stop: CancellationToken) {
         };
         match accepted {
             Ok((stream, _)) => {
-                requests.spawn(serve_one(stream, site.clone(), stop.clone()));
+                tokio::spawn(serve_one(stream, site.clone(), stop.clone(), requests.token()));
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection accepted");
@@ -98,46 +101,56 @@ pub async fn serve(listener: TcpListener, site: Site, stop: CancellationToken) {
 }
 
 /// Serves a connection. A socket is opened by its first request as a rule, and for that no HTTP server is set up. Whatever else
-/// comes first, and every refusal, is the router's.
-async fn serve_one(stream: TcpStream, site: Site, stop: CancellationToken) {
+/// comes first, and every refusal, is the router's. `under_way` is held while requests are.
+async fn serve_one(mut stream: TcpStream, site: Site, stop: CancellationToken, under_way: TaskTrackerToken) {
     let mut read = Vec::new();
     if let Some(doors) = site.doors {
         let first = tokio::select! {
             () = stop.cancelled() => return,
-            first = tokio::time::timeout(HEADERS, first_request(&stream, &mut read)) => first,
+            first = tokio::time::timeout(HEADERS, first_request(&mut stream, &mut read, &doors)) => first,
         };
         match first {
-            Ok(Some((head, request))) => {
-                if let Some(admitted) = doors.admit(&request) {
-                    drop(request);
-                    return doors.enter(admitted, stream, &read[head..]).await;
-                }
+            Ok(Some((head, admitted))) => {
+                drop((under_way, site.router, stop));
+                read.drain(..head);
+                return doors.enter(admitted, stream, read).await;
             }
             Ok(None) => {}
             Err(_) => return,
         }
     }
-    serve_requests(rewind(stream, read), site.router, stop).await;
+    // Boxed, because a socket's task would be larger by this for as long as it is open.
+    Box::pin(serve_requests(rewind(stream, read), site.router, stop)).await;
+    drop(under_way);
 }
 
-/// Reads the head of the first request: its length and what it says. `None` when that is no `GET` of HTTP/1.1, or no head at
-/// all; what was read is in `read` always.
-async fn first_request(stream: &TcpStream, read: &mut Vec<u8>) -> Option<(usize, Request<()>)> {
+/// Reads the head of the first request and asks the doors: its length, and who comes in. `None` when that is nobody; what was
+/// read is in `read` always.
+async fn first_request(stream: &mut TcpStream, read: &mut Vec<u8>, doors: &Doors) -> Option<(usize, Admitted)> {
     read.reserve(HEAD);
     while read.len() < HEADER_BYTES {
-        stream.readable().await.ok()?;
-        match stream.try_read_buf(read) {
-            Ok(0) => return None,
-            Ok(_) => match Request::try_parse(read) {
-                Ok(None) => {}
-                Ok(whole) => return whole,
-                Err(_) => return None,
-            },
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        if stream.read_buf(read).await.ok()? == 0 {
+            return None;
+        }
+        let mut headers = [httparse::EMPTY_HEADER; HEADERS_AT_MOST];
+        let mut request = httparse::Request::new(&mut headers);
+        match request.parse(read) {
+            Ok(httparse::Status::Partial) => {}
+            Ok(httparse::Status::Complete(head)) => return admit(doors, &request).map(|admitted| (head, admitted)),
             Err(_) => return None,
         }
     }
     None
+}
+
+/// Who comes in with a `GET` of HTTP/1.1.
+fn admit(doors: &Doors, request: &httparse::Request<'_, '_>) -> Option<Admitted> {
+    if request.method != Some("GET") || request.version != Some(1) {
+        return None;
+    }
+    let mut headers = Headers::default();
+    request.headers.iter().for_each(|header| headers.note(header.name, header.value));
+    doors.admit(request.path?, &headers)
 }
 
 /// A TCP stream whose beginning has been read already.

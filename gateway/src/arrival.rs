@@ -19,7 +19,7 @@ use crate::pod::Pod;
 pub async fn attach(pod: &Pod, caller: &Caller, door: Door) -> (Arc<Connection>, Held) {
     let connection = Arc::new(Connection::new(caller, door, pod.settings.send_queue_bytes.0));
     pod.hub.attach(&connection);
-    let feeds = pod.interest.acquire(connection.channels().to_vec()).await;
+    let feeds = pod.interest.acquire(connection.channels()).await;
     (connection, feeds)
 }
 

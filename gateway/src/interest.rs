@@ -25,8 +25,8 @@ pub struct Interest {
 }
 
 enum Request {
-    Acquire { channels: Vec<Channel>, done: oneshot::Sender<bool> },
-    Release { channels: Vec<Channel> },
+    Acquire { channels: Arc<[Channel]>, done: oneshot::Sender<bool> },
+    Release { channels: Arc<[Channel]> },
 }
 
 /// The task behind [`Interest`]; run it until the gateway stops.
@@ -55,7 +55,8 @@ pub fn interest(broker: Arc<dyn Broker>) -> (Interest, InterestKeeper) {
 impl Interest {
     /// Hears `channels` as long as the answer lives. When [`Held::confirmed`], every later publish is heard; else they are
     /// heard as soon as the broker is back, which is reported as a gap.
-    pub async fn acquire(&self, channels: Vec<Channel>) -> Held {
+    pub async fn acquire(&self, channels: impl Into<Arc<[Channel]>>) -> Held {
+        let channels = channels.into();
         let (done, confirmed) = oneshot::channel();
         // Made before anything is awaited: whoever gives up waiting drops it, and so releases.
         let mut held = Held { requests: self.requests.clone(), channels: channels.clone(), confirmed: false };
@@ -70,7 +71,7 @@ impl Interest {
 #[must_use]
 pub struct Held {
     requests: mpsc::UnboundedSender<Request>,
-    channels: Vec<Channel>,
+    channels: Arc<[Channel]>,
     /// Whether the broker confirmed.
     pub confirmed: bool,
 }
@@ -78,7 +79,7 @@ pub struct Held {
 impl Drop for Held {
     fn drop(&mut self) {
         // A gateway that has stopped hears nothing anyway.
-        let _ = self.requests.send(Request::Release { channels: std::mem::take(&mut self.channels) });
+        let _ = self.requests.send(Request::Release { channels: Arc::clone(&self.channels) });
     }
 }
 
@@ -107,7 +108,7 @@ impl InterestKeeper {
         for request in batch.drain(..) {
             match request {
                 Request::Acquire { channels, done } => {
-                    for channel in &channels {
+                    for channel in &*channels {
                         let want = self.wanted.entry(channel.clone()).or_default();
                         want.count += 1;
                         want.rests_since = None;
@@ -206,12 +207,12 @@ mod tests {
         let (interest, keeper) = interest(broker.clone());
         let stop = CancellationToken::new();
         let task = tokio::spawn(keeper.run(stop.clone()));
-        let first = interest.acquire(vec![Channel::All]).await;
-        let second = interest.acquire(vec![Channel::All]).await;
+        let first = interest.acquire([Channel::All]).await;
+        let second = interest.acquire([Channel::All]).await;
         assert!(first.confirmed && second.confirmed);
         drop((first, second));
         // Coming back within the rest costs nothing.
-        drop(interest.acquire(vec![Channel::All]).await);
+        drop(interest.acquire([Channel::All]).await);
         assert_eq!(*broker.0.lock(), ["+all"]);
         stop.cancel();
         task.await.expect("the keeper ends");

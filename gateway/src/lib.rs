@@ -19,6 +19,7 @@ pub mod doors;
 mod errand;
 pub mod feed;
 pub mod frame;
+mod handshake;
 pub mod heads;
 pub mod hub;
 pub mod interest;
@@ -130,7 +131,7 @@ impl Gateway {
             let (heads, upstream, stop) = (Arc::clone(&heads), upstream.clone(), stop.clone());
             async move {
                 // Heard as long as the gateway runs; while the broker is away, heads are polled.
-                let _beats = interest.acquire(vec![Channel::Heads]).await;
+                let _beats = interest.acquire([Channel::Heads]).await;
                 heads.run(upstream, stop).await;
             }
         });

@@ -176,7 +176,7 @@ impl Join {
 
     async fn try_join(&self) -> Result<Member, (ErrorCode, &'static str)> {
         let Self { pod, caller, namespace, room, token, .. } = self;
-        let held = pod.interest.acquire(vec![Channel::Room(room.clone())]).await;
+        let held = pod.interest.acquire([Channel::Room(room.clone())]).await;
         if !held.confirmed {
             return Err((ErrorCode::Unavailable, "the rooms cannot be reached"));
         }

@@ -144,7 +144,7 @@ impl<T: Transport> Session<T> {
     ///
     /// One loop waits for orders, for the client, for what a command or a page brings, and for the socket to take more.
     /// Whatever ends the loop ends the session, and the reason it returns is the one the client is told.
-    pub async fn run(mut self) -> Ended {
+    pub async fn run(&mut self) -> Ended {
         let ended = loop {
             let end = match poll_fn(|cx| self.poll_turn(cx)).await {
                 Turn::Orders(orders) => self.obey(&orders),

@@ -15,7 +15,6 @@ use shared::ids::{ConnectionId, UserId};
 use shared::protocol::{Action, CloseCode, Command, answer};
 use shared::time::Timestamp;
 use shared::upstream::{Arrival, Question, ResyncReason, Verdict};
-use tokio_util::task::TaskTracker;
 
 use crate::arrival::{attach, place_in_feeds};
 use crate::connection::{Client, Connection, Door};
@@ -48,21 +47,33 @@ pub struct Visit {
     pub place: Option<Place>,
 }
 
-/// Lets a client in, as one more of `sessions`, or tells it why not.
-pub async fn receive<T: Transport>(pod: Arc<Pod>, mut visit: Visit, mut transport: T, sessions: &TaskTracker) {
-    let place = visit.place.take();
-    if place.is_none() {
-        return refuse(transport, CloseCode::Full, None).await;
-    }
-    let caller = match identify(&pod, &visit, &mut transport).await {
+/// Lets a client in and serves it until it is gone, or tells it why not.
+pub async fn receive<T: Transport>(pod: Arc<Pod>, visit: Visit, transport: T) {
+    // Boxed: what the welcome needed is given back now, not when the client leaves.
+    let Some((mut session, place)) = Box::pin(welcome(pod, visit, transport)).await else { return };
+    session.run().await;
+    drop(place);
+}
+
+/// The session of a client that is let in, and its place.
+async fn welcome<T: Transport>(pod: Arc<Pod>, mut visit: Visit, mut transport: T) -> Option<(Session<T>, Place)> {
+    let Some(place) = visit.place.take() else {
+        refuse(transport, CloseCode::Full, None).await;
+        return None;
+    };
+    let caller = match identify(&pod, &mut visit, &mut transport).await {
         Ok(caller) => caller,
-        Err(Refused { code, why }) => return refuse(transport, code, why).await,
+        Err(Refused { code, why }) => {
+            refuse(transport, code, why).await;
+            return None;
+        }
     };
     let (connection, feeds) = attach(&pod, &caller, visit.door).await;
     let arrival = Arrival { caller: caller.clone(), device_id: visit.client.device_id.clone(), since: visit.since };
     let Some(verdict) = pod.questions.ask(Question::Arrive(arrival)).await else {
         pod.hub.detach(&connection);
-        return refuse(transport, CloseCode::Full, None).await;
+        refuse(transport, CloseCode::Full, None).await;
+        return None;
     };
     let Some((start, resumed, resync)) = place_in_feeds(&pod, &connection, &verdict) else {
         pod.hub.detach(&connection);
@@ -70,7 +81,8 @@ pub async fn receive<T: Transport>(pod: Arc<Pod>, mut visit: Visit, mut transpor
             Verdict::Denied { code } => Some(answer::error(None, code, "you may not connect", None)),
             _ => None,
         };
-        return refuse(transport, CloseCode::Forbidden, why).await;
+        refuse(transport, CloseCode::Forbidden, why).await;
+        return None;
     };
     METRICS.opened.increment(1);
     pod.wheel.add(&connection);
@@ -80,11 +92,7 @@ pub async fn receive<T: Transport>(pod: Arc<Pod>, mut visit: Visit, mut transpor
     }
     let session = Session::new(Arc::clone(&pod), connection, caller, visit.client.device_id, &start, feeds, transport);
     session.greet(resumed, resync);
-    // A task of its own: what the handshake and the welcome needed is given back now, not when the client leaves.
-    sessions.spawn(async move {
-        session.run().await;
-        drop(place);
-    });
+    Some((session, place))
 }
 
 /// Why somebody is not let in.
@@ -101,9 +109,9 @@ impl From<CloseCode> for Refused {
 }
 
 /// Who it is: by the token it came with, else by the one it says first.
-async fn identify<T: Transport>(pod: &Pod, visit: &Visit, transport: &mut T) -> Result<Caller, Refused> {
-    let token = match (&visit.token, &visit.user_id) {
-        (Some(token), _) => token.clone(),
+async fn identify<T: Transport>(pod: &Pod, visit: &mut Visit, transport: &mut T) -> Result<Caller, Refused> {
+    let token = match (visit.token.take(), &visit.user_id) {
+        (Some(token), _) => token,
         (None, Some(user)) if visit.is_local && pod.verifier.accepts_bare_users() => return Ok(bare_guest(user)),
         (None, _) => tokio::time::timeout(pod.settings.auth_timeout, first_token(transport))
             .await

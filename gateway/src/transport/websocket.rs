@@ -58,7 +58,7 @@ struct Line {
 impl WebSocket {
     /// Takes over an upgraded connection: `answer` is still to be written before any frame, `read` came with the handshake.
     /// Longer frames than `longest` are refused.
-    pub async fn new(stream: TcpStream, answer: Vec<u8>, read: &[u8], longest: usize) -> Self {
+    pub async fn new(stream: TcpStream, answer: Vec<u8>, read: Vec<u8>, longest: usize) -> Self {
         let config = WebSocketConfig::default()
             .read_buffer_size(READ_BUFFER)
             .write_buffer_size(0)
@@ -66,7 +66,7 @@ impl WebSocket {
             .max_message_size(Some(longest))
             .max_frame_size(Some(longest));
         let line = Line { stream, control: Vec::new() };
-        let socket = WebSocketStream::from_partially_read(line, read.to_vec(), Role::Server, Some(config)).await;
+        let socket = WebSocketStream::from_partially_read(line, read, Role::Server, Some(config)).await;
         // Not a buffer of the pool: whoever waits to come in holds no more than this.
         Self { socket, has_read_all: false, pending: Pending { joined: answer, ..Pending::default() } }
     }
