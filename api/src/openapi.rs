@@ -99,7 +99,7 @@ static USER_ID: LazyLock<Value> = LazyLock::new(|| json!({ "type": "string", "pa
 
 /// How many items a page has: what [`Fields::limit`](crate::fields::Fields::limit) takes, wherever it is asked for.
 static LIMIT: LazyLock<Value> =
-    LazyLock::new(|| json!({ "type": "integer", "format": "int32", "minimum": 1, "maximum": 100, "default": 50 }));
+    LazyLock::new(|| json!({ "type": "integer", "format": "int32", "minimum": 1, "maximum": 100 }));
 
 /// Says how large a number of 32 bits without a sign may be. The format it is described with has one, and ends half way.
 fn give_bounds(schema: &mut Value) {
