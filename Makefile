@@ -51,7 +51,8 @@ fix:
 docs:
 	$(CARGO) run --quiet --package carillon -- check --docs > docs/configuration.md
 
-## Installs what the tests start for themselves, from Debian's packages, where it is missing; and what speaks S3, from PyPI.
+## Installs what the tests start for themselves, from Debian's packages, where it is missing; and from PyPI what speaks S3 and
+## what asks everything that the api's description says.
 servers:
 	@missing=()
 	command -v redis-server >/dev/null || missing+=(redis-server)
@@ -66,6 +67,10 @@ servers:
 	if [ ! -x target/servers/moto/bin/moto_server ]; then
 	  python3 -m venv target/servers/moto
 	  target/servers/moto/bin/pip install --quiet 'moto[s3,server]==5.2.5'
+	fi
+	if [ ! -x target/servers/schemathesis/bin/schemathesis ]; then
+	  python3 -m venv target/servers/schemathesis
+	  target/servers/schemathesis/bin/pip install --quiet 'schemathesis==4.32.5'
 	fi
 
 ## Measures the program built for release, on a PostgreSQL and a Redis of its own, in about three minutes. Every figure is also

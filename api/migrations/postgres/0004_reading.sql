@@ -59,8 +59,8 @@ language sql volatile security definer set search_path = pg_catalog, public, pg_
         and r.conversation_id = p_conversation and r.user_id = p_user and p.unread_count <> r.counted
 $$;
 
--- What is unread to the caller: stored and counted anew, of every conversation, from one moment.
-create function carillon_verify_unread(p_caller text)
+-- What is unread to the caller: stored and counted anew, of so many conversations after one, or of every one, from one moment.
+create function carillon_verify_unread(p_caller text, p_after uuid, p_most bigint)
 returns table (
     conversation_id uuid, last_read_seq bigint, stored bigint, counted bigint, mentioned bigint, head bigint
 )
@@ -70,8 +70,9 @@ language sql stable security definer set search_path = pg_catalog, public, pg_te
     from conversation_participants p
     join recounts r using (conversation_id, user_id)
     join mention_counts c using (conversation_id, user_id)
-    where p.user_id = p_caller and p.left_at is null
+    where p.user_id = p_caller and p.left_at is null and (p_after is null or p.conversation_id > p_after)
     order by p.conversation_id
+    limit p_most
 $$;
 
 select carillon_hand_over();

@@ -47,12 +47,13 @@ create index messages_by_age on messages (created_at desc, id desc) where delete
 -- each row, so the finding is done here, under the same rule as the policies; whoever calls reads the rows under theirs.
 -- Terms are arrays side by side: their words, whether the last is the beginning of one, and whether they must be absent.
 -- The plan depends on how common the words are, so it is made anew for each search.
+-- A page is short: taken for a thousand rows, it would have whoever calls look through all conversations for theirs.
 create function carillon_search(
     p_terms text[], p_beginnings boolean[], p_absent boolean[],
     p_from text, p_in uuid, p_link boolean, p_attachment boolean, p_since timestamptz, p_before timestamptz,
     p_after_at timestamptz, p_after_id uuid, p_limit bigint
 ) returns setof uuid
-language plpgsql stable security definer
+language plpgsql stable security definer rows 50
 set search_path = pg_catalog, public, pg_temp set plan_cache_mode = force_custom_plan as $$
 declare
     -- The conversations to look into; null for all of them.

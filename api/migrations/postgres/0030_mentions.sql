@@ -3,8 +3,7 @@
 -- A refusal beside those of 0002_functions.sql; its text is who it is about: CA016 mentions somebody who takes no part
 
 select carillon_guard('message_mentions');
-create policy readers on message_mentions for select to carillon_app
-    using (exists (select from messages m where m.id = message_id));
+create policy readers on message_mentions for select to carillon_app using (carillon_sees(message_id));
 
 grant select on message_mentions, mention_counts to carillon_app;
 grant select on mention_counts to carillon_definer;

@@ -67,8 +67,7 @@ begin
 end $$;
 
 select carillon_guard('forwarded_attachments');
-create policy readers on forwarded_attachments for select to carillon_app
-    using (exists (select from messages m where m.id = message_id));
+create policy readers on forwarded_attachments for select to carillon_app using (carillon_sees(message_id));
 -- Whoever sees a message that forwards it sees it.
 create policy readers_of_forwards on message_attachments for select to carillon_app
     using (exists (select from forwarded_attachments f where f.attachment_id = message_attachments.id));

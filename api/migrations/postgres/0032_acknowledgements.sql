@@ -3,8 +3,7 @@
 -- A refusal beside those of 0002_functions.sql: CA019 the message asks the caller for nothing
 
 select carillon_guard('message_acknowledgements');
-create policy readers on message_acknowledgements for select to carillon_app
-    using (exists (select from messages m where m.id = message_id));
+create policy readers on message_acknowledgements for select to carillon_app using (carillon_sees(message_id));
 grant select on message_acknowledgements to carillon_app;
 
 -- Acknowledges a message for the caller, once.

@@ -178,7 +178,7 @@ pub(super) fn linked(
 /// the answer leads there.
 #[utoipa::path(
     get, operation_id = "read_attachment",
-    path = "/api/v1/attachments/{id}/content", tag = "attachments",
+    path = "/api/v1/attachments/{id}/content", tag = "attachments", security((), ("bearer" = [])),
     params(
         ("id" = uuid::Uuid, Path, description = "The attachment."),
         ("expires" = Option<i64>, Query, description = "Of a link: when it ends."),
@@ -186,8 +186,8 @@ pub(super) fn linked(
         ("Range" = Option<String>, Header, description = "Which bytes, like `bytes=0-1023`."),
     ),
     responses(
-        (status = 200, description = "All bytes.", content_type = "application/octet-stream"),
-        (status = 206, description = "The range.", content_type = "application/octet-stream"),
+        (status = 200, description = "All bytes, as the media type that was announced.", content_type = "*/*"),
+        (status = 206, description = "The range.", content_type = "*/*"),
         (status = 307, description = "They are in a bucket, at `Location`."),
         (status = 416, description = "There is no such range.", body = crate::error::ProblemDocument,
          content_type = "application/problem+json"),
@@ -207,7 +207,7 @@ async fn read(State(app): State<App>, Seen(filed): Seen, headers: HeaderMap) -> 
 /// With a token, or by the link that looking at it answered. At most 320 pixels a side, JPEG.
 #[utoipa::path(
     get, operation_id = "read_thumbnail",
-    path = "/api/v1/attachments/{id}/thumbnail", tag = "attachments",
+    path = "/api/v1/attachments/{id}/thumbnail", tag = "attachments", security((), ("bearer" = [])),
     params(
         ("id" = uuid::Uuid, Path, description = "The attachment."),
         ("expires" = Option<i64>, Query, description = "Of a link: when it ends."),

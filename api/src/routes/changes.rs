@@ -83,7 +83,7 @@ async fn edit(
     path = "/api/v1/messages/messages/{id}", tag = "messages",
     params(
         ("id" = uuid::Uuid, Path, description = "The message."),
-        ("for" = Option<String>, Query, description = "`all`, or `me`; `all` if it is not said."),
+        ("for" = Option<String>, Query, pattern = "^(all|me)$", description = "`all`, or `me`; `all` if it is not said."),
     ),
     responses((status = 200, description = "What is left of it.", body = Message), Problems),
 )]

@@ -10,12 +10,14 @@ use shared::ids::{ConversationId, Seq};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::List;
 use crate::error::Problem;
 use crate::fields::{Fields, Id, Parameters};
 use crate::model::{MarkerDraft, MarkerMove, MessagingStats, Privacy, PrivacyChange, ReadMarker, UnreadTotals};
 use crate::openapi::Problems;
 use crate::request::Name;
 use crate::state::App;
+use crate::store::UnreadPage;
 
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<App> {
@@ -66,9 +68,9 @@ struct Unread {
     items: Vec<ReadMarker>,
 }
 
-/// A count that is kept otherwise than it is counted.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Drift {
+/// What is unread in a conversation, twice.
+#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
+struct Recounted {
     /// As it is kept.
     #[serde(flatten)]
     kept: ReadMarker,
@@ -76,17 +78,20 @@ struct Drift {
     counted: u64,
 }
 
-/// Every count, counted anew.
+/// Counts, counted anew: all of them, or those of a page.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Verified {
-    /// Whether every count that is kept is right.
+    /// Whether every count that was compared is right.
     is_exact: bool,
     /// Conversations that were counted.
     conversations: u64,
-    /// Messages that are unread, counted anew.
+    /// Messages that are unread in them, counted anew.
     messages: u64,
     /// The counts that are wrong.
-    drifts: Vec<Drift>,
+    drifts: Vec<Recounted>,
+    /// Each conversation that was counted, and where to go on.
+    #[serde(flatten)]
+    page: List<Recounted>,
 }
 
 /// Mark a conversation as read
@@ -152,10 +157,15 @@ async fn unread(
 
 /// Count anew what is unread
 ///
-/// Compares every count that is kept with the messages that are there.
+/// Compares the counts that are kept with the messages that are there: all of them, or, with `limit` or `after`, those of a page
+/// of conversations, by their ids.
 #[utoipa::path(
     get, operation_id = "verify_unread",
     path = "/api/v1/unread/verify", tag = "reading",
+    params(
+        ("limit" = Option<u32>, Query, description = "At most so many: 1 to 100, 50 if only `after` is said."),
+        ("after" = Option<uuid::Uuid>, Query, description = "The `next` of the page before."),
+    ),
     responses((status = 200, description = "What the counts should be.", body = Verified), Problems),
 )]
 async fn verify(
@@ -163,19 +173,30 @@ async fn verify(
     caller: Caller,
     Parameters(query): Parameters,
 ) -> Result<Json<Verified>, Problem> {
-    query.finish(|| Some(()))?;
-    let checks = app.store.verify_unread(&caller).await?;
-    let wrong = checks.iter().filter(|check| check.kept.unread_count != check.counted);
-    let drifts: Vec<_> = wrong.map(|check| Drift { kept: check.kept, counted: check.counted }).collect();
+    let UnreadPage { after, limit } = part(query)?;
+    let one_more = UnreadPage { after, limit: limit.map(|limit| limit + 1) };
+    let checks = app.store.verify_unread(&caller, &one_more).await?;
+    let counted = checks.iter().map(|check| Recounted { kept: check.kept, counted: check.counted }).collect();
+    let page = List::page(counted, limit.unwrap_or(u32::MAX), |last: &Recounted| last.kept.conversation_id.to_string());
+    let is_wrong = |check: &&Recounted| check.kept.unread_count != check.counted;
+    let drifts: Vec<_> = page.items.iter().filter(is_wrong).copied().collect();
     if !drifts.is_empty() {
         tracing::error!(user = %caller.user, drifts = drifts.len(), "counts of unread messages are wrong");
     }
     Ok(Json(Verified {
         is_exact: drifts.is_empty(),
-        conversations: checks.len() as u64,
-        messages: checks.iter().map(|check| check.counted).sum(),
+        conversations: page.items.len() as u64,
+        messages: page.items.iter().map(|check| check.counted).sum(),
         drifts,
+        page,
     }))
+}
+
+/// Reads which counts to compare. Whoever asks for no page asks whether all are right.
+fn part(mut query: Fields) -> Result<UnreadPage, Problem> {
+    let paged = query.has("limit") || query.has("after");
+    let (limit, after) = (query.limit(), query.parameter("after"));
+    query.finish(|| Some(UnreadPage { after, limit: paged.then_some(limit) }))
 }
 
 /// Show figures

@@ -211,8 +211,8 @@ pub trait Reading: Send + Sync {
     /// Where the caller has unread messages, and how many over all, from one moment.
     async fn unread(&self, caller: &Caller) -> Result<(UnreadTotals, Vec<ReadMarker>), StoreError>;
 
-    /// What is unread to the caller in each of their conversations: as kept, and counted anew, from one moment.
-    async fn verify_unread(&self, caller: &Caller) -> Result<Vec<UnreadCheck>, StoreError>;
+    /// What is unread to the caller in their conversations, by their ids: as kept, and counted anew, from one moment.
+    async fn verify_unread(&self, caller: &Caller, page: &UnreadPage) -> Result<Vec<UnreadCheck>, StoreError>;
 }
 
 /// Finding what was said.
@@ -450,6 +450,15 @@ pub struct AcknowledgementPage {
     pub after: Option<(i64, UserId)>,
     /// At most so many.
     pub limit: u32,
+}
+
+/// Which of somebody's counts: by default all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct UnreadPage {
+    /// Continue after this conversation.
+    pub after: Option<ConversationId>,
+    /// At most so many.
+    pub limit: Option<u32>,
 }
 
 /// Which of what somebody has written and not sent.

@@ -101,6 +101,25 @@ async fn openapi_describes_every_route_with_its_problems() {
 }
 
 #[tokio::test]
+async fn openapi_says_which_bodies_may_be_left_out_and_how_large_numbers_may_be() {
+    let api = Api::start().await;
+    let description = document(&api, "/openapi.json").await;
+    let (messages, id) = ("/api/v1/messages/messages", "/api/v1/messages/conversations/{id}");
+    for (method, path, is_needed) in [("post", messages, true), ("patch", &format!("{id}/read"), false)] {
+        let operation = &description["paths"][path][method];
+        assert_eq!(operation["requestBody"]["required"], is_needed, "{method} {path}");
+        assert_eq!(
+            operation["responses"]["415"]["content"], operation["responses"]["400"]["content"],
+            "{method} {path}"
+        );
+    }
+    let parameters = description["paths"][format!("{id}/messages")]["get"]["parameters"].as_array().expect("a list");
+    let schema = |name: &str| &parameters.iter().find(|parameter| parameter["name"] == name).expect(name)["schema"];
+    assert_eq!((&schema("limit")["minimum"], &schema("limit")["maximum"]), (&json!(1), &json!(100)));
+    assert_eq!(schema("offset")["maximum"], u32::MAX);
+}
+
+#[tokio::test]
 async fn openapi_refers_only_to_what_it_holds_and_its_examples_are_taken() {
     let api = Api::start().await;
     let description = document(&api, "/openapi.json").await;

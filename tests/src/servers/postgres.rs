@@ -92,6 +92,17 @@ impl Postgres {
         self.process.lock().expect("nobody panics while holding it").as_ref().map(Process::id)
     }
 
+    /// Everything it has printed since it was last started, plans among it where they are asked for.
+    ///
+    /// # Panics
+    ///
+    /// Never: nobody panics while holding the lock.
+    #[must_use]
+    pub fn printed(&self) -> String {
+        let process = self.process.lock().expect("nobody panics while holding it");
+        process.as_ref().map(Process::printed).unwrap_or_default()
+    }
+
     /// Breaks off every connection, ends the server without a checkpoint and starts it again: it recovers from its log.
     ///
     /// # Errors

@@ -10,7 +10,7 @@ use shared::ids::{MessageId, Seq, TraceId};
 use super::messaging::NEWEST;
 use super::{Bed, entry, event, feed_of, guest, message_draft, person};
 use crate::model::{Change, ChangeDraft, Message};
-use crate::store::{ConversationPage, Kept, StoreError};
+use crate::store::{ConversationPage, Kept, StoreError, UnreadPage};
 
 async fn change(bed: &Bed, caller: &Caller, id: MessageId, change: Change) -> Result<Kept<Message>, StoreError> {
     bed.store.change(caller, &ChangeDraft { message_id: id, change, trace: TraceId::random() }).await
@@ -143,7 +143,7 @@ pub async fn what_one_hides_is_gone_for_oneself_alone(bed: &Bed) {
     assert_eq!(hers.message_text, "the last");
     // Deleted for everyone afterwards, it is not taken off his count twice.
     change(bed, &alice, sent.id, Change::Delete).await.expect("her own");
-    let check = bed.store.verify_unread(&bob).await.expect("his own")[0];
+    let check = bed.store.verify_unread(&bob, &UnreadPage::default()).await.expect("his own")[0];
     assert_eq!((check.kept.unread_count, check.counted), (1, 1));
 }
 

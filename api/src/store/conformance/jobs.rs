@@ -15,7 +15,7 @@ use crate::model::{
     BlockDraft, Change, ChangeDraft, ConversationChange, ConversationChangeDraft, ExportFile, ExportLine, ExportPlace,
     Job, JobDraft, JobKind, JobState, MessageDraft, ReportDraft, ReportReason, UserDraft,
 };
-use crate::store::{BlockPage, Kept, MessagePage, MessagePart, SearchPage, StoreError};
+use crate::store::{BlockPage, Kept, MessagePage, MessagePart, SearchPage, StoreError, UnreadPage};
 
 const ALL: MessagePage = MessagePage { part: MessagePart::Newest { offset: 0 }, limit: 100 };
 
@@ -86,7 +86,7 @@ pub async fn what_the_erased_wrote_keeps_its_number_and_says_nothing_anywhere(be
     assert!(gone.attachments.is_empty() && told.iter().any(|told| told.channel == feed_of("dave")));
     assert!(
         bed.store
-            .verify_unread(&guest("dave"))
+            .verify_unread(&guest("dave"), &UnreadPage::default())
             .await
             .expect("his")
             .iter()
@@ -120,7 +120,7 @@ pub async fn what_the_erased_wrote_keeps_its_number_and_says_nothing_anywhere(be
     ] {
         assert_eq!(bed.number(sql).await, 0, "{sql}");
     }
-    let checks = bed.store.verify_unread(&guest("carol")).await.expect("her own");
+    let checks = bed.store.verify_unread(&guest("carol"), &UnreadPage::default()).await.expect("her own");
     let check = checks.iter().find(|check| check.kept.conversation_id == group.id).expect("she is in it");
     assert_eq!((check.kept.unread_count, check.counted), (30, 30));
     assert_eq!(bed.store.job(&bob, job.id).await.expect("his").progress, 61);

@@ -13,7 +13,7 @@ use crate::model::{
     Change, ChangeDraft, Conversation, ConversationChange, ConversationChangeDraft, ConversationStatus,
     ConversationType, ParticipantRole,
 };
-use crate::store::{ConversationPage, Kept, StoreError};
+use crate::store::{ConversationPage, Kept, StoreError, UnreadPage};
 
 async fn change(
     bed: &Bed,
@@ -135,7 +135,7 @@ pub async fn who_left_is_told_so_and_nothing_that_follows(bed: &Bed) {
     change(bed, &alice, &group, add("bob")).await.expect("she owns it");
     assert_eq!(bed.store.conversation(&bob, group.id).await.expect("his").unread_count, 0);
     assert_eq!(bed.send(&alice, &group, "welcome back").await.envelopes.len(), 3);
-    assert_eq!(bed.store.verify_unread(&bob).await.expect("his own")[0].counted, 1);
+    assert_eq!(bed.store.verify_unread(&bob, &UnreadPage::default()).await.expect("his own")[0].counted, 1);
 }
 
 pub async fn a_key_tells_who_was_removed_nothing_of_today(bed: &Bed) {

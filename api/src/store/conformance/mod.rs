@@ -89,7 +89,7 @@ macro_rules! store_conformance {
                 who_shows_no_receipts_is_seen_without_any_and_counts_as_before,
                 reading_moves_the_marker_forwards_and_tells_only_ones_own_devices,
                 a_marker_goes_back_only_when_asked_to, only_participants_have_a_marker,
-                a_send_and_a_read_cannot_each_miss_the_other, counts_equal_a_simple_model_after_ten_thousand_deeds;
+                a_send_and_a_read_cannot_each_miss_the_other, counts_are_compared_page_by_page_without_holes, counts_equal_a_simple_model_after_ten_thousand_deeds;
             search: a_search_finds_only_what_the_caller_may_see, deleted_messages_are_never_found,
                 what_one_has_hidden_is_found_by_others_only,
                 an_edited_text_is_found_by_its_new_words_only, words_match_whatever_their_case_and_their_accents,

@@ -20,7 +20,7 @@ use crate::model::{
     Change, ChangeDraft, Conversation, ConversationChange, ConversationChangeDraft, MarkerDraft, MarkerMove, Mentions,
     MessageDraft, Privacy, PrivacyChange, ReadMarker,
 };
-use crate::store::{Kept, MessagePage, MessagePart, StoreError};
+use crate::store::{Kept, MessagePage, MessagePart, StoreError, UnreadPage};
 
 fn marker(conversation_id: ConversationId, to: MarkerMove) -> MarkerDraft {
     MarkerDraft { conversation_id, to, trace: TraceId::random() }
@@ -194,9 +194,28 @@ pub async fn a_send_and_a_read_cannot_each_miss_the_other(bed: &Bed) {
         let sends = join_all((0..5).map(|_| bed.send(&alice, &group, "now")));
         let read = join_all((0..5).map(|_| reads(bed, &bob, &group, None)));
         futures_util::future::join(sends, read).await;
-        let checks = bed.store.verify_unread(&bob).await.expect("his own");
+        let checks = bed.store.verify_unread(&bob, &UnreadPage::default()).await.expect("his own");
         assert_eq!(checks[0].kept.unread_count, checks[0].counted);
     }
+}
+
+pub async fn counts_are_compared_page_by_page_without_holes(bed: &Bed) {
+    let (alice, bob) = (guest("alice"), guest("bob"));
+    for _ in 0..5 {
+        let group = bed.group(&alice, &["bob"]).await;
+        bed.send(&alice, &group, "hello").await;
+    }
+    let all = bed.store.verify_unread(&bob, &UnreadPage::default()).await.expect("his own");
+    assert_eq!(all.len(), 5);
+    let (mut seen, mut after) = (Vec::new(), None);
+    for expected in [2, 2, 1, 0] {
+        let page = UnreadPage { after, limit: Some(2) };
+        let checks = bed.store.verify_unread(&bob, &page).await.expect("his own");
+        assert_eq!(checks.len(), expected);
+        after = checks.last().map(|check| check.kept.conversation_id).or(after);
+        seen.extend(checks);
+    }
+    assert_eq!(seen, all);
 }
 
 /// How many people, conversations, and deeds in each.
@@ -272,7 +291,8 @@ pub async fn counts_equal_a_simple_model_after_ten_thousand_deeds(bed: &Bed) {
     });
     join_all(places.collect::<Vec<_>>()).await;
     for person in 0..PEOPLE {
-        let checks = bed.store.verify_unread(&guest(&format!("u{person}"))).await.expect("their own");
+        let checks =
+            bed.store.verify_unread(&guest(&format!("u{person}")), &UnreadPage::default()).await.expect("their own");
         assert!(checks.iter().all(|check| check.kept.unread_count == check.counted), "u{person}: {checks:?}");
     }
 }
@@ -332,7 +352,8 @@ async fn agree(bed: &Bed, place: usize, deeds: &[(usize, Deed)]) {
         }
     }
     for (person, marker) in &model.markers {
-        let checks = bed.store.verify_unread(&guest(&format!("u{person}"))).await.expect("their own");
+        let checks =
+            bed.store.verify_unread(&guest(&format!("u{person}")), &UnreadPage::default()).await.expect("their own");
         let check = checks.iter().find(|check| check.kept.conversation_id == group.id).expect("they are in it");
         let kept = (check.kept.last_read_seq, (check.kept.unread_count, check.kept.unread_mention_count));
         assert_eq!(kept, (Seq(*marker), model.unread(*person)), "u{person} in {place}: {deeds:?}");

@@ -11,7 +11,7 @@ use super::messaging::{Entered, is_deadlock, refusal};
 use crate::model::{MarkerDraft, Participant, Privacy, PrivacyChange, ReadMarker, UnreadCheck, UnreadTotals};
 use crate::render;
 use crate::store::rows::{self, ParticipantRow, UnreadRow, number, seq, unread_of};
-use crate::store::{Kept, Reading, StoreError};
+use crate::store::{Kept, Reading, StoreError, UnreadPage};
 
 #[derive(sqlx::FromRow)]
 struct MarkedRow {
@@ -71,10 +71,12 @@ impl Reading for PostgresStore {
         Ok(unread)
     }
 
-    async fn verify_unread(&self, caller: &Caller) -> Result<Vec<UnreadCheck>, StoreError> {
+    async fn verify_unread(&self, caller: &Caller, page: &UnreadPage) -> Result<Vec<UnreadCheck>, StoreError> {
         let mut transaction = self.ask_as(caller).await?;
-        let rows: Vec<UnreadRow> = sqlx::query_as("select * from carillon_verify_unread($1)")
+        let rows: Vec<UnreadRow> = sqlx::query_as("select * from carillon_verify_unread($1, $2, $3)")
             .bind(caller.user.as_str())
+            .bind(page.after.map(|id| id.0))
+            .bind(page.limit.map(i64::from))
             .fetch_all(&mut *transaction)
             .await?;
         transaction.commit().await?;

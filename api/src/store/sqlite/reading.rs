@@ -11,7 +11,7 @@ use super::{SqliteStore, messaging, now};
 use crate::model::{MarkerDraft, Participant, Privacy, PrivacyChange, ReadMarker, UnreadCheck, UnreadTotals};
 use crate::render;
 use crate::store::rows::{self, ParticipantRow, UnreadRow, number, unread_of};
-use crate::store::{Kept, Reading, StoreError};
+use crate::store::{Kept, Reading, StoreError, UnreadPage};
 
 #[async_trait]
 impl Reading for SqliteStore {
@@ -57,7 +57,7 @@ impl Reading for SqliteStore {
             envelopes = writing::enter(&mut transaction, &[format!("user:{user}")], &entry, &body).await?;
             envelopes.extend(rows::receipts(std::iter::once(row))?);
         }
-        let kept = checks(&mut transaction, user.as_str(), Some(id.0)).await?.pop();
+        let kept = checks(&mut transaction, user.as_str(), Some(id.0), &UnreadPage::default()).await?.pop();
         let value = kept.ok_or(StoreError::NotAParticipant(id))?.kept;
         transaction.commit().await?;
         Ok(Kept { value, created, envelopes })
@@ -99,9 +99,9 @@ impl Reading for SqliteStore {
         unread(&mut *self.read().await?, caller).await
     }
 
-    async fn verify_unread(&self, caller: &Caller) -> Result<Vec<UnreadCheck>, StoreError> {
+    async fn verify_unread(&self, caller: &Caller, page: &UnreadPage) -> Result<Vec<UnreadCheck>, StoreError> {
         let mut transaction = self.read().await?;
-        checks(&mut transaction, caller.user.as_str(), None).await
+        checks(&mut transaction, caller.user.as_str(), None, page).await
     }
 }
 
@@ -159,11 +159,12 @@ pub(super) async fn participant_row(
     Ok(row.bind(conversation).bind(user).fetch_one(connection).await?)
 }
 
-/// Kept and counted, in one conversation or in all.
+/// Kept and counted, in one conversation or in all of a page.
 async fn checks(
     connection: &mut SqliteConnection,
     user: &str,
     only: Option<Uuid>,
+    page: &UnreadPage,
 ) -> Result<Vec<UnreadCheck>, StoreError> {
     let rows: Vec<UnreadRow> = sqlx::query_as(
         "select p.conversation_id, p.last_read_seq, p.unread_count as stored, r.counted, c.mentioned,
@@ -172,10 +173,13 @@ async fn checks(
          join recounts r using (conversation_id, user_id)
          join mention_counts c using (conversation_id, user_id)
          where p.user_id = $1 and p.left_at is null and ($2 is null or p.conversation_id = $2)
-         order by p.conversation_id",
+             and ($3 is null or p.conversation_id > $3)
+         order by p.conversation_id limit coalesce($4, -1)",
     )
     .bind(user)
     .bind(only)
+    .bind(page.after.map(|id| id.0))
+    .bind(page.limit)
     .fetch_all(connection)
     .await?;
     Ok(rows.into_iter().map(UnreadCheck::from).collect())
