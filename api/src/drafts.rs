@@ -13,9 +13,9 @@ use shared::time::Timestamp;
 use crate::error::Problem;
 use crate::fields::Fields;
 use crate::model::{
-    Change, ChangeDraft, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationType, Mentions,
-    MessageDraft, MessagePriority, MessageType, Planned, ScheduleChange, ScheduleChangeDraft, ScheduleDraft,
-    UnsentDraft, Writing,
+    Change, ChangeDraft, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationType, MarkerDraft,
+    MarkerMove, Mentions, MessageDraft, MessagePriority, MessageType, Planned, ScheduleChange, ScheduleChangeDraft,
+    ScheduleDraft, UnsentDraft, Writing,
 };
 use crate::request::Once;
 
@@ -401,6 +401,16 @@ pub fn edit(mut body: Fields, message_id: MessageId, trace: TraceId) -> Result<C
 }
 
 /// The type, of a message with so many attachments; a word that names none is one that this server does not offer.
+/// Up to where a conversation is read; all of it, if `body` does not say.
+pub fn read_up_to(
+    mut body: Fields,
+    conversation_id: Option<ConversationId>,
+    trace: TraceId,
+) -> Result<MarkerDraft, Problem> {
+    let up_to = body.seq("up_to_seq", 0);
+    body.finish(|| Some(MarkerDraft { conversation_id: conversation_id?, to: MarkerMove::ReadUpTo(up_to), trace }))
+}
+
 fn message_type(body: &mut Fields, attachments: usize) -> MessageType {
     let Some(word) = body.optional::<String>("message_type") else { return MessageType::default() };
     let message_type = serde_json::from_value(Value::from(word)).unwrap_or_else(|error| {

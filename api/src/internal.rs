@@ -27,7 +27,7 @@ use subtle::ConstantTimeEq;
 use crate::drafts;
 use crate::error::Problem;
 use crate::fields::{Fields, read};
-use crate::model::{Message, Privacy};
+use crate::model::{Message, Privacy, ReadMarker};
 use crate::request::{Name, Once, surround};
 use crate::router::{no_method, no_route};
 use crate::routes::Made;
@@ -47,6 +47,7 @@ pub fn internal_router(app: App) -> Router {
         .route("/internal/v1/differences", post(differences))
         .route("/internal/v1/authorise", post(authorise))
         .route("/internal/v1/send", post(send))
+        .route("/internal/v1/read", post(read_up_to))
         .route("/internal/v1/acks", post(acks));
     routes
         .fallback(no_route)
@@ -144,6 +145,18 @@ async fn send(
 ) -> Result<Made<Message>, Problem> {
     let draft = drafts::message(body, Once(None), name.trace)?;
     Ok(Made(app.publisher.publish(&caller, &draft).await?))
+}
+
+/// Marks a conversation as read for a socket: the same draft, the same publisher as over REST.
+async fn read_up_to(
+    State(app): State<App>,
+    SpokenFor(caller): SpokenFor,
+    name: Name,
+    mut body: Fields,
+) -> Result<Json<ReadMarker>, Problem> {
+    let conversation_id = body.required("conversation_id");
+    let draft = drafts::read_up_to(body, conversation_id, name.trace)?;
+    Ok(Json(app.publisher.mark(&caller, &draft).await?))
 }
 
 async fn acks(

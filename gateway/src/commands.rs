@@ -25,6 +25,7 @@ use crate::policy::{Namespace, Who};
 use crate::rooms::{Join, Seen, publish};
 use crate::session::{Ended, Session};
 use crate::transport::Transport;
+use crate::upstream::Refusal;
 
 impl<T: Transport> Session<T> {
     /// Takes a text frame and does what it says, or answers what is wrong with it.
@@ -87,6 +88,9 @@ impl<T: Transport> Session<T> {
             Action::Publish { room, data } => return self.publish(room, data, reference),
             Action::Send { data } => {
                 self.work = self.start(send(Arc::clone(&self.pod), self.caller.clone(), data, reference))
+            }
+            Action::Read { data } => {
+                self.work = self.start(read(Arc::clone(&self.pod), self.caller.clone(), data, reference))
             }
         }
         None
@@ -179,6 +183,7 @@ const fn name_of(action: &Action) -> &'static str {
         Action::Subscribe { .. } => "subscribe",
         Action::Unsubscribe { .. } => "unsubscribe",
         Action::Publish { .. } | Action::Send { .. } => "message",
+        Action::Read { .. } => "read",
         Action::Show { sign: Sign::Viewing, .. } => "viewing",
         Action::Show { .. } => "typing",
         Action::Ping => "ping",
@@ -254,9 +259,17 @@ async fn resume(pod: Arc<Pod>, arrival: Arrival, reference: Option<String>) -> D
 }
 
 async fn send(pod: Arc<Pod>, caller: Box<Caller>, data: Box<RawValue>, reference: Option<String>) -> Done {
-    let reference = reference.as_deref();
-    match pod.upstream.send(&caller, TraceId::random(), &data).await {
-        Ok(message) => Done::say(answer::ack(reference, &message)),
+    answered(pod.upstream.send(&caller, TraceId::random(), &data).await, reference.as_deref())
+}
+
+async fn read(pod: Arc<Pod>, caller: Box<Caller>, data: Box<RawValue>, reference: Option<String>) -> Done {
+    answered(pod.upstream.read(&caller, TraceId::random(), &data).await, reference.as_deref())
+}
+
+/// Hands on what the api said.
+fn answered(answer: Result<Box<RawValue>, Refusal>, reference: Option<&str>) -> Done {
+    match answer {
+        Ok(data) => Done::say(answer::ack(reference, &data)),
         Err(refusal) => Done::say(answer::error(reference, refusal.code, &refusal.detail, refusal.retry_after_ms)),
     }
 }

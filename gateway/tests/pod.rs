@@ -582,6 +582,40 @@ async fn a_socket_opens_however_its_request_comes() {
 }
 
 #[tokio::test]
+async fn reading_over_the_socket_clears_the_counts_on_every_device_and_of_nobody_else() {
+    let village = Village::new().await;
+    let (alice, bob, eve) = (village.person("alice"), village.person("bob"), village.person("eve"));
+    let conversation = alice.starts_with(&[&bob]).await;
+    for text in ["one", "two", "three"] {
+        alice.says(&conversation, text).await;
+    }
+    let (mut phone, mut desk) = (bob.connects("&device_id=phone").await, bob.connects("&device_id=desk").await);
+    let mut hers = eve.connects("").await;
+    phone.says(&json!({"action": "read", "ref": "r", "data": {"conversation_id": conversation, "up_to_seq": 2}})).await;
+    let answer = phone.waits_for("ack").await;
+    assert_eq!((&answer["ref"], &answer["data"]["last_read_seq"]), (&json!("r"), &json!(2)), "{answer}");
+    assert_eq!(answer["data"]["unread_count"], 1, "{answer}");
+    let told = desk.waits_for("message.read").await;
+    assert_eq!((&told["data"]["last_read_seq"], &told["data"]["unread_count"]), (&json!(2), &json!(1)), "{told}");
+    // All of it, and what is read stays read.
+    for up_to in [json!(null), json!(1)] {
+        phone.says(&json!({"action": "read", "data": {"conversation_id": conversation, "up_to_seq": up_to}})).await;
+        let answer = phone.waits_for("ack").await;
+        assert_eq!((&answer["data"]["last_read_seq"], &answer["data"]["unread_count"]), (&json!(3), &json!(0)));
+    }
+    for (data, code) in [
+        (json!({"conversation_id": conversation}), "not_found"),
+        (json!({"conversation_id": "seven"}), "bad_request"),
+        (json!({"conversation_id": conversation, "up_to_seq": -1}), "bad_request"),
+        (json!({}), "bad_request"),
+    ] {
+        hers.says(&json!({"action": "read", "ref": "e", "data": data})).await;
+        let error = hers.waits_for("error").await;
+        assert_eq!((&error["ref"], &error["data"]["code"]), (&json!("e"), &json!(code)), "{data}");
+    }
+}
+
+#[tokio::test]
 async fn who_types_and_who_looks_is_seen_by_those_in_the_room_and_ends_with_the_connection() {
     let village = Village::new().await;
     let (alice, bob) = (village.person("alice"), village.person("bob"));

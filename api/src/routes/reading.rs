@@ -11,6 +11,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::List;
+use crate::drafts;
 use crate::error::Problem;
 use crate::fields::{Fields, Id, Parameters};
 use crate::model::{MarkerDraft, MarkerMove, MessagingStats, Privacy, PrivacyChange, ReadMarker, UnreadTotals};
@@ -108,11 +109,9 @@ async fn read(
     caller: Caller,
     name: Name,
     Id(id): Id<ConversationId>,
-    mut body: Fields,
+    body: Fields,
 ) -> Result<Json<ReadMarker>, Problem> {
-    let up_to = body.seq("up_to_seq", 0);
-    let draft =
-        body.finish(|| Some(MarkerDraft { conversation_id: id, to: MarkerMove::ReadUpTo(up_to), trace: name.trace }))?;
+    let draft = drafts::read_up_to(body, Some(id), name.trace)?;
     Ok(Json(app.publisher.mark(&caller, &draft).await?))
 }
 

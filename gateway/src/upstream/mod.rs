@@ -53,7 +53,7 @@ pub enum UpstreamError {
     Strange(StatusCode),
 }
 
-/// Why a message was not taken.
+/// Why what a client asked for was not done.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 pub struct Refusal {
     /// Which error the client hears.
@@ -107,7 +107,25 @@ impl Upstream {
 
     /// Sends a message for `caller`. The answer is the message as REST answers it.
     pub async fn send(&self, caller: &Caller, trace: TraceId, draft: &RawValue) -> Result<Box<RawValue>, Refusal> {
-        let body = Bytes::copy_from_slice(draft.get().as_bytes());
+        // Carried once: without a client_message_id, twice could be two messages.
+        self.speak("send", caller, trace, draft, false).await
+    }
+
+    /// Marks a conversation as read by `caller`. The answer is the marker as REST answers it.
+    pub async fn read(&self, caller: &Caller, trace: TraceId, marker: &RawValue) -> Result<Box<RawValue>, Refusal> {
+        self.speak("read", caller, trace, marker, true).await
+    }
+
+    /// Asks for something in `caller`'s name.
+    async fn speak(
+        &self,
+        path: &str,
+        caller: &Caller,
+        trace: TraceId,
+        body: &RawValue,
+        repeatable: bool,
+    ) -> Result<Box<RawValue>, Refusal> {
+        let body = Bytes::copy_from_slice(body.get().as_bytes());
         let speaks_for = |headers: &mut axum::http::HeaderMap| {
             let caller = serde_json::to_string(caller).expect("a caller is always JSON");
             // A name can hold any character; a header cannot. The api takes it with its escapes.
@@ -118,9 +136,8 @@ impl Upstream {
                 headers.insert(TRACE_HEADER, trace);
             }
         };
-        // Carried once: without a client_message_id, twice could be two messages.
         let answer =
-            self.call(Method::POST, "send", body, speaks_for, false).await.map_err(|_| Refusal::unavailable())?;
+            self.call(Method::POST, path, body, speaks_for, repeatable).await.map_err(|_| Refusal::unavailable())?;
         if answer.status().is_success() {
             return serde_json::from_slice(answer.body()).map_err(|_| Refusal::unavailable());
         }

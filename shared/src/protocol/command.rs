@@ -55,6 +55,11 @@ pub enum Action {
         /// `conversation_id`, `message_text` and the rest of a draft.
         data: Box<RawValue>,
     },
+    /// To mark a conversation as read; the api reads `data`.
+    Read {
+        /// `conversation_id`, and `up_to_seq` if not everything is read.
+        data: Box<RawValue>,
+    },
     /// To show the others in a room what one is doing, or that one has stopped.
     Show {
         /// The room.
@@ -261,8 +266,8 @@ impl Command {
 
 impl Action {
     /// Every `action` there is.
-    pub const NAMES: [&str; 9] =
-        ["subscribe", "unsubscribe", "message", "typing", "viewing", "ping", "auth", "ack", "resume"];
+    pub const NAMES: [&str; 10] =
+        ["subscribe", "unsubscribe", "message", "read", "typing", "viewing", "ping", "auth", "ack", "resume"];
 
     fn parse(outline: &Outline<'_>, frame: &str) -> Result<Self, (ErrorCode, String)> {
         let Some(action) = outline.action.as_deref() else { return Err(bad("action is missing")) };
@@ -274,6 +279,10 @@ impl Action {
             }
             "unsubscribe" => Ok(Self::Unsubscribe { room: room_of(outline)? }),
             "message" => Self::parse_message(outline, frame),
+            "read" => match outline.data {
+                Some(data) => Ok(Self::Read { data: data.to_owned() }),
+                None => Err(bad("data is missing")),
+            },
             "typing" | "viewing" => Self::parse_sign(outline, action == "typing"),
             "ping" => Ok(Self::Ping),
             "auth" => data_of::<AuthData>(outline).map(|data| Self::Auth { token: data.token }),
@@ -390,6 +399,7 @@ mod tests {
             (r#"{"ref":"r","action":"message","data":{"text":"to nobody"}}"#, ErrorCode::BadRequest),
             (r#"{"ref":"r","action":"ack","data":{"cursor":"x"}}"#, ErrorCode::BadRequest),
             (r#"{"ref":"r","action":"auth","data":{"token":7}}"#, ErrorCode::BadRequest),
+            (r#"{"ref":"r","action":"read"}"#, ErrorCode::BadRequest),
             (r#"{"ref":"r","action":"typing"}"#, ErrorCode::BadRequest),
             (r#"{"ref":"r","action":"typing","room":"tour_1","data":{"kind":"singing"}}"#, ErrorCode::BadRequest),
             (r#"{"ref":"r","action":"viewing","data":{"conversation_id":"7"}}"#, ErrorCode::BadRequest),
@@ -433,7 +443,7 @@ mod tests {
 
         #[test]
         fn no_object_makes_parsing_panic(
-            action in "(subscribe|unsubscribe|message|typing|viewing|ping|auth|ack|resume|x)",
+            action in "(subscribe|unsubscribe|message|read|typing|viewing|ping|auth|ack|resume|x)",
             room in ".{0,40}",
             data in "(null|\\{\\}|\\[\\]|7|\"x\"|\\{\"since\":\"[a-z0-9-]{0,40}\"\\}|\\{\"cursor\":null\\})",
         ) {
