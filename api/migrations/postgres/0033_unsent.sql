@@ -34,6 +34,7 @@ declare
     old     unsent_messages;
     changed boolean;
 begin
+    perform carillon_refuse_banned(p_caller);
     perform from conversation_participants p
     where p.conversation_id = p_conversation and p.user_id = p_caller and p.left_at is null for no key update;
     if not found then

@@ -66,6 +66,7 @@ declare
     kept scheduled_messages;
 begin
     if made is null then
+        perform carillon_refuse_banned(p_caller);
         perform from conversation_participants p
         where p.conversation_id = p_conversation and p.user_id = p_caller and p.left_at is null for no key update;
         if not found then
@@ -93,6 +94,7 @@ declare
     wanted  jsonb;
     changed boolean;
 begin
+    perform carillon_refuse_banned(p_caller);
     select * into old from scheduled_messages s where s.id = p_id and s.sender_id = p_caller for no key update;
     if not found then
         raise exception 'no such scheduled message' using errcode = 'CA020';

@@ -10,10 +10,12 @@ use shared::protocol::ErrorCode;
 use shared::time::Timestamp;
 use shared::upstream::{Arrival, Verdict};
 
+use super::schedule::{self, plan};
+use super::unsent::writes;
 use super::{Bed, conversation_draft, entry, event, feed_of, guest, message_draft, person, user};
 use crate::model::{
     BanDraft, Change, ChangeDraft, ConversationType, DecisionDraft, Report, ReportDraft, ReportReason, ReportState,
-    User,
+    ScheduleChange, User,
 };
 use crate::store::{Kept, ReportPage, StoreError};
 
@@ -149,6 +151,8 @@ pub async fn whoever_is_banned_changes_nothing_and_does_not_arrive_until_the_ban
     let keyed = message_draft(group.id, "before", Some("k"));
     let before = bed.store.append(&bob, &keyed).await.expect("he takes part").value;
     let hers = bed.send(&alice, &group, "hers").await.value;
+    let later = plan(group.id, "later", 3_600);
+    let later = bed.store.schedule(&bob, &later).await.expect("he takes part").value;
     let end = in_an_hour();
     let kept = set_ban(bed, &sam(), "bob", Some(("spam", Some(end)))).await.expect("staff ban guests");
     assert!(kept.created && kept.value.ban.as_ref().is_some_and(|ban| ban.expires_at == Some(end)), "{kept:?}");
@@ -165,6 +169,9 @@ pub async fn whoever_is_banned_changes_nothing_and_does_not_arrive_until_the_ban
     is_banned(change(before.id, Change::Edit("after".to_owned(), None)).await);
     is_banned(change(hers.id, Change::React("x".to_owned())).await);
     is_banned(report(bed, &bob, hers.id, ReportReason::Spam).await.map(drop));
+    is_banned(bed.store.schedule(&bob, &plan(group.id, "after", 3_600)).await.map(drop));
+    is_banned(schedule::change(bed, &bob, later.id, ScheduleChange::Cancel).await.map(drop));
+    is_banned(bed.store.keep_unsent(&bob, &writes(group.id, "after")).await.map(drop));
     assert!(!bed.store.append(&bob, &keyed).await.expect("a repeat succeeds").created);
     // Whether something exists that is not theirs to see, they learn as little as everybody.
     let hidden = bed.group(&alice, &["carol"]).await;

@@ -17,7 +17,7 @@ use crate::model::{
 use crate::store::{Kept, SchedulePage, StoreError};
 
 /// A message to be sent so many seconds from now.
-fn plan(conversation_id: ConversationId, text: &str, seconds: i64) -> ScheduleDraft {
+pub(super) fn plan(conversation_id: ConversationId, text: &str, seconds: i64) -> ScheduleDraft {
     ScheduleDraft {
         id: MessageId::new(),
         conversation_id,
@@ -39,7 +39,7 @@ async fn scheduled(bed: &Bed, sender: &Caller, draft: &ScheduleDraft) -> Kept<Sc
     bed.store.schedule(sender, draft).await.expect("a participant may schedule")
 }
 
-async fn change(
+pub(super) async fn change(
     bed: &Bed,
     caller: &Caller,
     id: MessageId,

@@ -10,7 +10,7 @@ use super::{Bed, entry, event, feed_of, guest, person, user};
 use crate::model::{ConversationChange, ConversationChangeDraft, Unsent, UnsentDraft, Writing};
 use crate::store::{Kept, StoreError, UnsentPage};
 
-fn writes(conversation_id: ConversationId, text: &str) -> UnsentDraft {
+pub(super) fn writes(conversation_id: ConversationId, text: &str) -> UnsentDraft {
     let writing = Writing { message_text: text.to_owned(), reply_to: None };
     UnsentDraft { conversation_id, writing: Some(writing), only_version: None, trace: TraceId::random() }
 }

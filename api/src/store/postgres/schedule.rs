@@ -75,7 +75,7 @@ impl Schedule for PostgresStore {
         let refused = |error: sqlx::Error| match code_of(&error).as_deref() {
             Some("CA020") => StoreError::NotScheduled(draft.id),
             Some("CA021") => StoreError::NoLongerScheduled(draft.id),
-            _ => error.into(),
+            _ => refusal(error, None, None),
         };
         row.map_err(refused)?.kept(draft.trace)
     }

@@ -9,7 +9,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::writing::{self, Claim, NewEntry};
-use super::{SqliteStore, messaging, now};
+use super::{SqliteStore, messaging, now, people};
 use crate::model::{Due, Refusal, ScheduleChange, ScheduleChangeDraft, ScheduleDraft, ScheduleStatus, Scheduled};
 use crate::render;
 use crate::store::rows::{self, ScheduledRow, spelling};
@@ -28,6 +28,7 @@ impl Schedule for SqliteStore {
         let claim = Claim { caller, path: "scheduled", key, body_hash: draft.body_hash() };
         let first = claim.made(&mut transaction).await?;
         if first.is_none() {
+            people::refuse_banned(&mut transaction, caller).await?;
             insert(&mut transaction, caller, draft).await?;
             claim.keep(&mut transaction, draft.id.0).await?;
         }
@@ -38,7 +39,7 @@ impl Schedule for SqliteStore {
     }
 
     async fn reschedule(&self, caller: &Caller, draft: &ScheduleChangeDraft) -> Result<Kept<Scheduled>, StoreError> {
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write_as(caller).await?;
         let claimed_until: Option<Option<i64>> =
             sqlx::query_scalar("select claimed_until from scheduled_messages where id = $1 and sender_id = $2")
                 .bind(draft.id.0)

@@ -18,7 +18,7 @@ impl Writings for SqliteStore {
     async fn keep_unsent(&self, caller: &Caller, draft: &UnsentDraft) -> Result<Kept<Option<Unsent>>, StoreError> {
         let (id, user) = (draft.conversation_id, &caller.user);
         let writing = draft.writing.as_ref();
-        let mut transaction = self.write().await?;
+        let mut transaction = self.write_as(caller).await?;
         must_take_part(&mut transaction, caller, draft).await?;
         let old = read(&mut transaction, caller, id).await?;
         let before = old.as_ref().map(|old| (old.message_text.as_deref(), old.reply_to)).unwrap_or_default();
