@@ -400,7 +400,6 @@ pub fn edit(mut body: Fields, message_id: MessageId, trace: TraceId) -> Result<C
     body.finish(|| Some(ChangeDraft { message_id, change: Change::Edit(text?, mentions), trace }))
 }
 
-/// The type, of a message with so many attachments; a word that names none is one that this server does not offer.
 /// Up to where a conversation is read; all of it, if `body` does not say.
 pub fn read_up_to(
     mut body: Fields,
@@ -411,6 +410,7 @@ pub fn read_up_to(
     body.finish(|| Some(MarkerDraft { conversation_id: conversation_id?, to: MarkerMove::ReadUpTo(up_to), trace }))
 }
 
+/// The type, of a message with so many attachments; a word that names none is one that this server does not offer.
 fn message_type(body: &mut Fields, attachments: usize) -> MessageType {
     let Some(word) = body.optional::<String>("message_type") else { return MessageType::default() };
     let message_type = serde_json::from_value(Value::from(word)).unwrap_or_else(|error| {

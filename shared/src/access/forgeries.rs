@@ -282,6 +282,33 @@ fn settings_that_make_no_key_are_refused() {
     }
 }
 
+/// A key is handed tokens of every algorithm, and looks at the algorithm before the signature.
+#[tokio::test]
+async fn a_key_refuses_every_algorithm_but_its_own_whatever_was_signed_with_it() {
+    let algorithms = [
+        "HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA",
+        "none",
+    ];
+    let keys = [
+        (Some(SECRET), None, SECRET),
+        (None, Some(RSA_PUBLIC), RSA_PUBLIC),
+        (None, Some(EC_PUBLIC), EC_PUBLIC),
+        (None, Some(ED_PUBLIC), ED_PUBLIC),
+    ];
+    for (secret, pem, known) in keys {
+        let verifier = Verifier::new(&settings(secret, pem)).expect("a key");
+        for algorithm in algorithms.into_iter().filter(|name| secret.is_none() || *name != "HS256") {
+            let header = json!({ "alg": algorithm }).to_string();
+            // Signed with what everybody knows of the key, as the classic confusion does, and with nothing.
+            let signed = handmade(&header, claims(&json!({})).to_string(), known);
+            let unsigned = format!("{}.", signed.rsplit_once('.').expect("three parts").0);
+            for token in [signed, unsigned] {
+                assert_eq!(verifier.verify(&token).await, Err(TokenError::Invalid), "{algorithm} for {known}");
+            }
+        }
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_makes_verifying_panic(text: String, header in ".{0,64}", payload in ".{0,64}") {

@@ -2,8 +2,8 @@
 //!
 //! fred carries it and gets parts of it wrong. It counts one answer per command where Redis gives one per channel, so that a
 //! command with several channels confirms others that were never subscribed: hence each command here names one channel, many are
-//! under way at once, and the name in the last answer of each connection is compared. It drops the notice that a slot's subscriptions ended, and its own
-//! resubscribing is silent: hence the [`keeper`](super::keeper).
+//! under way at once, and the name in the last answer of each connection is compared. It drops the notice that a slot's
+//! subscriptions ended, and its own resubscribing is silent: hence the [`keeper`](super::keeper).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
