@@ -52,7 +52,10 @@ async fn reading_on_one_device_clears_it_on_the_others(place: &impl Place) {
     bob.asks(Method::POST, &format!("{path}/unread"), &json!({ "from_seq": 1 })).await;
     let told = hears(&desk, "message.read", |data| data["last_read_seq"] == 0).await;
     assert_eq!(told["data"]["unread_count"], 3, "{told}");
-    bob.asks(Method::PATCH, &format!("{path}/read"), &json!({})).await;
+    let read = phone.asks(json!({ "action": "read", "data": { "conversation_id": conversation.id } })).await;
+    assert_eq!((&read["type"], &read["data"]["unread_count"]), (&json!("ack"), &json!(0)), "{read}");
+    let told = hears(&desk, "message.read", |data| data["last_read_seq"] == 3).await;
+    assert_eq!(told["data"]["unread_version"], read["data"]["unread_version"], "{told}");
     // Whoever wrote sees how far the other has read, and since when.
     let shown = alice.asks(Method::GET, &path, &Value::Null).await;
     let others = shown["participants"].as_array().expect("people").iter().find(|one| one["user_id"] == bob.name());
