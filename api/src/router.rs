@@ -12,7 +12,7 @@ use crate::openapi;
 use crate::request::surround;
 use crate::routes::{
     attachments, blocks, changes, conversations, docs, feed, jobs, members, messages, moderation, pages, reading,
-    scheduled, search, snapshot, unsent, users,
+    scheduled, search, snapshot, threads, unsent, users,
 };
 use crate::state::App;
 
@@ -34,6 +34,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(unsent::routes())
         .merge(scheduled::routes())
         .merge(snapshot::routes())
+        .merge(threads::routes())
 }
 
 /// The routes of the public listener.

@@ -15,7 +15,6 @@ use std::time::Duration;
 use serde_json::json;
 use shared::access::Caller;
 use shared::cursor::{Cursor, Feed, Positions};
-use shared::event::DurableBody;
 use shared::ids::{DeviceId, RoomName};
 use shared::protocol::{CloseCode, ErrorCode, answer};
 use shared::time::Timestamp;
@@ -294,7 +293,7 @@ impl<T: Transport> Session<T> {
         }
         let prev = self.standing.tell(*feed);
         let cursor = self.cursor();
-        let tail = DurableBody::tail(entry.unread, &self.connection.channel(*feed), entry.seq, prev, &cursor);
+        let tail = entry.body.tail(entry.unread, &self.connection.channel(*feed), entry.seq, prev, &cursor);
         self.transport.load_entry(entry.body.as_bytes(), tail.as_bytes(), &cursor);
         *committed_at
     }

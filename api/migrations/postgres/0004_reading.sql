@@ -59,14 +59,24 @@ language sql volatile security definer set search_path = pg_catalog, public, pg_
         and r.conversation_id = p_conversation and r.user_id = p_user and p.unread_count <> r.counted
 $$;
 
--- What is unread to the caller: stored and counted anew, of so many conversations after one, or of every one, from one moment.
+-- What is unread to the caller: stored and counted anew, of so many conversations after one, or of every one, from one moment; and
+-- the same of the threads that they follow there, added up.
 create function carillon_verify_unread(p_caller text, p_after uuid, p_most bigint)
 returns table (
-    conversation_id uuid, last_read_seq bigint, stored bigint, counted bigint, mentioned bigint, head bigint
+    conversation_id uuid, last_read_seq bigint, stored bigint, counted bigint, mentioned bigint, head bigint,
+    thread_stored bigint, thread_counted bigint
 )
 language sql stable security definer set search_path = pg_catalog, public, pg_temp as $$
     select p.conversation_id, p.last_read_seq, p.unread_count, r.counted, c.mentioned,
-        coalesce((select f.seq from feeds f where f.channel = 'user:' || p_caller), 0)
+        coalesce((select f.seq from feeds f where f.channel = 'user:' || p_caller), 0),
+        (
+            select coalesce(sum(f.unread_count), 0)::bigint from thread_followers f
+            where f.user_id = p.user_id and f.conversation_id = p.conversation_id
+        ),
+        (
+            select coalesce(sum(t.counted), 0)::bigint from thread_recounts t
+            where t.user_id = p.user_id and t.conversation_id = p.conversation_id
+        )
     from conversation_participants p
     join recounts r using (conversation_id, user_id)
     join mention_counts c using (conversation_id, user_id)

@@ -15,6 +15,7 @@ pub mod reading;
 pub mod scheduled;
 pub mod search;
 pub mod snapshot;
+pub mod threads;
 pub mod unsent;
 pub mod users;
 

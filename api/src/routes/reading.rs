@@ -1,6 +1,7 @@
 //! How far one has read, and what is unread.
 //!
-//! One formula for every count: the messages after one's marker that others sent and nobody deleted.
+//! One formula for every count: the messages after one's marker that others sent and nobody deleted. Each counts in one place, the
+//! main line of its conversation or its thread.
 
 use axum::Json;
 use axum::extract::State;
@@ -14,7 +15,7 @@ use super::List;
 use crate::drafts;
 use crate::error::Problem;
 use crate::fields::{Fields, Id, Parameters};
-use crate::model::{MarkerDraft, MarkerMove, MessagingStats, Privacy, PrivacyChange, ReadMarker, UnreadTotals};
+use crate::model::{MarkerDraft, MarkerMove, MessagingStats, Privacy, PrivacyChange, ReadMarker, Unread, UnreadCheck};
 use crate::openapi::Problems;
 use crate::request::Name;
 use crate::state::App;
@@ -59,16 +60,6 @@ struct NewPrivacy {
     signs: Option<bool>,
 }
 
-/// What is unread.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Unread {
-    /// Over all conversations.
-    #[serde(flatten)]
-    totals: UnreadTotals,
-    /// Each conversation that has unread messages.
-    items: Vec<ReadMarker>,
-}
-
 /// What is unread in a conversation, twice.
 #[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
 struct Recounted {
@@ -77,6 +68,17 @@ struct Recounted {
     kept: ReadMarker,
     /// As it is counted anew.
     counted: u64,
+    /// What is unread in the threads that one follows there, added up, as it is kept.
+    threads_kept: u64,
+    /// The same, counted anew.
+    threads_counted: u64,
+}
+
+impl From<UnreadCheck> for Recounted {
+    fn from(check: UnreadCheck) -> Self {
+        let UnreadCheck { kept, counted, threads_kept, threads_counted } = check;
+        Self { kept, counted, threads_kept, threads_counted }
+    }
 }
 
 /// Counts, counted anew: all of them, or those of a page.
@@ -88,6 +90,8 @@ struct Verified {
     conversations: u64,
     /// Messages that are unread in them, counted anew.
     messages: u64,
+    /// Replies that are unread in their threads, counted anew.
+    thread_replies: u64,
     /// The counts that are wrong.
     drifts: Vec<Recounted>,
     /// Each conversation that was counted, and where to go on.
@@ -150,8 +154,7 @@ async fn unread(
     Parameters(query): Parameters,
 ) -> Result<Json<Unread>, Problem> {
     query.finish(|| Some(()))?;
-    let (totals, items) = app.store.unread(&caller).await?;
-    Ok(Json(Unread { totals, items }))
+    Ok(Json(app.store.unread(&caller).await?))
 }
 
 /// Count anew what is unread
@@ -175,19 +178,20 @@ async fn verify(
     let UnreadPage { after, limit } = part(query)?;
     let one_more = UnreadPage { after, limit: limit.map(|limit| limit + 1) };
     let checks = app.store.verify_unread(&caller, &one_more).await?;
-    let counted = checks.iter().map(|check| Recounted { kept: check.kept, counted: check.counted }).collect();
-    let page = List::page(counted, limit.unwrap_or(u32::MAX), |last: &Recounted| last.kept.conversation_id.to_string());
-    let is_wrong = |check: &&Recounted| check.kept.unread_count != check.counted;
-    let drifts: Vec<_> = page.items.iter().filter(is_wrong).copied().collect();
+    let List { items: checks, next } =
+        List::page(checks, limit.unwrap_or(u32::MAX), |last| last.kept.conversation_id.to_string());
+    let drifts: Vec<Recounted> =
+        checks.iter().filter(|check| !check.is_exact()).copied().map(Recounted::from).collect();
     if !drifts.is_empty() {
         tracing::error!(user = %caller.user, drifts = drifts.len(), "counts of unread messages are wrong");
     }
     Ok(Json(Verified {
         is_exact: drifts.is_empty(),
-        conversations: page.items.len() as u64,
-        messages: page.items.iter().map(|check| check.counted).sum(),
+        conversations: checks.len() as u64,
+        messages: checks.iter().map(|check| check.counted).sum(),
+        thread_replies: checks.iter().map(|check| check.threads_counted).sum(),
         drifts,
-        page,
+        page: List { items: checks.into_iter().map(Recounted::from).collect(), next },
     }))
 }
 

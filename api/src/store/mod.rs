@@ -28,8 +28,8 @@ use crate::model::{
     Acknowledged, BanDraft, Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft,
     ConversationStatus, ConversationType, DecisionDraft, Due, ExportFile, ExportPage, ExportPlace, Job, JobDraft,
     MarkerDraft, Message, MessageDraft, MessageVersion, MessagingStats, Privacy, PrivacyChange, ReadMarker, Refusal,
-    Report, ReportDraft, ReportState, ScheduleChangeDraft, ScheduleDraft, Scheduled, Snapshot, UnreadCheck,
-    UnreadTotals, Unsent, UnsentDraft, User, UserDraft,
+    Report, ReportDraft, ReportState, ScheduleChangeDraft, ScheduleDraft, Scheduled, Snapshot, Thread,
+    ThreadChangeDraft, ThreadMarker, Unread, UnreadCheck, Unsent, UnsentDraft, User, UserDraft,
 };
 use crate::search::Query;
 
@@ -41,6 +41,7 @@ pub use schema::MigrationSummary;
 pub trait Store:
     Messaging
     + Changing
+    + Threads
     + Writings
     + Schedule
     + Reading
@@ -58,6 +59,7 @@ pub trait Store:
 impl<
     T: Messaging
         + Changing
+        + Threads
         + Writings
         + Schedule
         + Reading
@@ -109,7 +111,7 @@ pub trait Messaging: Send + Sync {
     /// [`StoreError::KeyReused`].
     async fn append(&self, caller: &Caller, draft: &MessageDraft) -> Result<Kept<Message>, StoreError>;
 
-    /// Messages of a conversation, oldest first, to its participants and to staff.
+    /// Messages of a conversation's main line, oldest first, to its participants and to staff.
     async fn messages(
         &self,
         caller: &Caller,
@@ -148,6 +150,35 @@ pub trait Changing: Send + Sync {
 
     /// What a conversation keeps at hand, the last pinned first: at most 50 messages, to its participants and to staff.
     async fn pins(&self, caller: &Caller, conversation: ConversationId) -> Result<Vec<Message>, StoreError>;
+}
+
+/// What is said to a message apart from the main line of its conversation.
+///
+/// A reply has its number in the conversation and is told to everyone in it like any other message. Unless it stands in the
+/// main line too it is unread to those who follow its thread, and to nobody else: who answers there, who is called by name, and
+/// whose message was answered, as long as they do not want otherwise.
+#[async_trait]
+pub trait Threads: Send + Sync {
+    /// A thread and a page of its replies, oldest first, to the participants of its conversation and to staff.
+    async fn thread(
+        &self,
+        caller: &Caller,
+        root: MessageId,
+        page: &MessagePage,
+    ) -> Result<(Thread, Vec<Message>), StoreError>;
+
+    /// The threads of a conversation, the last answered first, to its participants and to staff.
+    async fn threads(
+        &self,
+        caller: &Caller,
+        conversation: ConversationId,
+        page: &ThreadPage,
+    ) -> Result<Vec<Thread>, StoreError>;
+
+    /// Moves the caller's marker in a thread, or has them follow it or no longer, and tells their own devices. What is so already
+    /// changes nothing and tells nobody.
+    async fn change_thread(&self, caller: &Caller, draft: &ThreadChangeDraft)
+    -> Result<Kept<ThreadMarker>, StoreError>;
 }
 
 /// What people have written and not sent: one text for each person and conversation, theirs alone.
@@ -194,7 +225,8 @@ pub trait Schedule: Send + Sync {
 
 /// How far people have read, and what is unread.
 ///
-/// Unread in a conversation are the messages after one's marker that others sent and nobody deleted. Counts are exact at any
+/// Unread in a conversation are the messages of its main line after one's marker that others sent and nobody deleted; what stands
+/// in a thread alone counts there. Counts are exact at any
 /// number, and say at which position of their owner's feed they were taken.
 #[async_trait]
 pub trait Reading: Send + Sync {
@@ -209,7 +241,7 @@ pub trait Reading: Send + Sync {
     async fn set_privacy(&self, caller: &Caller, change: &PrivacyChange) -> Result<Privacy, StoreError>;
 
     /// Where the caller has unread messages, and how many over all, from one moment.
-    async fn unread(&self, caller: &Caller) -> Result<(UnreadTotals, Vec<ReadMarker>), StoreError>;
+    async fn unread(&self, caller: &Caller) -> Result<Unread, StoreError>;
 
     /// What is unread to the caller in their conversations, by their ids: as kept, and counted anew, from one moment.
     async fn verify_unread(&self, caller: &Caller, page: &UnreadPage) -> Result<Vec<UnreadCheck>, StoreError>;
@@ -418,6 +450,17 @@ pub struct ConversationPage {
     pub limit: u32,
 }
 
+/// Which threads of a conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ThreadPage {
+    /// Only those that the caller follows, or only the others.
+    pub following: Option<bool>,
+    /// Continue after the thread that was last answered then (microseconds since 1970), with this root.
+    pub after: Option<(i64, MessageId)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
 /// Which messages to read; the result is oldest first in any case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MessagePage {
@@ -519,28 +562,61 @@ pub struct Hit {
     pub conversation_subject: Option<String>,
 }
 
+/// Reads a page of a line of messages, to one person: `$1` is the line, `$2` who reads, and the rest is of a [`Reach`].
+macro_rules! messages_of {
+    ($line:literal) => {
+        concat!(
+            "select * from (
+                 select m.*, exists (select 1 from message_hides h where h.user_id = $2 and h.message_id = m.id) as hidden
+                 from message_rows m where ",
+            $line,
+            " and m.seq < $3 order by m.seq desc limit $4
+             ) older
+             union all
+             select * from (
+                 select m.*, exists (select 1 from message_hides h where h.user_id = $2 and h.message_id = m.id) as hidden
+                 from message_rows m where ",
+            $line,
+            " and m.seq >= $3 order by m.seq limit $5
+             ) newer
+             order by seq"
+        )
+    };
+}
+
+/// Reads a page of the main line of a conversation.
+const PAGE_OF_CONVERSATION: &str = messages_of!("m.conversation_id = $1 and m.in_main_line");
+/// Reads a page of the replies of a thread.
+const PAGE_OF_THREAD: &str = messages_of!("m.thread_root_id = $1");
+/// Finds where the newest of a conversation begin that are not left out.
+const NEWEST_LEFT_OUT: &str = "select m.seq from messages m where m.conversation_id = $1 and m.in_main_line
+     order by m.seq desc limit 1 offset $2";
+
+/// The numbers that a page reaches: so many before one number, and so many from it on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Reach {
+    pivot: i64,
+    before: i64,
+    after: i64,
+}
+
 impl MessagePage {
-    /// The first and the last number that the page asks for, in a conversation whose newest message is `last`. Numbers have no
-    /// holes, so a page is a range of them.
-    fn range(&self, last: i64) -> (i64, i64) {
+    /// Which numbers the page asks for, with the oldest number that is left out of the newest.
+    fn reach(&self, left_out: Option<i64>) -> Reach {
         let limit = i64::from(self.limit);
         match self.part {
-            MessagePart::Newest { offset } => {
-                let to = last - i64::from(offset);
-                (to - limit + 1, to)
-            }
-            MessagePart::Before(seq) => {
-                let to = rows::number(seq).min(last + 1) - 1;
-                (to - limit + 1, to)
-            }
-            MessagePart::After(seq) => {
-                let from = rows::number(seq).min(last) + 1;
-                (from, from + limit - 1)
-            }
-            MessagePart::Around(seq) => {
-                let from = rows::number(seq).min(last) - limit / 2;
-                (from, from + limit - 1)
-            }
+            MessagePart::Newest { .. } => Reach { pivot: left_out.unwrap_or(i64::MAX), before: limit, after: 0 },
+            MessagePart::Before(seq) => Reach { pivot: rows::number(seq), before: limit, after: 0 },
+            MessagePart::After(seq) => Reach { pivot: rows::number(seq).saturating_add(1), before: 0, after: limit },
+            MessagePart::Around(seq) => Reach { pivot: rows::number(seq), before: limit / 2, after: limit - limit / 2 },
+        }
+    }
+
+    /// How many of the newest are left out, if any.
+    const fn leaves_out(&self) -> Option<u32> {
+        match self.part {
+            MessagePart::Newest { offset } if offset > 0 => Some(offset),
+            _ => None,
         }
     }
 }
@@ -570,15 +646,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_of_messages_is_a_range_of_numbers() {
-        let range = |part| MessagePage { part, limit: 10 }.range(100);
-        assert_eq!(range(MessagePart::Newest { offset: 0 }), (91, 100));
-        assert_eq!(range(MessagePart::Newest { offset: 95 }), (-4, 5));
-        assert_eq!(range(MessagePart::Before(Seq(91))), (81, 90));
-        assert_eq!(range(MessagePart::Before(Seq(u64::MAX))), (91, 100));
-        assert_eq!(range(MessagePart::After(Seq(0))), (1, 10));
-        assert_eq!(range(MessagePart::After(Seq(u64::MAX))), (101, 110));
-        assert_eq!(range(MessagePart::Around(Seq(50))), (45, 54));
-        assert_eq!(range(MessagePart::Around(Seq(2))), (-3, 6));
+    fn a_page_of_messages_reaches_to_both_sides_of_a_number() {
+        let reach = |part| {
+            let Reach { pivot, before, after } = MessagePage { part, limit: 11 }.reach(None);
+            (pivot, before, after)
+        };
+        assert_eq!(reach(MessagePart::Newest { offset: 0 }), (i64::MAX, 11, 0));
+        assert_eq!(reach(MessagePart::Before(Seq(91))), (91, 11, 0));
+        assert_eq!(reach(MessagePart::Before(Seq(u64::MAX))), (i64::MAX, 11, 0));
+        assert_eq!(reach(MessagePart::After(Seq(0))), (1, 0, 11));
+        assert_eq!(reach(MessagePart::After(Seq(u64::MAX))), (i64::MAX, 0, 11));
+        assert_eq!(reach(MessagePart::Around(Seq(50))), (50, 5, 6));
+        let newest = MessagePage { part: MessagePart::Newest { offset: 3 }, limit: 10 };
+        assert_eq!((newest.leaves_out(), newest.reach(Some(98)).pivot), (Some(3), 98));
     }
 }
