@@ -381,7 +381,9 @@ select
         select jsonb_build_object(
             'reply_count', t.reply_count, 'last_reply_at', carillon_micros(t.last_reply_at), 'version', t.version
         )
-        from threads t where t.root_id = coalesce(messages.thread_root_id, messages.id)
+        -- Not `coalesce`, which PostgreSQL does not hand to an index of a table under row-level security.
+        from threads t
+        where t.root_id = case when messages.thread_root_id is null then messages.id else messages.thread_root_id end
     ) as thread,
     carillon_micros(pinned_at) as pinned_at, pinned_by, forwarded_from, priority, requires_acknowledgement,
     case when requires_acknowledgement then jsonb_build_object(
