@@ -206,7 +206,7 @@ async fn asked(ground: &Ground) -> Vec<Shown> {
         &["from threads t join message_rows m"],
         assert_eq!(
             store
-                .threads(&alice, place, &ThreadPage { following: None, after: None, limit: 51 })
+                .threads(&alice, place, &ThreadPage { following: false, after: None, limit: 51 })
                 .await
                 .expect("hers")
                 .len(),

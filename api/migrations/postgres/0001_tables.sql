@@ -427,7 +427,7 @@ from conversation_participants p;
 -- So every message counts in one place.
 create view thread_recounts with (security_invoker = true) as
 select
-    f.root_id, f.user_id, f.conversation_id,
+    f.root_id, f.user_id, f.conversation_id, f.unread_count as stored,
     (
         select count(*) from messages m
         where m.thread_root_id = f.root_id and not m.in_main_line and m.seq > f.last_read_seq
@@ -439,14 +439,21 @@ from thread_followers f;
 -- Who follows which thread, with what mentions them among what is unread to them there.
 create view follower_rows with (security_invoker = true) as
 select
-    f.root_id, f.user_id, f.conversation_id, f.last_read_seq, f.unread_count,
-    (
+    f.root_id, f.user_id, f.conversation_id, f.last_read_seq, f.unread_count, n.mentioned,
+    jsonb_build_object(
+        'root_id', f.root_id, 'user_id', f.user_id, 'conversation_id', f.conversation_id, 'last_read_seq', f.last_read_seq,
+        'unread_count', f.unread_count, 'mentioned', n.mentioned
+    ) as json
+from thread_followers f
+cross join lateral (
+    select (
         select count(distinct x.seq) from message_mentions x join messages m on m.id = x.message_id
         where x.user_id in (f.user_id, '*') and x.conversation_id = f.conversation_id and x.seq > f.last_read_seq
-            and m.thread_root_id = f.root_id and not m.in_main_line and m.sender_id <> f.user_id and m.deleted_at is null
+            and m.thread_root_id = f.root_id and not m.in_main_line and m.seq > f.last_read_seq and m.sender_id <> f.user_id
+                and m.deleted_at is null
             and not exists (select from message_hides h where h.user_id = f.user_id and h.message_id = m.id)
     ) as mentioned
-from thread_followers f;
+) n;
 
 create view participant_rows with (security_invoker = true) as
 select

@@ -1,18 +1,18 @@
 -- What starts conversations and sends, and what the fleet asks for itself. Each is `security definer`, owned by a role that cannot log in, with a
 -- pinned search_path; pods call them in autocommit, so that one round trip is one transaction and a pod that freezes holds nothing.
 --
--- Locks are always taken in this order: idempotency key, conversation, participants by user, feeds by channel name bytewise. Every
--- writing function is `volatile`, so that each of its statements sees what was committed before the lock it waited for.
+-- Locks are always taken in this order: idempotency key, conversation, participants by user, threads and who follows them, feeds by
+-- channel name bytewise. Every writing function is `volatile`, so that each of its statements sees what was committed before the lock it waited for.
 --
 -- Refusals are SQLSTATEs of the class CA; the pods know them by code:
 --   CA001 no such conversation   CA002 not a participant   CA003 closed   CA004 key reused   CA005 no such message
 --   CA006 deleted   CA007 another's message   CA008 too many reactions   CA009 not theirs to change   CA010 fixed participants
 --   CA011 too many participants   CA012 not in the conversation   CA013 nobody looks after such a conversation
 --   CA014 somebody else looks after it   CA015 not known to work here
---   CA020 to CA022 of threads, in 0035_threads.sql
 -- of attachments CAA01 to CAA05, in 0011_attachments.sql, of people CAP01 and on, in 0021_blocks.sql and 0022_moderation.sql, of
 -- mentions CA016, in 0030_mentions.sql, of pins and forwards CA017 and CA018, in 0031_pins_and_forwards.sql, and of
--- acknowledgements CA019, in 0032_acknowledgements.sql.
+-- acknowledgements CA019, in 0032_acknowledgements.sql, of what is scheduled CA020 to CA022, in 0034_schedule.sql, and of threads
+-- CA023 to CA025, in 0035_threads.sql.
 
 -- Today's epoch. Begins another one when this is no longer the server that the numbers were given by. The timeline is that of
 -- the WAL being written: pg_control_checkpoint() would tell a promotion only after its first checkpoint.
@@ -358,7 +358,7 @@ begin
                     where p.conversation_id = e.conversation_id and p.user_id = e.user_id
                 ),
                 (
-                    select to_jsonb(f) from follower_rows f
+                    select f.json from follower_rows f
                     where e.kind like 'thread.%' and f.root_id = e.message_id and f.user_id = e.user_id
                 ),
                 (select to_jsonb(u) from user_rows u where e.kind ~ '^(user|account)\.' and u.id = e.user_id),

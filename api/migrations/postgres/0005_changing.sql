@@ -71,6 +71,7 @@ language plpgsql volatile security definer set search_path = pg_catalog, public,
 declare
     old messages := carillon_take_message(p_caller, p_sees_all, p_message, false);
     changed boolean := old.message_text <> p_text;
+    called  text[] := array(select x.user_id from message_mentions x where x.message_id = old.id);
 begin
     if old.deleted_at is not null then
         raise exception 'deleted' using errcode = 'CA006';
@@ -81,7 +82,7 @@ begin
     end if;
     perform carillon_refuse_to_reach(old);
     if p_mentions is not null and carillon_mention(old.id, p_mentions) then
-        perform carillon_follow_by_mention(old.id);
+        perform carillon_follow_by_mention(old.id, called);
         update messages m set version = m.version + 1 where m.id = old.id and not changed;
         changed := true;
     end if;

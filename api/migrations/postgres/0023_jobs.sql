@@ -280,7 +280,7 @@ begin
             from conversation_rows c join participant_rows p on p.conversation_id = c.id
             where c.id = p_conversation and p.user_id = p_user and p_seq = 0;
         return query
-            select 'thread', to_jsonb(f), null::uuid, null::bigint
+            select 'thread', f.json, null::uuid, null::bigint
             from follower_rows f where f.conversation_id = p_conversation and f.user_id = p_user and p_seq = 0
             order by f.root_id;
         return query

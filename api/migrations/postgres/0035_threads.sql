@@ -5,7 +5,7 @@
 -- is about; they hold their own row in the conversation, so that a reply and a read cannot each miss the other.
 --
 -- Refusals beside those of 0002_functions.sql; their text is the message they are about:
---   CA020 no such message to answer   CA021 it is deleted   CA022 it stands in a thread itself
+--   CA023 no such message to answer   CA024 it is deleted   CA025 it stands in a thread itself
 
 -- Refuses to answer in a thread what cannot begin one.
 create function carillon_refuse_to_answer(p_conversation uuid, p_root uuid) returns void
@@ -15,11 +15,11 @@ declare
 begin
     select * into root from messages m where m.id = p_root and m.conversation_id = p_conversation;
     if not found then
-        raise exception '%', p_root using errcode = 'CA020';
+        raise exception '%', p_root using errcode = 'CA023';
     elsif root.deleted_at is not null then
-        raise exception '%', p_root using errcode = 'CA021';
+        raise exception '%', p_root using errcode = 'CA024';
     elsif root.thread_root_id is not null then
-        raise exception '%', p_root using errcode = 'CA022';
+        raise exception '%', p_root using errcode = 'CA025';
     end if;
 end $$;
 
@@ -51,29 +51,33 @@ begin
     end if;
 end $$;
 
--- Has those whom an edited reply calls now follow its thread. The caller holds the conversation.
-create function carillon_follow_by_mention(p_message uuid) returns void
+-- Has those follow a thread whom an edited reply calls and did not call before. The caller holds the conversation.
+create function carillon_follow_by_mention(p_message uuid, p_called text[]) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
 declare
     reply messages := (select m from messages m where m.id = p_message);
+    come  text;
 begin
     if reply.thread_root_id is null then
         return;
     end if;
-    insert into thread_followers (root_id, user_id, conversation_id, last_read_seq)
-    select reply.thread_root_id, x.user_id, reply.conversation_id, reply.seq - 1
-    from message_mentions x where x.message_id = p_message and x.user_id <> '*'
-    on conflict do nothing;
-    perform carillon_recount_thread(reply.thread_root_id, null);
+    for come in
+        insert into thread_followers (root_id, user_id, conversation_id, last_read_seq)
+        select reply.thread_root_id, x.user_id, reply.conversation_id, reply.seq - 1
+        from message_mentions x where x.message_id = p_message and x.user_id <> '*' and x.user_id <> all (p_called)
+        on conflict do nothing
+        returning user_id
+    loop
+        perform carillon_recount_thread(reply.thread_root_id, come);
+    end loop;
 end $$;
 
--- Counts anew what is unread in a thread, to one who follows it or to all.
+-- Counts anew what is unread to somebody in a thread that they follow.
 create function carillon_recount_thread(p_root uuid, p_user text) returns void
 language sql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
     update thread_followers f set unread_count = r.counted
     from thread_recounts r
-    where f.root_id = p_root and (p_user is null or f.user_id = p_user)
-        and r.root_id = f.root_id and r.user_id = f.user_id and f.unread_count <> r.counted
+    where f.root_id = p_root and f.user_id = p_user and r.root_id = p_root and r.user_id = p_user and f.unread_count <> r.counted
 $$;
 
 -- Counts a reply no longer that is about to be deleted for everyone.
@@ -105,17 +109,19 @@ declare
 begin
     perform carillon_refuse_banned(p_caller);
     if root.id is null then
-        raise exception '%', p_root using errcode = 'CA020';
+        raise exception '%', p_root using errcode = 'CA023';
     end if;
     perform from conversation_participants p
     where p.conversation_id = root.conversation_id and p.user_id = p_caller and p.left_at is null for no key update;
     if not found then
-        if p_sees_all then
+        if not p_sees_all then
+            raise exception '%', p_root using errcode = 'CA023';
+        elsif root.thread_root_id is null then
             raise exception '%', root.conversation_id using errcode = 'CA002';
         end if;
-        raise exception '%', p_root using errcode = 'CA020';
-    elsif root.thread_root_id is not null then
-        raise exception '%', p_root using errcode = 'CA022';
+    end if;
+    if root.thread_root_id is not null then
+        raise exception '%', p_root using errcode = 'CA025';
     end if;
     select c.last_seq into strict last from conversations c where c.id = root.conversation_id;
     if p_action = 'read' then
@@ -136,14 +142,14 @@ begin
     if not changed then
         return query
             select false, root.conversation_id, (
-                    select to_jsonb(f) from follower_rows f where f.root_id = p_root and f.user_id = p_caller
+                    select f.json from follower_rows f where f.root_id = p_root and f.user_id = p_caller
                 ), coalesce((select f.seq from feeds f where f.channel = 'user:' || p_caller), 0),
                 null::bigint, null::text[], null::bigint[], null::bigint[], null::bigint;
         return;
     end if;
     return query
         select true, root.conversation_id, (
-                select to_jsonb(f) from follower_rows f where f.root_id = p_root and f.user_id = p_caller
+                select f.json from follower_rows f where f.root_id = p_root and f.user_id = p_caller
             ), e.seqs[1], e.life, e.channels, e.seqs, e.unread, e.at
         from carillon_enter(
             array['user:' || p_caller], 'thread.updated', root.conversation_id, p_root, p_caller, p_trace, clock_timestamp()
@@ -152,5 +158,5 @@ end $$;
 
 select carillon_hand_over();
 -- Only for the functions that have checked.
-revoke execute on function carillon_refuse_to_answer(uuid, uuid), carillon_reply(uuid), carillon_follow_by_mention(uuid),
+revoke execute on function carillon_refuse_to_answer(uuid, uuid), carillon_reply(uuid), carillon_follow_by_mention(uuid, text[]),
     carillon_recount_thread(uuid, text), carillon_take_back_reply(messages) from carillon_app;

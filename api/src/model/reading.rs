@@ -102,9 +102,10 @@ impl MarkerDraft {
 }
 
 /// One conversation's unread messages: as they are kept, and as they are counted anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct UnreadCheck {
     /// The marker, and the count as it is kept.
+    #[serde(flatten)]
     pub kept: ReadMarker,
     /// The count by the formula.
     pub counted: u64,
@@ -112,13 +113,15 @@ pub struct UnreadCheck {
     pub threads_kept: u64,
     /// The same by the formula.
     pub threads_counted: u64,
+    /// In how many of those threads the two differ.
+    pub threads_wrong: u64,
 }
 
 impl UnreadCheck {
     /// Whether what is kept is what is there.
     #[must_use]
     pub const fn is_exact(&self) -> bool {
-        self.kept.unread_count == self.counted && self.threads_kept == self.threads_counted
+        self.kept.unread_count == self.counted && self.threads_wrong == 0
     }
 }
 

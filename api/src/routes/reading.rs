@@ -60,27 +60,6 @@ struct NewPrivacy {
     signs: Option<bool>,
 }
 
-/// What is unread in a conversation, twice.
-#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
-struct Recounted {
-    /// As it is kept.
-    #[serde(flatten)]
-    kept: ReadMarker,
-    /// As it is counted anew.
-    counted: u64,
-    /// What is unread in the threads that one follows there, added up, as it is kept.
-    threads_kept: u64,
-    /// The same, counted anew.
-    threads_counted: u64,
-}
-
-impl From<UnreadCheck> for Recounted {
-    fn from(check: UnreadCheck) -> Self {
-        let UnreadCheck { kept, counted, threads_kept, threads_counted } = check;
-        Self { kept, counted, threads_kept, threads_counted }
-    }
-}
-
 /// Counts, counted anew: all of them, or those of a page.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Verified {
@@ -93,10 +72,10 @@ struct Verified {
     /// Replies that are unread in their threads, counted anew.
     thread_replies: u64,
     /// The counts that are wrong.
-    drifts: Vec<Recounted>,
+    drifts: Vec<UnreadCheck>,
     /// Each conversation that was counted, and where to go on.
     #[serde(flatten)]
-    page: List<Recounted>,
+    page: List<UnreadCheck>,
 }
 
 /// Mark a conversation as read
@@ -178,20 +157,18 @@ async fn verify(
     let UnreadPage { after, limit } = part(query)?;
     let one_more = UnreadPage { after, limit: limit.map(|limit| limit + 1) };
     let checks = app.store.verify_unread(&caller, &one_more).await?;
-    let List { items: checks, next } =
-        List::page(checks, limit.unwrap_or(u32::MAX), |last| last.kept.conversation_id.to_string());
-    let drifts: Vec<Recounted> =
-        checks.iter().filter(|check| !check.is_exact()).copied().map(Recounted::from).collect();
+    let page = List::page(checks, limit.unwrap_or(u32::MAX), |last| last.kept.conversation_id.to_string());
+    let drifts: Vec<_> = page.items.iter().filter(|check| !check.is_exact()).copied().collect();
     if !drifts.is_empty() {
         tracing::error!(user = %caller.user, drifts = drifts.len(), "counts of unread messages are wrong");
     }
     Ok(Json(Verified {
         is_exact: drifts.is_empty(),
-        conversations: checks.len() as u64,
-        messages: checks.iter().map(|check| check.counted).sum(),
-        thread_replies: checks.iter().map(|check| check.threads_counted).sum(),
+        conversations: page.items.len() as u64,
+        messages: page.items.iter().map(|check| check.counted).sum(),
+        thread_replies: page.items.iter().map(|check| check.threads_counted).sum(),
         drifts,
-        page: List { items: checks.into_iter().map(Recounted::from).collect(), next },
+        page,
     }))
 }
 

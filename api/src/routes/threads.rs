@@ -82,7 +82,7 @@ async fn show(
     path = "/api/v1/messages/conversations/{id}/threads", tag = "threads",
     params(
         ("id" = uuid::Uuid, Path, description = "The conversation."),
-        ("following" = Option<bool>, Query, description = "Only those that one follows, or only the others."),
+        ("following" = Option<bool>, Query, description = "Only those that one follows."),
         ("limit" = Option<u32>, Query, description = "At most so many: 1 to 100, 50 if not said."),
         ("after" = Option<String>, Query, description = "The `next` of the page before."),
     ),
@@ -94,7 +94,8 @@ async fn list(
     Id(id): Id<ConversationId>,
     Parameters(mut query): Parameters,
 ) -> Result<Json<List<Thread>>, Problem> {
-    let (following, after, limit) = (query.parameter("following"), after(&mut query), query.limit());
+    let following = query.parameter("following").unwrap_or_default();
+    let (after, limit) = (after(&mut query), query.limit());
     let page = query.finish(|| Some(ThreadPage { following, after, limit: limit + 1 }))?;
     let threads = app.store.threads(&caller, id, &page).await?;
     Ok(Json(List::page(threads, limit, |Thread { root, .. }| {

@@ -8,6 +8,7 @@ mod arrival;
 #[cfg(feature = "testing")]
 pub mod conformance;
 mod error;
+mod lines;
 mod open;
 mod page;
 mod postgres;
@@ -20,7 +21,7 @@ use async_trait::async_trait;
 use shared::access::Caller;
 use shared::channel::Channel;
 use shared::envelope::Envelope;
-use shared::ids::{AttachmentId, ConversationId, Epoch, JobId, MessageId, ReportId, Seq, TraceId, UserId};
+use shared::ids::{AttachmentId, ConversationId, Epoch, JobId, MessageId, ReportId, TraceId, UserId};
 use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, Heads, Verdict};
 
 use crate::attachments::model::{AttachmentDraft, FiledAttachment, Found};
@@ -34,6 +35,7 @@ use crate::model::{
 use crate::search::Query;
 
 pub use error::StoreError;
+pub use lines::{MessagePage, MessagePart, ThreadPage};
 pub use open::{migrate, new_epoch, open};
 pub use schema::MigrationSummary;
 
@@ -450,42 +452,6 @@ pub struct ConversationPage {
     pub limit: u32,
 }
 
-/// Which threads of a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct ThreadPage {
-    /// Only those that the caller follows, or only the others.
-    pub following: Option<bool>,
-    /// Continue after the thread that was last answered then (microseconds since 1970), with this root.
-    pub after: Option<(i64, MessageId)>,
-    /// At most so many.
-    pub limit: u32,
-}
-
-/// Which messages to read; the result is oldest first in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MessagePage {
-    /// Which part of the conversation.
-    pub part: MessagePart,
-    /// At most so many.
-    pub limit: u32,
-}
-
-/// A part of a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MessagePart {
-    /// The newest, leaving out so many of them.
-    Newest {
-        /// So many.
-        offset: u32,
-    },
-    /// The newest before a number.
-    Before(Seq),
-    /// The oldest after a number.
-    After(Seq),
-    /// Half before and half from a number on.
-    Around(Seq),
-}
-
 /// Which of those who have acknowledged a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcknowledgementPage {
@@ -562,65 +528,6 @@ pub struct Hit {
     pub conversation_subject: Option<String>,
 }
 
-/// Reads a page of a line of messages, to one person: `$1` is the line, `$2` who reads, and the rest is of a [`Reach`].
-macro_rules! messages_of {
-    ($line:literal) => {
-        concat!(
-            "select * from (
-                 select m.*, exists (select 1 from message_hides h where h.user_id = $2 and h.message_id = m.id) as hidden
-                 from message_rows m where ",
-            $line,
-            " and m.seq < $3 order by m.seq desc limit $4
-             ) older
-             union all
-             select * from (
-                 select m.*, exists (select 1 from message_hides h where h.user_id = $2 and h.message_id = m.id) as hidden
-                 from message_rows m where ",
-            $line,
-            " and m.seq >= $3 order by m.seq limit $5
-             ) newer
-             order by seq"
-        )
-    };
-}
-
-/// Reads a page of the main line of a conversation.
-const PAGE_OF_CONVERSATION: &str = messages_of!("m.conversation_id = $1 and m.in_main_line");
-/// Reads a page of the replies of a thread.
-const PAGE_OF_THREAD: &str = messages_of!("m.thread_root_id = $1");
-/// Finds where the newest of a conversation begin that are not left out.
-const NEWEST_LEFT_OUT: &str = "select m.seq from messages m where m.conversation_id = $1 and m.in_main_line
-     order by m.seq desc limit 1 offset $2";
-
-/// The numbers that a page reaches: so many before one number, and so many from it on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Reach {
-    pivot: i64,
-    before: i64,
-    after: i64,
-}
-
-impl MessagePage {
-    /// Which numbers the page asks for, with the oldest number that is left out of the newest.
-    fn reach(&self, left_out: Option<i64>) -> Reach {
-        let limit = i64::from(self.limit);
-        match self.part {
-            MessagePart::Newest { .. } => Reach { pivot: left_out.unwrap_or(i64::MAX), before: limit, after: 0 },
-            MessagePart::Before(seq) => Reach { pivot: rows::number(seq), before: limit, after: 0 },
-            MessagePart::After(seq) => Reach { pivot: rows::number(seq).saturating_add(1), before: 0, after: limit },
-            MessagePart::Around(seq) => Reach { pivot: rows::number(seq), before: limit / 2, after: limit - limit / 2 },
-        }
-    }
-
-    /// How many of the newest are left out, if any.
-    const fn leaves_out(&self) -> Option<u32> {
-        match self.part {
-            MessagePart::Newest { offset } if offset > 0 => Some(offset),
-            _ => None,
-        }
-    }
-}
-
 /// The conversations of a snapshot.
 const SNAPSHOT_PAGE: ConversationPage = ConversationPage { limit: 100, ..ConversationPage::ALL };
 
@@ -639,25 +546,4 @@ impl ConversationPage {
         offset: 0,
         limit: 50,
     };
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_of_messages_reaches_to_both_sides_of_a_number() {
-        let reach = |part| {
-            let Reach { pivot, before, after } = MessagePage { part, limit: 11 }.reach(None);
-            (pivot, before, after)
-        };
-        assert_eq!(reach(MessagePart::Newest { offset: 0 }), (i64::MAX, 11, 0));
-        assert_eq!(reach(MessagePart::Before(Seq(91))), (91, 11, 0));
-        assert_eq!(reach(MessagePart::Before(Seq(u64::MAX))), (i64::MAX, 11, 0));
-        assert_eq!(reach(MessagePart::After(Seq(0))), (1, 0, 11));
-        assert_eq!(reach(MessagePart::After(Seq(u64::MAX))), (i64::MAX, 0, 11));
-        assert_eq!(reach(MessagePart::Around(Seq(50))), (50, 5, 6));
-        let newest = MessagePage { part: MessagePart::Newest { offset: 3 }, limit: 10 };
-        assert_eq!((newest.leaves_out(), newest.reach(Some(98)).pivot), (Some(3), 98));
-    }
 }

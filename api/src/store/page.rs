@@ -92,8 +92,8 @@ impl EntryRow {
         let about: Option<UserId> = self.user_id.map(|user| user.parse()).transpose().map_err(StoreError::broken)?;
         let left_at = self.left_at.map(Timestamp::from_micros);
         let message = self.message.map(|Json(row)| Message::try_from(row)).transpose()?;
-        let message =
-            message.map(|message| if self.hidden { message.hidden() } else { message.for_one_who_left(left_at) });
+        let message = message.map(|message| message.for_one_who_left(left_at));
+        let message = if self.hidden { message.map(Message::hidden) } else { message };
         let conversation = self.conversation.map(|Json(row)| Conversation::try_from(row)).transpose()?;
         let conversation = conversation.map(|conversation| conversation.for_one_who_left(left_at));
         let participant = self.participant.map(|Json(row)| row);
@@ -133,10 +133,8 @@ impl EntryRow {
                 None => None,
             },
             render::THREAD_UPDATED => {
-                let marker = |root: Message| match self.follower {
-                    Some(Json(follower)) => follower.marker(head),
-                    None => rows::not_followed(root.conversation_id, root.id, head),
-                };
+                let follower = self.follower.map(|Json(row)| row);
+                let marker = |root: Message| rows::thread_marker(follower, root.conversation_id, root.id, head);
                 message.map(|root| render::thread_updated(&marker(root), at))
             }
             render::SETTINGS_UPDATED => {

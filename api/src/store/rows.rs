@@ -84,28 +84,21 @@ pub(super) struct FollowerRow {
     mentioned: i64,
 }
 
-impl FollowerRow {
-    /// The marker, at the head of its owner's feed.
-    pub(super) fn marker(&self, head: Seq) -> ThreadMarker {
-        ThreadMarker {
-            following: true,
-            last_read_seq: seq(self.last_read_seq),
-            thread_unread_count: self.unread_count.unsigned_abs(),
-            thread_unread_mention_count: self.mentioned.unsigned_abs(),
-            ..not_followed(ConversationId(self.conversation_id), MessageId(self.root_id), head)
-        }
-    }
-}
-
-/// The marker of somebody who does not follow a thread.
-pub(super) const fn not_followed(conversation_id: ConversationId, root: MessageId, head: Seq) -> ThreadMarker {
+/// How far somebody has read a thread, at the head of their feed; nothing is unread to who does not follow it.
+pub(super) fn thread_marker(
+    follower: Option<FollowerRow>,
+    conversation_id: ConversationId,
+    thread_root_id: MessageId,
+    head: Seq,
+) -> ThreadMarker {
+    let count = |read: fn(&FollowerRow) -> i64| follower.as_ref().map_or(0, read).unsigned_abs();
     ThreadMarker {
         conversation_id,
-        thread_root_id: root,
-        following: false,
-        last_read_seq: Seq::ZERO,
-        thread_unread_count: 0,
-        thread_unread_mention_count: 0,
+        thread_root_id,
+        following: follower.is_some(),
+        last_read_seq: Seq(count(|row| row.last_read_seq)),
+        thread_unread_count: count(|row| row.unread_count),
+        thread_unread_mention_count: count(|row| row.mentioned),
         unread_version: head,
     }
 }
@@ -124,10 +117,8 @@ impl TryFrom<RootRow> for Thread {
 
     fn try_from(row: RootRow) -> Result<Self, StoreError> {
         let (root, head) = (Message::try_from(row.root)?, seq(row.head));
-        let marker = match row.follower {
-            Some(Json(follower)) => follower.marker(head),
-            None => not_followed(root.conversation_id, root.id, head),
-        };
+        let follower = row.follower.map(|Json(row)| row);
+        let marker = thread_marker(follower, root.conversation_id, root.id, head);
         Ok(Self { root, marker })
     }
 }
@@ -606,7 +597,8 @@ fn export_line(kind: &str, line: serde_json::Value) -> Result<ExportLine, StoreE
         "profile" => ExportLine::Profile(read::<UserRow>(line)?.try_into()?),
         "block" => ExportLine::Block(read::<BlockRow>(line)?.try_into()?),
         "report" => ExportLine::Report(read::<ReportRow>(line)?.try_into()?),
-        "message" => ExportLine::Message(read::<MessageRow>(line)?.try_into()?),
+        // How much others answered is not theirs.
+        "message" => ExportLine::Message(Message { thread: None, ..read::<MessageRow>(line)?.try_into()? }),
         "thread" => {
             let follower: FollowerRow = read(line)?;
             let (thread_root_id, last_read_seq) = (MessageId(follower.root_id), seq(follower.last_read_seq));
@@ -661,6 +653,7 @@ pub(super) struct UnreadRow {
     head: i64,
     thread_stored: i64,
     thread_counted: i64,
+    threads_wrong: i64,
 }
 
 impl From<UnreadRow> for UnreadCheck {
@@ -677,6 +670,7 @@ impl From<UnreadRow> for UnreadCheck {
             counted: row.counted.unsigned_abs(),
             threads_kept: row.thread_stored.unsigned_abs(),
             threads_counted: row.thread_counted.unsigned_abs(),
+            threads_wrong: row.threads_wrong.unsigned_abs(),
         }
     }
 }
@@ -801,7 +795,7 @@ pub(super) fn stats(
 
 /// Markers with unread messages behind them (conversation, marker, count, mentions among them), those of threads, and what they
 /// come to at the head of their owner's feed.
-pub(super) fn unread_of(rows: &[(Uuid, i64, i64, i64)], threads: &[FollowerRow], head: Option<i64>) -> Unread {
+pub(super) fn unread_of(rows: &[(Uuid, i64, i64, i64)], threads: Vec<FollowerRow>, head: Option<i64>) -> Unread {
     let version = seq(head.unwrap_or(0));
     let marker = |&(id, marker, count, mentioned): &(Uuid, i64, i64, i64)| ReadMarker {
         conversation_id: ConversationId(id),
@@ -811,7 +805,11 @@ pub(super) fn unread_of(rows: &[(Uuid, i64, i64, i64)], threads: &[FollowerRow],
         unread_version: version,
     };
     let items: Vec<_> = rows.iter().map(marker).collect();
-    let threads: Vec<_> = threads.iter().map(|row| row.marker(version)).collect();
+    let followed = |row: FollowerRow| {
+        let (conversation, root) = (ConversationId(row.conversation_id), MessageId(row.root_id));
+        thread_marker(Some(row), conversation, root, version)
+    };
+    let threads: Vec<_> = threads.into_iter().map(followed).collect();
     let called = items.iter().map(|marker| marker.unread_mention_count).sum::<u64>();
     let totals = UnreadTotals {
         messages: items.iter().map(|marker| marker.unread_count).sum(),

@@ -230,6 +230,8 @@ enum Deed {
     Mention(Option<usize>),
     /// In the thread of that message; in the conversation too, and calling somebody.
     Answer(u64, bool, Option<usize>),
+    /// Another text for the message with a number, which calls somebody.
+    Call(u64, usize),
     ReadThread(u64, u64),
     Follow(u64),
     Unfollow(u64),
@@ -324,6 +326,7 @@ pub async fn counts_equal_a_simple_model_after_ten_thousand_deeds(bed: &Bed) {
         1 => (1_u64..200).prop_map(Deed::Hide),
         // Of few threads, so that much happens in each.
         4 => (1_u64..20, any::<bool>(), proptest::option::of(0..PEOPLE)).prop_map(|(root, also, who)| Deed::Answer(root, also, who)),
+        2 => (1_u64..200, 0..PEOPLE).prop_map(|(seq, who)| Deed::Call(seq, who)),
         1 => (1_u64..20, 0_u64..200).prop_map(|(root, seq)| Deed::ReadThread(root, seq)),
         1 => (1_u64..20).prop_map(Deed::Follow),
         1 => (1_u64..20).prop_map(Deed::Unfollow),
@@ -389,6 +392,19 @@ async fn agree(bed: &Bed, place: usize, deeds: &[(usize, Deed)]) {
                 let said = Said::by(*person, sent.expect("they are all in it").value.id, who.map(Some));
                 model.answer(seq, Said { in_thread: Some((seq, also_in_conversation)), ..said });
             }
+            Deed::Call(seq, who) if seq <= newest && model.markers.contains_key(&who) => {
+                let said = &model.messages[seq as usize - 1];
+                if said.is_deleted || !model.markers.contains_key(&said.sender) {
+                    continue;
+                }
+                let mentions = Mentions { mentioned_users: vec![user(&format!("u{who}"))], mentioned_everyone: false };
+                let sender = guest(&format!("u{}", said.sender));
+                change_message(bed, &sender, said.id, Change::Edit("you".to_owned(), Some(mentions))).await;
+                if let Some((root, _)) = said.in_thread.filter(|_| said.calls.flatten() != Some(who)) {
+                    model.followers.entry((root, who)).or_insert(seq - 1);
+                }
+                model.messages[seq as usize - 1].calls = Some(Some(who));
+            }
             Deed::ReadThread(root, seq) if is_in && model.root(root).is_some() => {
                 change_thread(bed, &caller, &model, root, ThreadChange::ReadUpTo(Some(Seq(seq)))).await;
                 if let Some(own) = model.followers.get_mut(&(root, *person)) {
@@ -437,6 +453,17 @@ async fn agree(bed: &Bed, place: usize, deeds: &[(usize, Deed)]) {
         let kept = (check.kept.last_read_seq, (check.kept.unread_count, check.kept.unread_mention_count));
         assert_eq!(kept, (Seq(*marker), model.unread(*person)), "u{person} in {place}: {deeds:?}");
         assert_eq!(check.threads_kept, model.unread_apart(*person), "u{person} in {place}: {deeds:?}");
+        let threads = bed.store.unread(&guest(&format!("u{person}"))).await.expect("their own").threads;
+        for ((root, _), marker) in model.followers.iter().filter(|((_, who), _)| who == person) {
+            let id = model.messages[*root as usize - 1].id;
+            let kept = threads.iter().find(|thread| thread.thread_root_id == id);
+            let kept = kept.map_or((0, 0), |kept| (kept.thread_unread_count, kept.thread_unread_mention_count));
+            assert_eq!(
+                kept,
+                model.unread_in(*root, *person, *marker),
+                "u{person} in thread {root} of {place}: {deeds:?}"
+            );
+        }
     }
 }
 

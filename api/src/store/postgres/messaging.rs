@@ -23,12 +23,10 @@ use crate::model::{
     MessagingStats, ParticipantRole, Snapshot,
 };
 use crate::render;
+use crate::store::lines::{NEWEST_LEFT_OUT, PAGE_OF_CONVERSATION, Reach};
 use crate::store::rows::{ConversationRow, EnteredRow, MessageRow, Said, epoch, positions, spelling, stats};
 use crate::store::rules::Cast;
-use crate::store::{
-    ConversationPage, Kept, MessagePage, Messaging, NEWEST_LEFT_OUT, PAGE_OF_CONVERSATION, Reach, SNAPSHOT_PAGE,
-    StoreError, rules,
-};
+use crate::store::{ConversationPage, Kept, MessagePage, Messaging, SNAPSHOT_PAGE, StoreError, rules};
 
 /// Feeds that a write entered; nothing for a repeat.
 #[derive(sqlx::FromRow)]
@@ -473,9 +471,9 @@ pub(super) fn refusal(
         ("CA017", ..) => rules::TOO_MANY_PINS,
         ("CA018", ..) => rules::FORWARDS_STAY,
         ("CA019", ..) => rules::NOT_ASKED,
-        ("CA020", ..) => named(refused.message(), StoreError::NoMessage),
-        ("CA021", ..) => named(refused.message(), StoreError::Deleted),
-        ("CA022", ..) => named(refused.message(), StoreError::NotARoot),
+        ("CA023", ..) => named(refused.message(), StoreError::NoMessage),
+        ("CA024", ..) => named(refused.message(), StoreError::Deleted),
+        ("CA025", ..) => named(refused.message(), StoreError::NotARoot),
         _ => people::refusal(error),
     }
 }

@@ -3,7 +3,6 @@
 use async_trait::async_trait;
 use shared::access::Caller;
 use shared::ids::{ConversationId, MessageId};
-use shared::time::Timestamp;
 use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
@@ -12,11 +11,12 @@ use super::PostgresStore;
 use super::messaging::{Entered, is_deadlock, last_seq_if_seen, refusal};
 use crate::model::{Message, Thread, ThreadChangeDraft, ThreadMarker};
 use crate::render;
-use crate::store::rows::{FollowerRow, MessageRow, RootRow, not_followed, number, seq};
-use crate::store::{Kept, MessagePage, PAGE_OF_THREAD, Reach, StoreError, ThreadPage, Threads};
+use crate::store::lines::{FOLLOWED_THREADS, PAGE_OF_THREAD, Reach, THREAD, THREADS};
+use crate::store::rows::{FollowerRow, MessageRow, RootRow, number, seq, thread_marker};
+use crate::store::{Kept, MessagePage, StoreError, ThreadPage, Threads};
 
 #[derive(sqlx::FromRow)]
-struct AttendedRow {
+struct ChangedRow {
     conversation_id: Uuid,
     follower: Option<Json<FollowerRow>>,
     head: i64,
@@ -53,28 +53,18 @@ impl Threads for PostgresStore {
         conversation: ConversationId,
         page: &ThreadPage,
     ) -> Result<Vec<Thread>, StoreError> {
-        let mut transaction = self.read_as(caller).await?;
+        let mut transaction = self.ask_as(caller).await?;
         let seen = last_seq_if_seen(&mut transaction, caller, conversation).await?;
         seen.ok_or(StoreError::NoConversation(conversation))?;
-        let rows: Vec<RootRow> = sqlx::query_as(
-            "select m.*, exists (select from message_hides h where h.user_id = $2 and h.message_id = m.id) as hidden,
-                 (select to_jsonb(f) from follower_rows f where f.root_id = t.root_id and f.user_id = $2) as follower,
-                 coalesce((select seq from feeds where channel = 'user:' || $2), 0) as head
-             from threads t join message_rows m on m.id = t.root_id
-             where t.conversation_id = $1
-                 and ($3::timestamptz is null or (t.last_reply_at, t.root_id) < ($3, $4))
-                 and ($5::boolean is null or $5 = exists (
-                     select from thread_followers f where f.root_id = t.root_id and f.user_id = $2))
-             order by t.last_reply_at desc, t.root_id desc limit $6",
-        )
-        .bind(conversation.0)
-        .bind(caller.user.as_str())
-        .bind(page.after.map(|(at, _)| Timestamp::from_micros(at).as_datetime()))
-        .bind(page.after.map(|(_, root)| root.0))
-        .bind(page.following)
-        .bind(i64::from(page.limit))
-        .fetch_all(&mut *transaction)
-        .await?;
+        let (at, root) = page.bound();
+        let rows: Vec<RootRow> = sqlx::query_as(if page.following { FOLLOWED_THREADS } else { THREADS })
+            .bind(conversation.0)
+            .bind(caller.user.as_str())
+            .bind(at.as_datetime())
+            .bind(root)
+            .bind(i64::from(page.limit))
+            .fetch_all(&mut *transaction)
+            .await?;
         transaction.commit().await?;
         rows.into_iter().map(Thread::try_from).collect()
     }
@@ -90,10 +80,8 @@ impl Threads for PostgresStore {
         }
         let row = changed.map_err(|error| refusal(error, None, Some(draft.root)))?;
         let head = seq(row.head);
-        let value = match row.follower {
-            Some(Json(follower)) => follower.marker(head),
-            None => not_followed(ConversationId(row.conversation_id), draft.root, head),
-        };
+        let follower = row.follower.map(|Json(row)| row);
+        let value = thread_marker(follower, ConversationId(row.conversation_id), draft.root, head);
         let created = row.entered.created;
         let body = render::thread_updated(&value, row.entered.committed_at());
         let envelopes = row.entered.envelopes(render::THREAD_UPDATED, &body, draft.trace)?;
@@ -102,7 +90,7 @@ impl Threads for PostgresStore {
 }
 
 impl PostgresStore {
-    async fn call_change_thread(&self, caller: &Caller, draft: &ThreadChangeDraft) -> Result<AttendedRow, sqlx::Error> {
+    async fn call_change_thread(&self, caller: &Caller, draft: &ThreadChangeDraft) -> Result<ChangedRow, sqlx::Error> {
         let (action, upto) = draft.change.spelling();
         sqlx::query_as("select * from carillon_change_thread($1, $2, $3, $4, $5, $6)")
             .bind(caller.user.as_str())
@@ -118,19 +106,12 @@ impl PostgresStore {
 
 /// The thread that a message began or may begin, if the caller sees it.
 async fn read(connection: &mut PgConnection, caller: &Caller, root: MessageId) -> Result<Thread, StoreError> {
-    let row: Option<RootRow> = sqlx::query_as(
-        "select m.*, exists (select from message_hides h where h.user_id = $2 and h.message_id = m.id) as hidden,
-             (select to_jsonb(f) from follower_rows f where f.root_id = m.id and f.user_id = $2) as follower,
-             coalesce((select seq from feeds where channel = 'user:' || $2), 0) as head
-         from message_rows m where m.id = $1 and ($3 or exists (
-             select from conversation_participants p
-             where p.conversation_id = m.conversation_id and p.user_id = $2 and p.left_at is null))",
-    )
-    .bind(root.0)
-    .bind(caller.user.as_str())
-    .bind(caller.role.is_trusted())
-    .fetch_optional(connection)
-    .await?;
+    let row: Option<RootRow> = sqlx::query_as(THREAD)
+        .bind(root.0)
+        .bind(caller.user.as_str())
+        .bind(caller.role.is_trusted())
+        .fetch_optional(connection)
+        .await?;
     let thread = Thread::try_from(row.ok_or(StoreError::NoMessage(root))?)?;
     if thread.root.thread_root_id.is_some() { Err(StoreError::NotARoot(root)) } else { Ok(thread) }
 }

@@ -183,10 +183,13 @@ async fn edit(
     let calls_others = match mentions {
         Some(mentions) => {
             let place = (old.conversation_id.0, number(old.seq), old.id.0);
+            // What a person has hidden for themselves still calls whom it called.
+            let called: Vec<String> = sqlx::query_scalar("select user_id from message_mentions where message_id = $1")
+                .bind(old.id.0)
+                .fetch_all(&mut *connection)
+                .await?;
             let calls_others = writing::mention(connection, place, mentions).await?;
-            if calls_others {
-                threads::follow_by_mention(connection, old).await?;
-            }
+            threads::follow_by_mention(connection, old, &called, mentions).await?;
             calls_others
         }
         None => false,

@@ -16,11 +16,9 @@ use crate::model::{
     Conversation, ConversationChangeDraft, ConversationDraft, Message, MessageDraft, MessagingStats, Snapshot,
 };
 use crate::render;
+use crate::store::lines::{NEWEST_LEFT_OUT, PAGE_OF_CONVERSATION, Reach};
 use crate::store::rows::{ConversationRow, MessageRow, epoch, seq, spelling, stats};
-use crate::store::{
-    ConversationPage, Kept, MessagePage, Messaging, NEWEST_LEFT_OUT, PAGE_OF_CONVERSATION, Reach, SNAPSHOT_PAGE,
-    StoreError, rules,
-};
+use crate::store::{ConversationPage, Kept, MessagePage, Messaging, SNAPSHOT_PAGE, StoreError, rules};
 
 /// A day, in microseconds.
 const DAY: i64 = 24 * 3_600 * 1_000_000;

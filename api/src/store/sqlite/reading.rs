@@ -130,7 +130,7 @@ pub(super) async fn unread(connection: &mut SqliteConnection, caller: &Caller) -
             .bind(caller.user.as_str())
             .fetch_all(connection)
             .await?;
-    Ok(unread_of(&rows, &threads, head))
+    Ok(unread_of(&rows, threads, head))
 }
 
 /// Counts anew what is unread to somebody.
@@ -171,10 +171,13 @@ async fn checks(
     let rows: Vec<UnreadRow> = sqlx::query_as(
         "select p.conversation_id, p.last_read_seq, p.unread_count as stored, r.counted, c.mentioned,
              coalesce((select seq from feeds where channel = 'user:' || p.user_id), 0) as head,
-             (select coalesce(sum(f.unread_count), 0) from thread_followers f
-                 where f.user_id = p.user_id and f.conversation_id = p.conversation_id) as thread_stored,
+             (select coalesce(sum(t.stored), 0) from thread_recounts t
+                 where t.user_id = p.user_id and t.conversation_id = p.conversation_id) as thread_stored,
              (select coalesce(sum(t.counted), 0) from thread_recounts t
-                 where t.user_id = p.user_id and t.conversation_id = p.conversation_id) as thread_counted
+                 where t.user_id = p.user_id and t.conversation_id = p.conversation_id) as thread_counted,
+             (select count(*) from thread_recounts t
+                 where t.user_id = p.user_id and t.conversation_id = p.conversation_id and t.stored <> t.counted)
+                 as threads_wrong
          from conversation_participants p
          join recounts r using (conversation_id, user_id)
          join mention_counts c using (conversation_id, user_id)

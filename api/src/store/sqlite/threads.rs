@@ -9,10 +9,11 @@ use uuid::Uuid;
 
 use super::writing::{self, NewEntry};
 use super::{SqliteStore, messaging, now};
-use crate::model::{Message, Thread, ThreadChange, ThreadChangeDraft, ThreadMarker};
+use crate::model::{Mentions, Message, Thread, ThreadChange, ThreadChangeDraft, ThreadMarker};
 use crate::render;
+use crate::store::lines::{FOLLOWED_THREADS, PAGE_OF_THREAD, Reach, THREAD, THREADS};
 use crate::store::rows::{MessageRow, RootRow, number};
-use crate::store::{Kept, MessagePage, PAGE_OF_THREAD, Reach, StoreError, ThreadPage, Threads};
+use crate::store::{Kept, MessagePage, StoreError, ThreadPage, Threads};
 
 #[async_trait]
 impl Threads for SqliteStore {
@@ -45,24 +46,15 @@ impl Threads for SqliteStore {
         let mut transaction = self.read().await?;
         let seen = messaging::last_seq_if_seen(&mut transaction, caller, conversation).await?;
         seen.ok_or(StoreError::NoConversation(conversation))?;
-        let rows: Vec<RootRow> = sqlx::query_as(
-            "select m.*, exists (select 1 from message_hides h where h.user_id = $2 and h.message_id = m.id) as hidden,
-                 (select f.json from follower_rows f where f.root_id = t.root_id and f.user_id = $2) as follower,
-                 coalesce((select seq from feeds where channel = 'user:' || $2), 0) as head
-             from threads t join message_rows m on m.id = t.root_id
-             where t.conversation_id = $1 and ($3 is null or (t.last_reply_at, t.root_id) < ($3, $4))
-                 and ($5 is null or $5 = exists (
-                     select 1 from thread_followers f where f.root_id = t.root_id and f.user_id = $2))
-             order by t.last_reply_at desc, t.root_id desc limit $6",
-        )
-        .bind(conversation.0)
-        .bind(caller.user.as_str())
-        .bind(page.after.map(|(at, _)| at))
-        .bind(page.after.map(|(_, root)| root.0))
-        .bind(page.following)
-        .bind(page.limit)
-        .fetch_all(&mut *transaction)
-        .await?;
+        let (at, root) = page.bound();
+        let rows: Vec<RootRow> = sqlx::query_as(if page.following { FOLLOWED_THREADS } else { THREADS })
+            .bind(conversation.0)
+            .bind(caller.user.as_str())
+            .bind(at.as_micros())
+            .bind(root)
+            .bind(page.limit)
+            .fetch_all(&mut *transaction)
+            .await?;
         rows.into_iter().map(Thread::try_from).collect()
     }
 
@@ -95,7 +87,9 @@ impl Threads for SqliteStore {
                      where root_id = $1 and user_id = $2 and last_read_seq < $3",
                 );
                 let moved = moved.bind(root.id.0).bind(user.as_str()).bind(marker).execute(&mut *transaction).await?;
-                recount(&mut transaction, root.id.0).await?;
+                if moved.rows_affected() > 0 {
+                    recount(&mut transaction, root.id.0, user.as_str()).await?;
+                }
                 moved
             }
             ThreadChange::Follow => {
@@ -129,19 +123,12 @@ impl Threads for SqliteStore {
 
 /// The thread that a message began or may begin, if the caller sees it.
 async fn read(connection: &mut SqliteConnection, caller: &Caller, root: MessageId) -> Result<Thread, StoreError> {
-    let row: Option<RootRow> = sqlx::query_as(
-        "select m.*, exists (select 1 from message_hides h where h.user_id = $2 and h.message_id = m.id) as hidden,
-             (select f.json from follower_rows f where f.root_id = m.id and f.user_id = $2) as follower,
-             coalesce((select seq from feeds where channel = 'user:' || $2), 0) as head
-         from message_rows m where m.id = $1 and ($3 or exists (
-             select 1 from conversation_participants p
-             where p.conversation_id = m.conversation_id and p.user_id = $2 and p.left_at is null))",
-    )
-    .bind(root.0)
-    .bind(caller.user.as_str())
-    .bind(caller.role.is_trusted())
-    .fetch_optional(connection)
-    .await?;
+    let row: Option<RootRow> = sqlx::query_as(THREAD)
+        .bind(root.0)
+        .bind(caller.user.as_str())
+        .bind(caller.role.is_trusted())
+        .fetch_optional(connection)
+        .await?;
     let thread = Thread::try_from(row.ok_or(StoreError::NoMessage(root))?)?;
     if thread.root.thread_root_id.is_some() { Err(StoreError::NotARoot(root)) } else { Ok(thread) }
 }
@@ -209,19 +196,30 @@ pub(super) async fn reply(connection: &mut SqliteConnection, reply: &Message) ->
     Ok(())
 }
 
-/// Has those whom an edited reply calls now follow its thread.
-pub(super) async fn follow_by_mention(connection: &mut SqliteConnection, reply: &Message) -> Result<(), StoreError> {
-    let Some(root) = reply.thread_root_id else { return Ok(()) };
-    sqlx::query(
-        "insert into thread_followers (root_id, user_id, conversation_id, last_read_seq)
-         select $1, user_id, conversation_id, seq - 1 from message_mentions where message_id = $2 and user_id <> '*'
-         on conflict do nothing",
-    )
-    .bind(root.0)
-    .bind(reply.id.0)
-    .execute(&mut *connection)
-    .await?;
-    recount(connection, root.0).await
+/// Has those follow a thread whom an edited reply calls and did not call before.
+pub(super) async fn follow_by_mention(
+    connection: &mut SqliteConnection,
+    old: &Message,
+    called: &[String],
+    now: &Mentions,
+) -> Result<(), StoreError> {
+    let Some(root) = old.thread_root_id else { return Ok(()) };
+    for user in now.mentioned_users.iter().filter(|user| !called.iter().any(|called| called == user.as_str())) {
+        let come = sqlx::query(
+            "insert into thread_followers (root_id, user_id, conversation_id, last_read_seq) values ($1, $2, $3, $4)
+             on conflict do nothing",
+        )
+        .bind(root.0)
+        .bind(user.as_str())
+        .bind(old.conversation_id.0)
+        .bind(number(old.seq) - 1)
+        .execute(&mut *connection)
+        .await?;
+        if come.rows_affected() > 0 {
+            recount(connection, root.0, user.as_str()).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Counts a reply no longer that is about to be deleted for everyone.
@@ -262,14 +260,15 @@ pub(super) async fn unfollow_all(
     Ok(())
 }
 
-/// Counts anew what is unread in a thread, to all who follow it.
-async fn recount(connection: &mut SqliteConnection, root: Uuid) -> Result<(), StoreError> {
+/// Counts anew what is unread to somebody in a thread that they follow.
+async fn recount(connection: &mut SqliteConnection, root: Uuid, user: &str) -> Result<(), StoreError> {
     sqlx::query(
-        "update thread_followers set unread_count = (
-             select counted from thread_recounts r where r.root_id = $1 and r.user_id = thread_followers.user_id)
-         where root_id = $1",
+        "update thread_followers
+         set unread_count = (select counted from thread_recounts where root_id = $1 and user_id = $2)
+         where root_id = $1 and user_id = $2",
     )
     .bind(root)
+    .bind(user)
     .execute(connection)
     .await?;
     Ok(())
