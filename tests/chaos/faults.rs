@@ -155,8 +155,18 @@ pub async fn happen(fleet: &mut Fleet, faults: &[Planned]) {
     events.sort_by_key(|(at, ..)| *at);
     for (at, begins, fault) in events {
         tokio::time::sleep_until(begun + at).await;
-        // A fault that cannot happen, because of another one, does not.
-        if begins { begin(fleet, fault).await } else { mend(fleet, fault).await }
+        // A fault that cannot happen, because of another one, does not: who flushes a Redis that stands still waits for ever.
+        let event = async { if begins { begin(fleet, fault).await } else { mend(fleet, fault).await } };
+        let _ = tokio::time::timeout(longest(fault), event).await;
+    }
+}
+
+/// How long a fault may take to happen, or to be mended.
+fn longest(fault: &Fault) -> Duration {
+    match fault {
+        Fault::Replaced(_) => GRACE + Duration::from_secs(5),
+        Fault::PostgresRestarted | Fault::PostgresKilled => GRACE,
+        _ => Duration::from_secs(3),
     }
 }
 
@@ -172,8 +182,7 @@ async fn begin(fleet: &mut Fleet, fault: &Fault) {
         Fault::PostgresRestarted => drop(fleet.postgres.restart_immediate().await),
         Fault::PostgresKilled => drop(fleet.postgres.kill_all().await),
         Fault::ConversationsLocked => {
-            let hold = "begin; select from conversations for update; select pg_sleep(1)";
-            drop(tokio::time::timeout(Duration::from_secs(3), fleet.execute(hold)).await);
+            drop(fleet.execute("begin; select from conversations for update; select pg_sleep(1)").await);
         }
         Fault::BackendsEnded => {
             let end = "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()";
