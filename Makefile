@@ -17,8 +17,11 @@ run:
 ## Installs the servers that are missing, runs every test of the workspace, and sums up. An ignored test is a failure: it
 ## would look like one that passed.
 test: servers
-	@$(CARGO) build --package carillon
+	@$(CARGO) build --package carillon --features sabotage
+	cp target/debug/carillon target/debug/carillon-sabotage
+	$(CARGO) build --package carillon
 	export CARILLON_BIN="$${CARILLON_BIN:-$$PWD/target/debug/carillon}"
+	export CARILLON_SABOTAGED_BIN="$$PWD/target/debug/carillon-sabotage"
 	status=0
 	log=target/test.log
 	: > $$log
@@ -81,16 +84,25 @@ bench: servers
 	$(CARGO) run --quiet --package fleet --bin with-servers -- target/bench/release/carillon bench $(BENCH)
 
 ## Breaks a fleet of the program built for release while people use it, RUNS times for SECONDS each, with the faults of SEED and those
-## after it, and has a checker judge each run. CHAOS=--sabotages breaks the product on purpose, to see that the checker finds that.
+## after it, and has a checker judge each run. CHAOS=--crash has pods die at named points besides, and CHAOS=--sabotages breaks the
+## product on purpose, to see that the checker finds that: both on a build that is never released.
 SEED ?= 1
 RUNS ?= 1
 SECONDS ?= 60
 CHAOS ?=
 chaos: servers
-	$(CARGO) build --release --package carillon --target-dir target/bench
+	case "$(CHAOS)" in
+	*--crash* | *--sabotage*)
+	  $(CARGO) build --release --package carillon --features sabotage --target-dir target/bench
+	  cp target/bench/release/carillon target/bench/carillon-sabotage
+	  program=target/bench/carillon-sabotage ;;
+	*)
+	  $(CARGO) build --release --package carillon --target-dir target/bench
+	  program=target/bench/release/carillon ;;
+	esac
 	$(CARGO) build --package fleet --bins
-	CARILLON_BIN=$$PWD/target/bench/release/carillon \
-	  target/debug/chaos --seed $(SEED) --runs $(RUNS) --seconds $(SECONDS) $(CHAOS)
+	CARILLON_BIN=$$PWD/$$program target/debug/chaos \
+	  --seed $(SEED) --runs $(RUNS) --seconds $(SECONDS) $(CHAOS)
 
 ## A fleet of two pods of each kind behind nginx, to play with, until ctrl-c.
 demo-fleet: servers

@@ -10,6 +10,7 @@ use metrics::{Counter, Gauge};
 use shared::broker::{Broker, LinkState};
 use shared::channel::Channel;
 use shared::envelope::Envelope;
+use shared::sabotage;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -65,6 +66,12 @@ impl Announcer {
     /// Hands over envelopes. Never waits; what does not fit is dropped.
     pub fn offer(&self, envelopes: &[Envelope]) {
         for envelope in envelopes {
+            if sabotage::goes_wrong("drops_publishes") {
+                continue;
+            }
+            if sabotage::goes_wrong("publishes_twice") {
+                let _ = self.lanes[lane_of(&envelope.channel)].try_send(envelope.clone());
+            }
             match self.lanes[lane_of(&envelope.channel)].try_send(envelope.clone()) {
                 Ok(()) => self.waiting.increment(1.0),
                 Err(_) => self.dropped.increment(1),

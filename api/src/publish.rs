@@ -8,6 +8,7 @@ use std::time::Instant;
 use shared::access::Caller;
 use shared::ids::{MessageId, TraceId};
 use shared::protocol::ErrorCode;
+use shared::sabotage;
 use shared::upstream::Acknowledgement;
 
 use crate::announce::Announcer;
@@ -47,9 +48,12 @@ impl Publisher {
     ///
     /// When the store refuses. After [`StoreError::Unavailable`] the message may exist: the same key tells.
     pub async fn publish(&self, caller: &Caller, draft: &MessageDraft) -> Result<Kept<Message>, StoreError> {
+        sabotage::crash_point("before_commit");
         let kept = timed("message", self.store.append(caller, draft)).await.inspect_err(count_refusal)?;
         tracing::debug!(message = %kept.value.id, trace = %draft.trace, created = kept.created, "message kept");
+        sabotage::crash_point("after_commit");
         self.announcer.offer(&kept.envelopes);
+        sabotage::crash_point("before_answer");
         if let Some(version) = draft.draft_version {
             self.clear(caller, draft, version).await;
         }

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use shared::beat::Beat;
+use shared::sabotage;
 use shared::upstream::{Heads, RecentHeads};
 use tokio_util::sync::CancellationToken;
 
@@ -114,6 +115,9 @@ impl HeadsWatch {
         self.told_at.store(clock::millis(), Ordering::Relaxed);
         if self.hub.epoch().is_some_and(|epoch| epoch != heads.epoch) {
             self.behind.compare_everything();
+            return;
+        }
+        if sabotage::goes_wrong("ignores_heads") {
             return;
         }
         for (channel, head) in heads.heads {

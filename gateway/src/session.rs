@@ -17,6 +17,7 @@ use shared::access::Caller;
 use shared::cursor::{Cursor, Feed, Positions};
 use shared::ids::{DeviceId, RoomName};
 use shared::protocol::{CloseCode, ErrorCode, answer};
+use shared::sabotage;
 use shared::time::Timestamp;
 use shared::upstream::{Acknowledgement, Differences, Page, ResyncReason};
 
@@ -256,6 +257,7 @@ impl<T: Transport> Session<T> {
                     committed_at
                 }
                 Frame::Entry(frame) => match self.standing.step(&frame) {
+                    Step::Next if sabotage::goes_wrong("swallows") => None,
                     Step::Next if self.connection.door.shows(frame.entry.topic) => Some(self.load_entry(&frame)),
                     Step::Next => {
                         passed_over = true;

@@ -4,6 +4,7 @@
 
 use shared::cursor::{Feed, Positions};
 use shared::ids::{Epoch, Seq};
+use shared::sabotage;
 
 use crate::errand::Start;
 use crate::frame::EntryFrame;
@@ -44,7 +45,7 @@ impl Standing {
             return Step::Hole;
         }
         if seq <= position {
-            return Step::Repeat;
+            return if sabotage::goes_wrong("shows_twice") { Step::Next } else { Step::Repeat };
         }
         self.position.set(frame.feed, seq);
         Step::Next

@@ -17,6 +17,7 @@ pub mod history;
 pub mod ids;
 pub mod ops;
 pub mod protocol;
+pub mod sabotage;
 pub mod telemetry;
 pub mod time;
 pub mod upstream;

@@ -13,6 +13,9 @@ use fleet::servers::process::Signal;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 
+/// How soon a pod is started again that has ended by itself.
+const REVIVED: Duration = Duration::from_millis(250);
+
 /// How long an orderly end may take.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -154,10 +157,35 @@ pub async fn happen(fleet: &mut Fleet, faults: &[Planned]) {
     }
     events.sort_by_key(|(at, ..)| *at);
     for (at, begins, fault) in events {
-        tokio::time::sleep_until(begun + at).await;
+        while begun.elapsed() < at {
+            revive(fleet);
+            tokio::time::sleep_until((begun + at).min(tokio::time::Instant::now() + REVIVED)).await;
+        }
         // A fault that cannot happen, because of another one, does not: who flushes a Redis that stands still waits for ever.
         let event = async { if begins { begin(fleet, fault).await } else { mend(fleet, fault).await } };
         let _ = tokio::time::timeout(longest(fault), event).await;
+    }
+}
+
+/// Starts every pod anew, told to die at these points.
+pub fn arm(fleet: &mut Fleet, crashes: Option<&str>) {
+    for pod in fleet.pods() {
+        pod.will_be_told("CARILLON_CRASH", crashes);
+        pod.kill();
+        pod.start();
+    }
+}
+
+/// Starts the pods again that have ended by themselves, as Kubernetes does.
+fn revive(fleet: &mut Fleet) {
+    fleet.pods().filter_map(|pod| pod.has_died().then_some(pod)).for_each(Pod::start);
+}
+
+/// Starts pods again that end by themselves, until a moment.
+pub async fn watch(fleet: &mut Fleet, until: tokio::time::Instant) {
+    while tokio::time::Instant::now() < until {
+        revive(fleet);
+        tokio::time::sleep_until(until.min(tokio::time::Instant::now() + REVIVED)).await;
     }
 }
 

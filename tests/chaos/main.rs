@@ -29,6 +29,9 @@ use self::sabotage::Sabotage;
 /// How long devices may take to show everything once all is whole.
 const CAUGHT_UP: Duration = Duration::from_secs(60);
 
+/// Where pods die, and how often of the times they come by.
+const CRASHES: &str = "before_commit=0.003,after_commit=0.003,before_answer=0.003,before_beat=0.02,after_beat=0.02";
+
 /// What the program is told.
 #[derive(Debug, Parser)]
 #[command(about = "Breaks a fleet while people use it, and has a checker judge what came of it")]
@@ -60,6 +63,10 @@ struct Wishes {
     /// Leave out all faults.
     #[arg(long)]
     calm: bool,
+    /// Have pods die at named points, such as between a commit and its announcement. The program must be built with the feature
+    /// `sabotage`.
+    #[arg(long)]
+    crash: bool,
     /// Where to write what happened; kept only when something is wrong, unless it is named.
     #[arg(long)]
     out: Option<PathBuf>,
@@ -131,15 +138,26 @@ async fn run(wishes: &Wishes, seed: u64, sabotage: Option<Sabotage>) -> anyhow::
     }
     let broken = sabotage.map_or_else(String::new, |sabotage| format!(", broken: {}", sabotage.name()));
     println!("seed {seed}, {redis:?}, {} faults in {} s{broken}", planned.len(), wishes.seconds);
-    let shape = Shape { api: 2, gateway: 3, worker: 2, redis: redis.shape(), own_postgres: true, ..Shape::default() };
+    let mut environment = Vec::new();
+    if let Some(wrongs) = sabotage.and_then(Sabotage::wrongs) {
+        environment.push(("CARILLON_SABOTAGE", wrongs.to_owned()));
+    }
+    let shape = Shape { gateway: 3, redis: redis.shape(), own_postgres: true, environment, ..Shape::default() };
     let mut fleet = Fleet::start(shape).await;
     if let Some(sabotage) = sabotage {
         sabotage.happens(&fleet).await?;
     }
     let (stage, people, members) = gather(&fleet, wishes, seed).await;
     let living: Vec<_> = people.into_iter().map(|person| tokio::spawn(person.live(Arc::clone(&stage)))).collect();
+    // Not before everything stands: who dies while it starts is not what this is about.
+    if wishes.crash {
+        faults::arm(&mut fleet, Some(CRASHES));
+    }
     faults::happen(&mut fleet, &planned).await;
-    tokio::time::sleep_until((stage.begun + length).into()).await;
+    faults::watch(&mut fleet, (stage.begun + length).into()).await;
+    if wishes.crash {
+        faults::arm(&mut fleet, None);
+    }
     faults::heal(&mut fleet).await;
     stage.over.store(true, Ordering::Relaxed);
     let mut people = Vec::with_capacity(living.len());
@@ -153,7 +171,7 @@ async fn run(wishes: &Wishes, seed: u64, sabotage: Option<Sabotage>) -> anyhow::
         seed,
         seconds: wishes.seconds,
         redis: format!("{redis:?}").to_lowercase(),
-        sabotage: sabotage.map(|sabotage| sabotage.name().to_owned()),
+        sabotage: sabotage.map(Sabotage::name),
         faults: planned.iter().map(ToString::to_string).collect(),
         members,
     };

@@ -1,5 +1,5 @@
-//! What is broken on purpose, to see whether the checker finds it. The functions of the database are replaced by wrong ones;
-//! nothing of this is in the product.
+//! What is broken on purpose, to see whether the checker finds it: functions of the database are replaced by wrong ones, and pods that
+//! are built for it do what they are told to do wrong. Nothing of this is in what is released.
 
 use clap::ValueEnum;
 use fleet::fleet::Fleet;
@@ -21,64 +21,99 @@ pub enum Sabotage {
     ChangesTexts,
     /// Now and then somebody is told of a message twice.
     TellsTwice,
+    /// Now and then two messages change places in somebody's feed.
+    SwapsTwo,
+    /// Now and then a message is acknowledged and its transaction taken back.
+    AcknowledgesUncommitted,
+    /// What is announced gets lost, and nobody asks how far the feeds are.
+    LosesAnnouncements,
+    /// What is announced twice is shown twice.
+    ShowsTwice,
+    /// Now and then a gateway does not show what it has.
+    Swallows,
+}
+
+/// What has to be done to break something.
+enum How {
+    /// A stretch of a function of the database is replaced by a wrong one.
+    Function(&'static str, &'static str, &'static str),
+    /// Statements.
+    Statements(&'static str),
+    /// Pods that are built for it are told so.
+    Told(&'static str),
 }
 
 impl Sabotage {
     /// As it is spelled.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::TellsWhoHasLeft => "tells-who-has-left",
-            Self::ForgetsEdits => "forgets-edits",
-            Self::CountsTwice => "counts-twice",
-            Self::IgnoresKeys => "ignores-keys",
-            Self::TellsNotEverybody => "tells-not-everybody",
-            Self::ChangesTexts => "changes-texts",
-            Self::TellsTwice => "tells-twice",
-        }
+    pub fn name(self) -> String {
+        self.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default()
     }
 
     /// As what the checker must find it.
-    pub fn class(self) -> &'static str {
+    pub const fn class(self) -> &'static str {
         match self {
             Self::TellsWhoHasLeft => "leaked",
-            Self::ForgetsEdits => "lost",
+            Self::ForgetsEdits | Self::AcknowledgesUncommitted => "lost",
             Self::CountsTwice => "drift",
-            Self::IgnoresKeys | Self::TellsTwice => "duplicate",
-            Self::TellsNotEverybody => "unseen",
+            Self::IgnoresKeys | Self::TellsTwice | Self::ShowsTwice => "duplicate",
+            Self::TellsNotEverybody | Self::LosesAnnouncements | Self::Swallows => "unseen",
             Self::ChangesTexts => "phantom",
+            Self::SwapsTwo => "reordered",
         }
     }
 
-    /// Breaks it.
-    pub async fn happens(self, fleet: &Fleet) -> anyhow::Result<()> {
-        let (function, right, wrong) = match self {
-            Self::TellsWhoHasLeft => (
+    const fn how(self) -> How {
+        match self {
+            Self::TellsWhoHasLeft => How::Function(
                 "carillon_channels_of(uuid)",
                 "p.conversation_id = p_conversation and p.left_at is null",
                 "p.conversation_id = p_conversation",
             ),
-            Self::ForgetsEdits => (
+            Self::ForgetsEdits => How::Function(
                 "carillon_edit(text, boolean, uuid, text, uuid, text[])",
                 "message_text = p_text, edited_at",
                 "message_text = case when random() < 0.2 then m.message_text else p_text end, edited_at",
             ),
-            Self::CountsTwice => (
+            Self::CountsTwice => How::Function(
                 SEND,
                 "set unread_count = p.unread_count + 1",
                 "set unread_count = p.unread_count + 1 + (random() < 0.01)::int",
             ),
-            Self::IgnoresKeys => (SEND, "made is null and p_key is not null", "false"),
-            Self::TellsNotEverybody => {
-                ("carillon_channels_of(uuid)", "and p.left_at is null", "and p.left_at is null and random() > 0.002")
-            }
-            Self::ChangesTexts => (
-                SEND,
-                "p_id, p_conversation, place.last_seq + 1, p_caller, p_text,",
-                "p_id, p_conversation, place.last_seq + 1, p_caller, case when random() < 0.005 then 'x' else p_text end,",
+            Self::IgnoresKeys => How::Function(SEND, "made is null and p_key is not null", "false"),
+            Self::TellsNotEverybody => How::Function(
+                "carillon_channels_of(uuid)",
+                "and p.left_at is null",
+                "and p.left_at is null and random() > 0.002",
             ),
-            Self::TellsTwice => return fleet.execute(TELL_TWICE).await,
-        };
-        fleet.execute(&replace(function, right, wrong)).await?;
+            Self::ChangesTexts => How::Function(
+                SEND,
+                "place.last_seq + 1, p_caller, p_text,",
+                "place.last_seq + 1, p_caller, case when random() < 0.01 then 'x' else p_text end,",
+            ),
+            Self::TellsTwice => How::Statements(TELL_TWICE),
+            Self::SwapsTwo => How::Statements(SWAP_TWO),
+            Self::AcknowledgesUncommitted => How::Told("acknowledges_uncommitted=0.01"),
+            Self::LosesAnnouncements => How::Told("drops_publishes=1,ignores_heads=1"),
+            Self::ShowsTwice => How::Told("publishes_twice=0.05,shows_twice=1"),
+            Self::Swallows => How::Told("swallows=0.005"),
+        }
+    }
+
+    /// What pods that are built for it are told, if that breaks it.
+    pub const fn wrongs(self) -> Option<&'static str> {
+        match self.how() {
+            How::Told(wrongs) => Some(wrongs),
+            How::Function(..) | How::Statements(_) => None,
+        }
+    }
+
+    /// Breaks it, where that is done in the database.
+    pub async fn happens(self, fleet: &Fleet) -> anyhow::Result<()> {
+        match self.how() {
+            How::Function(function, right, wrong) => fleet.execute(&replace(function, right, wrong)).await?,
+            How::Statements(statements) => fleet.execute(statements).await?,
+            How::Told(_) => {}
+        }
         if self == Self::IgnoresKeys {
             // Without the index that would keep it right all the same.
             fleet.execute("drop index messages_client_message_id").await?;
@@ -103,17 +138,32 @@ const TELL_TWICE: &str = "
     end $$;
     create trigger tell_twice after insert on entries for each row execute function carillon_tell_twice();";
 
+/// Has one message in twenty change places with the one before it, in a feed as it is read later.
+const SWAP_TWO: &str = "
+    create function carillon_swap_two() returns trigger language plpgsql as $$
+    declare
+        before entries;
+    begin
+        if new.kind = 'new_message' and random() < 0.05 then
+            select * into before from entries e
+            where e.channel = new.channel and e.seq = new.seq - 1 and e.kind = new.kind and e.conversation_id = new.conversation_id;
+            if found then
+                update entries e set message_id = new.message_id where e.channel = new.channel and e.seq = before.seq;
+                update entries e set message_id = before.message_id where e.channel = new.channel and e.seq = new.seq;
+            end if;
+        end if;
+        return null;
+    end $$;
+    create trigger swap_two after insert on entries for each row execute function carillon_swap_two();";
+
 /// Replaces a stretch of a function; fails if it is not there.
 fn replace(function: &str, right: &str, wrong: &str) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', "''"));
+    let (function, right, wrong) = (quoted(function), quoted(right), quoted(wrong));
     format!(
-        "do $$ declare body text := pg_get_functiondef({}::regprocedure); begin
-             assert position({} in body) > 0, 'the function has changed';
-             execute replace(body, {}, {});
-         end $$",
-        quoted(function),
-        quoted(right).replace("$$", ""),
-        quoted(right),
-        quoted(wrong)
+        "do $$ declare body text := pg_get_functiondef({function}::regprocedure); begin
+             assert position({right} in body) > 0, 'the function has changed';
+             execute replace(body, {right}, {wrong});
+         end $$"
     )
 }

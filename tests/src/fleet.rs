@@ -59,8 +59,8 @@ pub struct Shape {
     pub own_postgres: bool,
     /// Which limits nginx has.
     pub limits: Limits,
-    /// What every api and every gateway is told beyond what it needs.
-    pub environment: &'static [(&'static str, &'static str)],
+    /// What every pod is told beyond what it needs.
+    pub environment: Vec<(&'static str, String)>,
 }
 
 impl Default for Shape {
@@ -72,7 +72,7 @@ impl Default for Shape {
             redis: RedisShape::Shared,
             own_postgres: false,
             limits: Limits::None,
-            environment: &[],
+            environment: Vec::new(),
         }
     }
 }
@@ -143,7 +143,7 @@ impl Fleet {
         };
         let (api, internal) = site.api_pods(shape).await?;
         let gateway = site.gateway_pods(shape, &internal).await?;
-        let worker = site.worker_pods(shape.worker).await?;
+        let worker = site.worker_pods(shape).await?;
         let mut doors = (Vec::new(), Vec::new());
         for pod in &api {
             doors.0.push(site.link("nginx", pod.name(), pod.port()).await);
@@ -310,7 +310,7 @@ impl Site {
                 ("CARILLON_INTERNAL_LISTEN", format!("127.0.0.1:{port}")),
                 self.attachments(),
             ]));
-            told.extend(environment(shape.environment.iter().copied()));
+            told.extend(environment(shape.environment.iter().cloned()));
             pods.push(Pod::new(Role::Api, number, told, self.scratch.path()));
             internal.push(port);
         }
@@ -329,19 +329,20 @@ impl Site {
             let mut told = environment(EVERY_POD);
             told.extend(environment(self.redis(&name).await?));
             told.extend(environment([("CARILLON_API_URL", api.join(",")), ("CARILLON_JWT_SECRET", SECRET.to_owned())]));
-            told.extend(environment(shape.environment.iter().copied()));
+            told.extend(environment(shape.environment.iter().cloned()));
             pods.push(Pod::new(Role::Gateway, number, told, self.scratch.path()));
         }
         Ok(pods)
     }
 
-    async fn worker_pods(&mut self, count: usize) -> anyhow::Result<Vec<Pod>> {
+    async fn worker_pods(&mut self, shape: &Shape) -> anyhow::Result<Vec<Pod>> {
         let mut pods = Vec::new();
-        for number in 1..=count {
+        for number in 1..=shape.worker {
             let name = format!("worker-{number}");
             let mut told = environment(EVERY_POD);
             told.extend(environment(self.redis(&name).await?));
             told.extend(environment([self.database(&name).await?, self.attachments()]));
+            told.extend(environment(shape.environment.iter().cloned()));
             pods.push(Pod::new(Role::Worker, number, told, self.scratch.path()));
         }
         Ok(pods)

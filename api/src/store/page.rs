@@ -133,7 +133,7 @@ impl EntryRow {
                 None => None,
             },
             render::THREAD_UPDATED => {
-                let follower = self.follower.map(|Json(row)| row);
+                let follower = self.follower.as_ref().map(|Json(row)| row);
                 let marker = |root: Message| rows::thread_marker(follower, root.conversation_id, root.id, head);
                 message.map(|root| render::thread_updated(&marker(root), at))
             }

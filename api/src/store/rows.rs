@@ -86,12 +86,12 @@ pub(super) struct FollowerRow {
 
 /// How far somebody has read a thread, at the head of their feed; nothing is unread to who does not follow it.
 pub(super) fn thread_marker(
-    follower: Option<FollowerRow>,
+    follower: Option<&FollowerRow>,
     conversation_id: ConversationId,
     thread_root_id: MessageId,
     head: Seq,
 ) -> ThreadMarker {
-    let count = |read: fn(&FollowerRow) -> i64| follower.as_ref().map_or(0, read).unsigned_abs();
+    let count = |read: fn(&FollowerRow) -> i64| follower.map_or(0, read).unsigned_abs();
     ThreadMarker {
         conversation_id,
         thread_root_id,
@@ -117,7 +117,7 @@ impl TryFrom<RootRow> for Thread {
 
     fn try_from(row: RootRow) -> Result<Self, StoreError> {
         let (root, head) = (Message::try_from(row.root)?, seq(row.head));
-        let follower = row.follower.map(|Json(row)| row);
+        let follower = row.follower.as_ref().map(|Json(row)| row);
         let marker = thread_marker(follower, root.conversation_id, root.id, head);
         Ok(Self { root, marker })
     }
@@ -795,7 +795,7 @@ pub(super) fn stats(
 
 /// Markers with unread messages behind them (conversation, marker, count, mentions among them), those of threads, and what they
 /// come to at the head of their owner's feed.
-pub(super) fn unread_of(rows: &[(Uuid, i64, i64, i64)], threads: Vec<FollowerRow>, head: Option<i64>) -> Unread {
+pub(super) fn unread_of(rows: &[(Uuid, i64, i64, i64)], threads: &[FollowerRow], head: Option<i64>) -> Unread {
     let version = seq(head.unwrap_or(0));
     let marker = |&(id, marker, count, mentioned): &(Uuid, i64, i64, i64)| ReadMarker {
         conversation_id: ConversationId(id),
@@ -805,11 +805,10 @@ pub(super) fn unread_of(rows: &[(Uuid, i64, i64, i64)], threads: Vec<FollowerRow
         unread_version: version,
     };
     let items: Vec<_> = rows.iter().map(marker).collect();
-    let followed = |row: FollowerRow| {
-        let (conversation, root) = (ConversationId(row.conversation_id), MessageId(row.root_id));
-        thread_marker(Some(row), conversation, root, version)
+    let followed = |row: &FollowerRow| {
+        thread_marker(Some(row), ConversationId(row.conversation_id), MessageId(row.root_id), version)
     };
-    let threads: Vec<_> = threads.into_iter().map(followed).collect();
+    let threads: Vec<_> = threads.iter().map(followed).collect();
     let called = items.iter().map(|marker| marker.unread_mention_count).sum::<u64>();
     let totals = UnreadTotals {
         messages: items.iter().map(|marker| marker.unread_count).sum(),

@@ -12,6 +12,7 @@ use shared::broker::Broker;
 use shared::channel::Channel;
 use shared::envelope::{Content, Envelope};
 use shared::ids::TraceId;
+use shared::sabotage;
 use shared::time::Timestamp;
 use shared::upstream::Heads;
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
@@ -60,7 +61,11 @@ async fn beat(mut turn: Box<dyn Turn>, speaker: &mut Speaker, has_turn: &Gauge) 
     let error = loop {
         ticks.tick().await;
         match timeout(READ, turn.read()).await {
-            Ok(Ok(heads)) => speaker.say(heads).await,
+            Ok(Ok(heads)) => {
+                sabotage::crash_point("before_beat");
+                speaker.say(heads).await;
+                sabotage::crash_point("after_beat");
+            }
             Ok(Err(error)) => break error,
             Err(late) => break StoreError::Unavailable(late.into()),
         }

@@ -138,7 +138,11 @@ fn is_of_others(name: &str) -> bool {
         || name.contains("_SERVICE_PORT")
         || name.ends_with("_PORT")
         || name.contains("_PORT_");
-    matches!(name, "CARILLON_CONFIG" | "CARILLON_BIN") || name.starts_with("CARILLON_TEST_") || of_kubernetes
+    let of_sabotage = cfg!(feature = "sabotage") && matches!(name, "CARILLON_SABOTAGE" | "CARILLON_CRASH");
+    matches!(name, "CARILLON_CONFIG" | "CARILLON_BIN")
+        || name.starts_with("CARILLON_TEST_")
+        || of_kubernetes
+        || of_sabotage
 }
 
 /// The name most like `name`, if any is like it.

@@ -154,6 +154,17 @@ impl Pod {
         self.process = None;
     }
 
+    /// Tells it something else from its next start on; nothing of that name if there is no value.
+    pub fn will_be_told(&mut self, name: &str, value: Option<&str>) {
+        self.environment.retain(|(known, _)| known != name);
+        self.environment.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+    }
+
+    /// Whether it has ended by itself, since it was started last.
+    pub fn has_died(&mut self) -> bool {
+        self.process.as_mut().is_some_and(|process| process.ended().is_some())
+    }
+
     /// Starts it, if it does not run.
     ///
     /// # Panics

@@ -186,7 +186,7 @@ async fn no_pod_writes_down_a_token_or_a_message_wherever_it_stood() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_trace_id_follows_a_message_through_every_hop() {
-    let environment = &[("CARILLON_LOG_LEVEL", "info,api=debug,gateway=debug")];
+    let environment = vec![("CARILLON_LOG_LEVEL", "info,api=debug,gateway=debug".to_owned())];
     let fleet = Fleet::start(Shape { environment, ..Shape::default() }).await;
     let (alice, bob) = (fleet.user("alice"), fleet.user("bob"));
     let conversation = alice.starts(Kind::GuestGuest, &[&bob]).await;

@@ -12,6 +12,7 @@ use shared::cursor::{Cursor, Feed, channel_of};
 use shared::envelope::Envelope;
 use shared::event::DurableBody;
 use shared::ids::{ConversationId, MessageId, TraceId, UserId};
+use shared::sabotage;
 use shared::time::Timestamp;
 use sqlx::PgConnection;
 use sqlx::types::Json;
@@ -314,7 +315,7 @@ impl PostgresStore {
     }
 
     async fn send(&self, caller: &Caller, draft: &MessageDraft) -> Result<SentRow, sqlx::Error> {
-        sqlx::query_as(
+        let send = sqlx::query_as(
             "select * from carillon_send($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
                  $19)",
         )
@@ -336,9 +337,14 @@ impl PostgresStore {
         .bind(draft.requires_acknowledgement)
         .bind(draft.in_thread.map(|thread| thread.root.0))
         .bind(draft.in_thread.is_none_or(|thread| thread.also_in_conversation))
-        .bind(Uuid::from_u128(draft.trace.0))
-        .fetch_one(&self.pool)
-        .await
+        .bind(Uuid::from_u128(draft.trace.0));
+        if sabotage::goes_wrong("acknowledges_uncommitted") {
+            let mut transaction = self.pool.begin().await?;
+            let sent = send.fetch_one(&mut *transaction).await?;
+            transaction.rollback().await?;
+            return Ok(sent);
+        }
+        send.fetch_one(&self.pool).await
     }
 }
 

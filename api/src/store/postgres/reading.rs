@@ -109,7 +109,7 @@ pub(super) async fn unread(connection: &mut PgConnection, caller: &Caller) -> Re
             .bind(caller.user.as_str())
             .fetch_all(connection)
             .await?;
-    Ok(unread_of(&rows, threads, head))
+    Ok(unread_of(&rows, &threads, head))
 }
 
 impl PostgresStore {

@@ -80,7 +80,7 @@ impl Threads for PostgresStore {
         }
         let row = changed.map_err(|error| refusal(error, None, Some(draft.root)))?;
         let head = seq(row.head);
-        let follower = row.follower.map(|Json(row)| row);
+        let follower = row.follower.as_ref().map(|Json(row)| row);
         let value = thread_marker(follower, ConversationId(row.conversation_id), draft.root, head);
         let created = row.entered.created;
         let body = render::thread_updated(&value, row.entered.committed_at());

@@ -130,7 +130,7 @@ pub(super) async fn unread(connection: &mut SqliteConnection, caller: &Caller) -
             .bind(caller.user.as_str())
             .fetch_all(connection)
             .await?;
-    Ok(unread_of(&rows, threads, head))
+    Ok(unread_of(&rows, &threads, head))
 }
 
 /// Counts anew what is unread to somebody.
