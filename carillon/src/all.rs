@@ -37,7 +37,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
 
     // The api: it announces, and its worker beats, until nobody is served any more.
     let working = CancellationToken::new();
-    let (link, _) = broker.link().await;
+    let (link, ..) = broker.link().await;
     let announcer = Announcer::start(&link.broker, link.state.clone(), pod.drain.tasks(), &working);
     pod.drain.tasks().spawn(worker::heads::run(Arc::clone(&store), Arc::clone(&link.broker), working.clone()));
     if let Some(Attachments { blobs, .. }) = attachments.clone() {
@@ -54,7 +54,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
 
     // The gateway: it asks the api without a socket between.
     let serving = pod.drain.part();
-    let (link, history) = broker.link().await;
+    let (link, history, _) = broker.link().await;
     let gateway = Gateway::start(
         Parts {
             settings: pod.settings.gateway.clone(),

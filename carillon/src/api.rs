@@ -22,7 +22,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let inside = pod.settings.database.internal_listen;
     let (listener, internal) = (pod.listener()?, bind(inside, "internal_listen")?);
     let store = store::open(&pod.settings)?;
-    let (link, _) = Broker::new(&pod.settings)?.link().await;
+    let (link, ..) = Broker::new(&pod.settings)?.link().await;
 
     let announcing = CancellationToken::new();
     let announcer = Announcer::start(&link.broker, link.state.clone(), pod.drain.tasks(), &announcing);

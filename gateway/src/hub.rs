@@ -344,7 +344,7 @@ const fn feed_of(channel: &Channel) -> Option<Feed> {
         Channel::User(_) => Some(Feed::User),
         Channel::Role(_) => Some(Feed::Role),
         Channel::All => Some(Feed::All),
-        Channel::Fleet | Channel::Room(_) | Channel::Heads | Channel::Pod(_) => None,
+        Channel::Fleet | Channel::Room(_) | Channel::Presence(_) | Channel::Heads | Channel::Pod(_) => None,
     }
 }
 
