@@ -252,7 +252,7 @@ async fn resume(pod: Arc<Pod>, arrival: Arrival, reference: Option<String>) -> D
             Done::fail(reference, ErrorCode::ResyncRequired, &detail)
         }
         Some(Verdict::Denied { code }) => Done::fail(reference, code, "not allowed"),
-        Some(Verdict::Allowed | Verdict::AllowedUnseen) => {
+        Some(Verdict::Allowed | Verdict::AllowedUnseen | Verdict::Visible { .. }) => {
             Done::fail(reference, ErrorCode::Internal, "the api answered something else")
         }
     }

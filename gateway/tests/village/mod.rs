@@ -21,6 +21,7 @@ use shared::config::Secret;
 use shared::drain::Drain;
 use shared::envelope::Envelope;
 use shared::history::memory::MemoryHistory;
+use shared::presence::memory::MemoryPresence;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -108,7 +109,9 @@ impl Village {
         let api_broker: Arc<dyn Broker> = Arc::new(LossyBroker { inner: api_link.broker, losses: losses.clone() });
         let announcer = Announcer::start(&api_broker, api_link.state, drain.tasks(), drain.stopped());
         drain.tasks().spawn(api::worker::heads::run(Arc::clone(&store), api_broker, drain.stopped().clone()));
-        let app = App::new(store, announcer, verifier.clone(), Secret::new("shared by pods"), None);
+        let presence = Arc::new(MemoryPresence::new(place.clone()));
+        let (kept, secret) = (presence.clone(), Secret::new("shared by pods"));
+        let app = App::new(store, announcer, verifier.clone(), kept, secret, None);
 
         let upstream = Upstream::new(Arc::new(LocalWire(api::internal_router(app.clone()))), "shared by pods");
         let parts = Parts {

@@ -13,6 +13,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -151,6 +152,17 @@ pub trait Presence: Send + Sync {
     /// Takes back what stands under a lease that has ended, of at most `most` people, and answers of how many; of nobody once
     /// nothing is left. Of all who try, `sweeper` has the work to itself for as long as `lasts`, which every step renews.
     async fn sweep(&self, sweeper: PodId, lasts: Duration, most: usize) -> Result<usize, BrokerError>;
+}
+
+/// Has gateways ask anew who may see whether somebody is here: what is said to pods only, on the person's channel.
+#[must_use]
+pub fn doubt(user: &UserId) -> Envelope {
+    Envelope {
+        channel: Channel::Presence(user.clone()),
+        committed_at: Timestamp::now(),
+        trace: TraceId::random(),
+        content: Content::Pods(Bytes::new()),
+    }
 }
 
 /// The event about one person, without what only the store knows.
