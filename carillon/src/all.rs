@@ -54,7 +54,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
 
     // The gateway: it asks the api without a socket between.
     let serving = pod.drain.part();
-    let (link, history, _) = broker.link().await;
+    let (link, history, presence) = broker.link().await;
     let gateway = Gateway::start(
         Parts {
             settings: pod.settings.gateway.clone(),
@@ -62,6 +62,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
             verifier,
             link,
             history,
+            presence,
             upstream: Upstream::new(Arc::new(LocalWire(api::internal_router(app.clone()))), secret.reveal()),
             drain_window: pod.settings.pod.drain_window,
         },

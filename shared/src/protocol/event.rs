@@ -1,7 +1,7 @@
 //! Every `type` that a frame from the server can have, rooms aside: there a service may give its own.
 
 /// The types of answers, of the connection's own events, and of the events of feeds and rooms.
-pub const TYPES: [&str; 43] = [
+pub const TYPES: [&str; 44] = [
     "ack",
     "error",
     "pong",
@@ -44,5 +44,6 @@ pub const TYPES: [&str; 43] = [
     "typing",
     "viewing",
     "receipt.updated",
+    "presence.changed",
     "unsubscribed",
 ];
