@@ -9,10 +9,8 @@ language sql stable security definer set search_path = pg_catalog, public, pg_te
         asked.asker = asked.person or (
             coalesce((select s.presence from privacy_settings s where s.user_id = asked.person), true)
             and not exists (select from users u where u.id = asked.person and u.erased_at is not null)
-            and not exists (
-                select from user_blocks b
-                where (b.user_id, b.blocked_id) in ((asked.asker, asked.person), (asked.person, asked.asker))
-            )
+            and not exists (select from user_blocks b where b.user_id = asked.asker and b.blocked_id = asked.person)
+            and not exists (select from user_blocks b where b.user_id = asked.person and b.blocked_id = asked.asker)
             and (asked.trusted or exists (
                 select from conversation_participants mine
                 join conversation_participants theirs on theirs.conversation_id = mine.conversation_id
