@@ -37,8 +37,8 @@ const WAITING: usize = 8_192;
 const BATCH: usize = 512;
 /// The time between two times of writing: whoever changes their mind all the time costs the fleet no more than that.
 const PACE: Duration = Duration::from_millis(200);
-/// Steps in one time of writing, so that the gateway is still heard meanwhile.
-const STEPS: usize = 20;
+/// How long one time of writing takes at most, so that the gateway is still heard meanwhile.
+const STRETCH: Duration = Duration::from_secs(1);
 
 /// Says of whom something may have changed. Cheap to clone.
 #[derive(Clone)]
@@ -209,11 +209,11 @@ impl Attendant {
         self.lease.is_some() && !self.is_cut_off && !self.due.is_empty()
     }
 
+    /// Writes those who are due.
     async fn write_all(&mut self) {
-        for _ in 0..STEPS {
-            if self.can_write() {
-                self.write().await;
-            }
+        let begun = Instant::now();
+        while self.can_write() && begun.elapsed() < STRETCH {
+            self.write().await;
         }
         // Room for everybody is needed once, after a loss.
         if self.due.is_empty() && self.due.capacity() > WAITING {
