@@ -850,3 +850,29 @@ async fn whose_changes_were_lost_on_the_way_is_told_again() {
     village.hears_again();
     assert_eq!(changed(&mut his).await, of("alice", "idle"));
 }
+
+#[tokio::test]
+async fn who_is_too_slow_for_a_change_is_told_it_once_they_keep_up_again() {
+    let settings = GatewaySettings {
+        send_queue_bytes: ByteSize(8 * 1024),
+        commands_per_second: 100_000,
+        ..GatewaySettings::default()
+    };
+    let village = Village::with(settings).await;
+    let (alice, bob) = (village.person("alice"), village.person("bob"));
+    alice.starts_with(&[&bob]).await;
+    let (mut hers, mut his) = (alice.connects("").await, bob.connects("").await);
+    until_seen(&bob, "alice", "online").await;
+    watches(&mut his, &["alice"]).await;
+    his.says(&json!({"action": "subscribe", "room": "tour_1"})).await;
+    his.waits_for("ack").await;
+    // More than the socket and the queue can hold, and she changes when nothing fits any more.
+    let much = json!({"action": "message", "room": "tour_1", "data": "x".repeat(30_000)});
+    for _ in 0..400 {
+        hers.says(&much).await;
+        hers.waits_for("ack").await;
+    }
+    is(&mut hers, "dnd").await;
+    until_seen(&bob, "alice", "dnd").await;
+    assert_eq!(changed(&mut his).await, of("alice", "dnd"));
+}
