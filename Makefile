@@ -80,13 +80,17 @@ bench: servers
 	$(CARGO) build --release --package carillon --target-dir target/bench
 	$(CARGO) run --quiet --package fleet --bin with-servers -- target/bench/release/carillon bench $(BENCH)
 
-## Tells the stories over and over, until one fails or all ROUNDS are told: what kills happen to hit differs each time.
-ROUNDS ?= 10
+## Breaks a fleet of the program built for release while people use it, RUNS times for SECONDS each, with the faults of SEED and those
+## after it, and has a checker judge each run. CHAOS=--sabotages breaks the product on purpose, to see that the checker finds that.
+SEED ?= 1
+RUNS ?= 1
+SECONDS ?= 60
+CHAOS ?=
 chaos: servers
-	for round in $$(seq $(ROUNDS)); do
-	  echo "--- round $$round of $(ROUNDS)"
-	  $(CARGO) test --package fleet --test stories -- --test-threads $(STORIES_AT_ONCE)
-	done
+	$(CARGO) build --release --package carillon --target-dir target/bench
+	$(CARGO) build --package fleet --bins
+	CARILLON_BIN=$$PWD/target/bench/release/carillon \
+	  target/debug/chaos --seed $(SEED) --runs $(RUNS) --seconds $(SECONDS) $(CHAOS)
 
 ## A fleet of two pods of each kind behind nginx, to play with, until ctrl-c.
 demo-fleet: servers

@@ -13,9 +13,9 @@ use shared::time::Timestamp;
 use crate::error::Problem;
 use crate::fields::Fields;
 use crate::model::{
-    Change, ChangeDraft, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationType, MarkerDraft,
-    MarkerMove, Mentions, MessageDraft, MessagePriority, MessageType, Planned, ScheduleChange, ScheduleChangeDraft,
-    ScheduleDraft, UnsentDraft, Writing,
+    Change, ChangeDraft, ConversationChange, ConversationChangeDraft, ConversationDraft, ConversationType, InThread,
+    MarkerDraft, MarkerMove, Mentions, MessageDraft, MessagePriority, MessageType, Planned, ScheduleChange,
+    ScheduleChangeDraft, ScheduleDraft, UnsentDraft, Writing,
 };
 use crate::request::Once;
 
@@ -58,6 +58,12 @@ pub struct NewMessage {
     /// The message it answers, in the same conversation.
     #[schema(value_type = Option<uuid::Uuid>)]
     pub reply_to: Option<MessageId>,
+    /// The message in whose thread it shall stand; in the same conversation, and in no thread itself. It is told to everyone and
+    /// unread to those who follow the thread.
+    #[schema(value_type = Option<uuid::Uuid>)]
+    pub thread_root_id: Option<MessageId>,
+    /// Whether a message of a thread shall stand in the main line of the conversation too, and count there.
+    pub also_in_conversation: Option<bool>,
     /// What it brings along: at most 10 attachments, each complete, the sender's own, and no other message's.
     #[schema(value_type = Option<Vec<uuid::Uuid>>, max_items = 10)]
     pub attachment_ids: Option<Vec<AttachmentId>>,
@@ -113,6 +119,7 @@ pub fn message(mut body: Fields, once: Once, trace: TraceId) -> Result<MessageDr
     let draft_version = body.seq("draft_version", 1).map(|version| version.0);
     let client_message_id = body.optional("client_message_id");
     let reply_to = body.optional("reply_to");
+    let in_thread = in_thread(&mut body);
     body.finish(|| {
         Some(MessageDraft {
             id: MessageId::new(),
@@ -122,6 +129,7 @@ pub fn message(mut body: Fields, once: Once, trace: TraceId) -> Result<MessageDr
             client_message_id,
             idempotency_key: once.0,
             reply_to,
+            in_thread,
             attachment_ids,
             mentions,
             forwards: None,
@@ -131,6 +139,16 @@ pub fn message(mut body: Fields, once: Once, trace: TraceId) -> Result<MessageDr
             trace,
         })
     })
+}
+
+/// Reads in which thread a message shall stand, if in any.
+fn in_thread(body: &mut Fields) -> Option<InThread> {
+    let root: Option<MessageId> = body.optional("thread_root_id");
+    let also_in_conversation: Option<bool> = body.optional("also_in_conversation");
+    if root.is_none() && also_in_conversation.is_some() {
+        body.wrong("also_in_conversation", "is said of a message with a thread_root_id");
+    }
+    Some(InThread { root: root?, also_in_conversation: also_in_conversation.unwrap_or_default() })
 }
 
 /// Reads where a message shall be said again.
@@ -150,6 +168,7 @@ pub fn forward(mut body: Fields, source: MessageId, once: Once, trace: TraceId) 
             client_message_id,
             idempotency_key: once.0,
             reply_to: None,
+            in_thread: None,
             attachment_ids: Vec::new(),
             mentions: Mentions::default(),
             forwards: Some(source),
@@ -187,12 +206,22 @@ pub fn schedule(mut body: Fields, once: Once, trace: TraceId) -> Result<Schedule
     let message_text = body.required_text("message_text", 1..=MESSAGE_TEXT);
     let message_type = message_type(&mut body, 0);
     let reply_to = body.optional("reply_to");
+    let in_thread = in_thread(&mut body);
     let mentions = mentions(&mut body).unwrap_or_default();
     let priority = body.optional("priority").unwrap_or_default();
     let requires_acknowledgement = body.optional("requires_acknowledgement").unwrap_or_default();
     body.finish(|| {
         let message_text = message_text?;
-        let message = Planned { message_text, message_type, reply_to, mentions, priority, requires_acknowledgement };
+        let message = Planned {
+            message_text,
+            message_type,
+            reply_to,
+            thread_root_id: in_thread.map(|thread| thread.root),
+            also_in_conversation: in_thread.is_some_and(|thread| thread.also_in_conversation),
+            mentions,
+            priority,
+            requires_acknowledgement,
+        };
         Some(ScheduleDraft {
             id: MessageId::new(),
             conversation_id: conversation_id?,

@@ -187,6 +187,7 @@ impl From<StoreError> for Problem {
             | StoreError::OtherJob(_)
             | StoreError::NoLongerScheduled(_)
             | StoreError::AssignedTo(_) => ErrorCode::Conflict,
+            StoreError::NotARoot(_) => ErrorCode::BadRequest,
             StoreError::NotAParticipant(_) => ErrorCode::NotAParticipant,
             StoreError::Closed(_) => ErrorCode::ConversationClosed,
             StoreError::KeyReused => ErrorCode::KeyReused,

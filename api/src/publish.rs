@@ -15,7 +15,8 @@ use crate::announce::Announcer;
 use crate::model::{
     BanDraft, Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, DecisionDraft,
     Job, JobDraft, MarkerDraft, Message, MessageDraft, Privacy, PrivacyChange, ReadMarker, Refusal, Report,
-    ReportDraft, ScheduleChangeDraft, ScheduleDraft, Scheduled, Unsent, UnsentDraft, User, UserDraft,
+    ReportDraft, ScheduleChangeDraft, ScheduleDraft, Scheduled, ThreadChangeDraft, ThreadMarker, Unsent, UnsentDraft,
+    User, UserDraft,
 };
 use crate::store::{Kept, Store, StoreError};
 
@@ -129,6 +130,17 @@ impl Publisher {
         let kept = timed("conversation_change", self.store.change_conversation(caller, draft)).await?;
         self.announcer.offer(&kept.envelopes);
         Ok(kept)
+    }
+
+    /// Moves `caller`'s marker in a thread, or has them follow it or no longer, and tells their other devices.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. After [`StoreError::Unavailable`] it may have changed; changing it again does no harm.
+    pub async fn change_thread(&self, caller: &Caller, draft: &ThreadChangeDraft) -> Result<ThreadMarker, StoreError> {
+        let kept = timed("thread_change", self.store.change_thread(caller, draft)).await?;
+        self.announcer.offer(&kept.envelopes);
+        Ok(kept.value)
     }
 
     /// Changes a message, and tells everyone in its conversation.

@@ -15,7 +15,7 @@ use crate::attachments::model::Attachment;
 use crate::model::{
     Acknowledgements, Change, Conversation, ConversationChange, ConversationStatus, ConversationType, Forwarded,
     Mentions, Message, MessagePriority, MessageType, OwnSettings, Participant, ParticipantRole, Reactions, Report,
-    ReportReason, ReportState, ScheduleStatus, Scheduled, Unsent, User,
+    ReportReason, ReportState, ScheduleStatus, Scheduled, ThreadMarker, ThreadSummary, Unsent, User,
 };
 
 /// The kind of the entry that a message makes.
@@ -25,6 +25,9 @@ pub const CONVERSATION_CREATED: &str = "conversation.created";
 
 /// The kind of the entry that moving one's marker makes, in one's own feed.
 pub const MESSAGE_READ: &str = "message.read";
+
+/// The kind of the entry that reading, following or leaving a thread makes, in one's own feed.
+pub const THREAD_UPDATED: &str = "thread.updated";
 
 /// The kinds of the entries that changes of a message make.
 pub const MESSAGE_UPDATED: &str = "message.updated";
@@ -78,6 +81,39 @@ pub const fn kind_of(change: &Change) -> &'static str {
     }
 }
 
+/// Where a message stands.
+#[derive(Serialize)]
+struct Place {
+    conversation_id: ConversationId,
+    message_id: MessageId,
+    seq: Seq,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread_root_id: Option<MessageId>,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    also_in_conversation: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    thread: Option<ThreadSummary>,
+}
+
+impl Place {
+    const fn of(message: &Message) -> Self {
+        Self {
+            conversation_id: message.conversation_id,
+            message_id: message.id,
+            seq: message.seq,
+            thread_root_id: message.thread_root_id,
+            also_in_conversation: message.also_in_conversation,
+            thread: message.thread,
+        }
+    }
+}
+
+/// Writes the event of a message. What stands in a thread alone counts there.
+fn about(message: &Message, heading: &Heading<'_>, data: &impl Serialize) -> DurableBody {
+    let body = DurableBody::new(heading, Some(message.version), data).expect("a message is an object with fields");
+    if message.is_aside() { body.counting_thread() } else { body }
+}
+
 /// What a message can have beside its text; what it has not is left out.
 #[derive(Serialize, Default)]
 struct Beside<'a> {
@@ -120,9 +156,8 @@ impl<'a> Beside<'a> {
 pub fn message_changed(kind: &str, message: &Message, by: &UserId, at: Timestamp) -> DurableBody {
     #[derive(Serialize)]
     struct MessageChanged<'a> {
-        conversation_id: ConversationId,
-        message_id: MessageId,
-        seq: Seq,
+        #[serde(flatten)]
+        place: Place,
         user_id: &'a UserId,
         sender_id: &'a UserId,
         message_text: &'a str,
@@ -139,9 +174,7 @@ pub fn message_changed(kind: &str, message: &Message, by: &UserId, at: Timestamp
     let heading = Heading { kind, id: message.id.0, timestamp: at };
     let is_hidden = message.hidden || kind == MESSAGE_HIDDEN;
     let data = MessageChanged {
-        conversation_id: message.conversation_id,
-        message_id: message.id,
-        seq: message.seq,
+        place: Place::of(message),
         user_id: by,
         sender_id: &message.sender_id,
         message_text: if is_hidden { "" } else { &message.message_text },
@@ -153,7 +186,7 @@ pub fn message_changed(kind: &str, message: &Message, by: &UserId, at: Timestamp
         beside: if is_hidden { Beside::default() } else { Beside::of(message) },
         reactions: if is_hidden { &[] } else { &message.reactions },
     };
-    DurableBody::new(&heading, Some(message.version), &data).expect("a message is an object with fields")
+    about(message, &heading, &data)
 }
 
 /// Writes `new_message`. Its id is the message's, so that whoever is told twice can see it.
@@ -161,9 +194,8 @@ pub fn message_changed(kind: &str, message: &Message, by: &UserId, at: Timestamp
 pub fn new_message(message: &Message) -> DurableBody {
     #[derive(Serialize)]
     struct NewMessage<'a> {
-        conversation_id: ConversationId,
-        message_id: MessageId,
-        seq: Seq,
+        #[serde(flatten)]
+        place: Place,
         sender_id: &'a UserId,
         message_text: &'a str,
         message_type: MessageType,
@@ -184,9 +216,7 @@ pub fn new_message(message: &Message) -> DurableBody {
     }
     let heading = Heading { kind: NEW_MESSAGE, id: message.id.0, timestamp: message.created_at };
     let data = NewMessage {
-        conversation_id: message.conversation_id,
-        message_id: message.id,
-        seq: message.seq,
+        place: Place::of(message),
         sender_id: &message.sender_id,
         message_text: &message.message_text,
         message_type: message.message_type,
@@ -199,7 +229,7 @@ pub fn new_message(message: &Message) -> DurableBody {
         hidden: message.hidden,
         reactions: &message.reactions,
     };
-    DurableBody::new(&heading, Some(message.version), &data).expect("a message is an object with fields")
+    about(message, &heading, &data)
 }
 
 /// The kind of the entry that a change of a conversation makes, for all in it.
@@ -522,6 +552,14 @@ pub fn message_read(conversation: ConversationId, participant: &Participant, at:
     DurableBody::new(&heading, Some(participant.version), &data).expect("a marker is an object with fields")
 }
 
+/// Writes `thread.updated`: how far somebody has read in a thread, or that they follow it no longer. It enters their own feed. The id
+/// is that of the message which began the thread.
+#[must_use]
+pub fn thread_updated(marker: &ThreadMarker, at: Timestamp) -> DurableBody {
+    let heading = Heading { kind: THREAD_UPDATED, id: marker.thread_root_id.0, timestamp: at };
+    DurableBody::new(&heading, None, marker).expect("a marker is an object with fields")
+}
+
 /// Says in the conversation's room how far somebody has received and read it: passing, because it is state that everyone can ask
 /// for, and a thousand readers must not make a million entries.
 #[must_use]
@@ -577,6 +615,9 @@ mod tests {
             message_type: MessageType::Text,
             client_message_id: Some("k1".parse().expect("a key")),
             reply_to: None,
+            thread_root_id: None,
+            also_in_conversation: false,
+            thread: None,
             attachments: Vec::new(),
             mentions: Mentions::default(),
             forwarded_from: None,

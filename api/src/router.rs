@@ -12,7 +12,7 @@ use crate::openapi;
 use crate::request::surround;
 use crate::routes::{
     attachments, blocks, changes, conversations, docs, feed, jobs, members, messages, moderation, pages, presence,
-    reading, scheduled, search, snapshot, unsent, users,
+    reading, scheduled, search, snapshot, threads, unsent, users,
 };
 use crate::state::App;
 
@@ -35,6 +35,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(unsent::routes())
         .merge(scheduled::routes())
         .merge(snapshot::routes())
+        .merge(threads::routes())
 }
 
 /// The routes of the public listener.

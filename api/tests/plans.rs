@@ -9,10 +9,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use api::model::{MarkerDraft, MarkerMove};
+use api::model::{InThread, MarkerDraft, MarkerMove, MessageDraft, ThreadChange, ThreadChangeDraft};
 use api::search::Query;
 use api::store::conformance::{Bed, feed_of, guest, message_draft, user};
-use api::store::{ConversationPage, MessagePage, MessagePart, SearchPage, Store, UnreadPage, open};
+use api::store::{ConversationPage, MessagePage, MessagePart, SearchPage, Store, ThreadPage, UnreadPage, open};
 use fleet::eventually::eventually;
 use fleet::servers::postgres::Postgres;
 use shared::channel::{Channel, Role};
@@ -195,6 +195,24 @@ async fn asked(ground: &Ground) -> Vec<Shown> {
         &["select c.last_seq from conversations", "from message_rows m"],
         assert_eq!(store.messages(&alice, place, &page).await.expect("hers").len(), 51)
     );
+    let root = number(ground, "select md5('message 3 1')::uuid::text").await.parse().expect("an id");
+    show!(
+        "A page of a thread",
+        &["from message_rows m where m.id", "m.thread_root_id = $1"],
+        assert_eq!(store.thread(&alice, root, &page).await.expect("hers").1.len(), 2)
+    );
+    show!(
+        "The threads of a conversation",
+        &["from threads t join message_rows m"],
+        assert_eq!(
+            store
+                .threads(&alice, place, &ThreadPage { following: false, after: None, limit: 51 })
+                .await
+                .expect("hers")
+                .len(),
+            51
+        )
+    );
     show!(
         "What came in feeds after a cursor",
         &["left join feeds f on f.channel = a.channel", "select * from entries x"],
@@ -240,7 +258,7 @@ async fn asked(ground: &Ground) -> Vec<Shown> {
     );
     show!(
         "Counts of what is unread",
-        &["from conversation_participants p join mention_counts"],
+        &["from conversation_participants p join mention_counts", "from follower_rows"],
         store.unread(&alice).await.expect("hers")
     );
     show!(
@@ -282,6 +300,19 @@ async fn asked(ground: &Ground) -> Vec<Shown> {
             "update conversation_participants p set unread_count",
         ],
         store.append(&alice, &draft).await.expect("sent")
+    );
+    let in_thread = Some(InThread { root, also_in_conversation: false });
+    let reply = MessageDraft { in_thread, ..message_draft(place, "so", None) };
+    show!(
+        "Answering in a thread",
+        &["insert into threads as t", "insert into thread_followers", "update thread_followers f set unread_count"],
+        store.append(&alice, &reply).await.expect("sent")
+    );
+    let change = ThreadChange::ReadUpTo(None);
+    show!(
+        "Reading a thread",
+        &["update thread_followers f set last_read_seq", "from thread_recounts r"],
+        store.change_thread(&alice, &ThreadChangeDraft { root, change, trace: TraceId::random() }).await.expect("hers")
     );
     show!(
         "Sending again by key: what it made",

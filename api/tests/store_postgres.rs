@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use api::model::{Change, ChangeDraft, PrivacyChange};
+use api::model::{Change, ChangeDraft, InThread, MessageDraft, PrivacyChange};
 use api::store::conformance::{Bed, conversation_draft, feed_of, guest, message_draft, person};
 use api::store::{StoreError, migrate, open};
 use fleet::eventually::eventually;
@@ -148,6 +148,9 @@ async fn fill(bed: &Bed) {
          select 'bob', id, 'not yet', now() from conversations limit 1",
     )
     .await;
+    let in_thread = Some(InThread { root: message, also_in_conversation: false });
+    let reply = MessageDraft { in_thread, ..message_draft(group.id, "apart", None) };
+    bed.store.append(&alice, &reply).await.expect("allowed");
     bed.execute(
         "insert into forwarded_attachments (message_id, attachment_id, place)
          select m.id, a.id, 0 from messages m cross join message_attachments a limit 1",
@@ -410,7 +413,7 @@ async fn what_commits_late_is_announced_all_the_same() {
     let mut late = PgConnection::connect(&bed.url).await.expect("the server runs");
     let send = format!(
         "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'late', 'text', null, null, null, null, null, null,
-             null, null, 'normal', false, gen_random_uuid())",
+             null, null, 'normal', false, null, true, gen_random_uuid())",
         slow.id
     );
     run(&mut late, &send).await.expect("sent, not committed");
@@ -429,7 +432,7 @@ async fn a_pod_that_freezes_in_a_send_takes_no_number() {
     let mut frozen = PgConnection::connect(&bed.url).await.expect("the server runs");
     let send = format!(
         "begin; select carillon_send('alice', false, gen_random_uuid(), '{}', 'never', 'text', null, null, null, null, null, null,
-             null, null, 'normal', false, gen_random_uuid())",
+             null, null, 'normal', false, null, true, gen_random_uuid())",
         group.id
     );
     run(&mut frozen, &send).await.expect("sent, not committed");

@@ -16,7 +16,6 @@ use serde_json::json;
 use shared::access::Caller;
 use shared::cursor::{Cursor, Feed, Positions};
 use shared::envelope::{Content, Envelope};
-use shared::event::DurableBody;
 use shared::ids::{DeviceId, RoomName, UserId};
 use shared::presence::{Availability, Status};
 use shared::protocol::{CloseCode, ErrorCode, answer};
@@ -317,7 +316,7 @@ impl<T: Transport> Session<T> {
         }
         let prev = self.standing.tell(*feed);
         let cursor = self.cursor();
-        let tail = DurableBody::tail(entry.unread, &self.connection.channel(*feed), entry.seq, prev, &cursor);
+        let tail = entry.body.tail(entry.unread, &self.connection.channel(*feed), entry.seq, prev, &cursor);
         self.transport.load_entry(entry.body.as_bytes(), tail.as_bytes(), &cursor);
         *committed_at
     }

@@ -72,7 +72,7 @@ impl Envelope {
         let Self { channel, committed_at, trace, content } = self;
         let at = committed_at.as_micros();
         match content {
-            Content::Entry(Entry { epoch, seq, topic, unread, redacts, revokes, closes, .. }) => {
+            Content::Entry(entry @ Entry { epoch, seq, topic, unread, redacts, revokes, closes, .. }) => {
                 let topic = match topic {
                     Topic::Messaging => 'm',
                     Topic::Notifications => 'n',
@@ -81,7 +81,8 @@ impl Envelope {
                 let redacts = if *redacts { " r" } else { "" };
                 let revokes = if *revokes { " v" } else { "" };
                 let closes = if *closes { " c" } else { "" };
-                let flags = [redacts, revokes, closes].concat();
+                let counts_thread = if entry.body.counts_thread() { " t" } else { "" };
+                let flags = [redacts, revokes, closes, counts_thread].concat();
                 format!("1 {channel} {at} {trace} entry {epoch} {seq} {topic} {count} {version}{flags}\n")
             }
             Content::Live { position: None, .. } => format!("1 {channel} {at} {trace} live\n"),
@@ -142,6 +143,7 @@ impl Envelope {
                         "r" => entry.redacts = true,
                         "v" => entry.revokes = true,
                         "c" => entry.closes = true,
+                        "t" => entry.body = entry.body.counting_thread(),
                         // What a newer pod adds is passed over, so that pods of two versions can live side by side.
                         _ => {}
                     }
@@ -207,7 +209,7 @@ mod tests {
 
     #[test]
     fn every_content_survives_the_way() {
-        let entry = |unread| {
+        let entry = |unread: Option<Unread>| {
             Content::Entry(Entry {
                 epoch: Epoch(3),
                 seq: Seq(12),
@@ -216,7 +218,10 @@ mod tests {
                 redacts: unread.is_some(),
                 revokes: unread.is_none(),
                 closes: unread.is_some(),
-                body: DurableBody::from_trusted(Bytes::from_static(b"{\"type\":\"x\",\"data\":{\"a\":\"\\n\"")),
+                body: match DurableBody::from_trusted(Bytes::from_static(b"{\"type\":\"x\",\"data\":{\"a\":\"\\n\"")) {
+                    body if unread.is_some() => body.counting_thread(),
+                    body => body,
+                },
             })
         };
         let live = |position| Content::Live { body: LiveBody::from_trusted(Bytes::from_static(b"{\"a\":1")), position };

@@ -25,10 +25,10 @@ pub enum Topic {
     Notifications,
 }
 
-/// How many messages of a conversation the recipient has not read, and when that was counted.
+/// How many messages the recipient has not read where the event happened, and when that was counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, serde::Deserialize)]
 pub struct Unread {
-    /// The absolute count, of the event's conversation, for the recipient.
+    /// The absolute count for the recipient: of the event's conversation, or of its thread.
     pub count: u64,
     /// The position of the recipient's feed when it was counted: the higher one wins.
     pub version: Seq,
@@ -36,7 +36,11 @@ pub struct Unread {
 
 /// The beginning of a durable event: JSON text that ends inside `data`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DurableBody(Bytes);
+pub struct DurableBody {
+    text: Bytes,
+    /// Whether each recipient's count is that of a thread, and not of the conversation.
+    counts_thread: bool,
+}
 
 /// What stands at the head of every event.
 #[derive(Debug, Clone, Copy)]
@@ -66,27 +70,40 @@ impl DurableBody {
         let fields = data.strip_suffix('}').filter(|fields| fields.starts_with('{') && fields.len() > 1);
         text.push_str(r#","data":"#);
         text.push_str(fields.ok_or(InvalidBody)?);
-        Ok(Self(text.into()))
+        Ok(Self { text: text.into(), counts_thread: false })
     }
 
     /// Takes the text of a body that came through the broker or from the api. It is trusted: only pods write there.
     #[must_use]
     pub const fn from_trusted(text: Bytes) -> Self {
-        Self(text)
+        Self { text, counts_thread: false }
+    }
+
+    /// The same event, of which each recipient's count is that of its thread.
+    #[must_use]
+    pub fn counting_thread(self) -> Self {
+        Self { counts_thread: true, ..self }
+    }
+
+    /// Whether each recipient's count is that of a thread.
+    #[must_use]
+    pub const fn counts_thread(&self) -> bool {
+        self.counts_thread
     }
 
     /// The open JSON text.
     #[must_use]
     pub const fn as_bytes(&self) -> &Bytes {
-        &self.0
+        &self.text
     }
 
     /// Writes the end of a durable event: what is this recipient's own.
     #[must_use]
-    pub fn tail(unread: Option<Unread>, channel: &Channel, seq: Seq, prev: Seq, cursor: &Cursor) -> String {
+    pub fn tail(&self, unread: Option<Unread>, channel: &Channel, seq: Seq, prev: Seq, cursor: &Cursor) -> String {
         let mut tail = String::with_capacity(192);
         if let Some(Unread { count, version }) = unread {
-            let _ = write!(tail, r#","unread_count":{count},"unread_version":{version}"#);
+            let of = if self.counts_thread { "thread_" } else { "" };
+            let _ = write!(tail, r#","{of}unread_count":{count},"unread_version":{version}"#);
         }
         let _ = write!(tail, r#"}},"channel":"{channel}","seq":{seq},"prev":{prev},"cursor":"{cursor}"}}"#);
         tail
@@ -215,7 +232,7 @@ mod tests {
             positions: Positions { user: Seq(5), ..Positions::default() },
         };
         let unread = Some(Unread { count: 2, version: Seq(5) });
-        let tail = DurableBody::tail(unread, &cursor.channel(crate::cursor::Feed::User), Seq(5), Seq(4), &cursor);
+        let tail = body.tail(unread, &cursor.channel(crate::cursor::Feed::User), Seq(5), Seq(4), &cursor);
         let whole = [body.as_bytes().as_ref(), tail.as_bytes()].concat();
         let value: Value = serde_json::from_slice(&whole).expect("valid JSON");
         assert_eq!(
@@ -226,6 +243,20 @@ mod tests {
                 "channel": "user:alice", "seq": 5, "prev": 4, "cursor": cursor.to_string(),
             })
         );
+    }
+
+    #[test]
+    fn a_count_says_whether_it_is_of_a_thread() {
+        let cursor = Cursor {
+            epoch: Epoch(7),
+            owner: "alice".parse().expect("an id"),
+            role: Role::Guest,
+            positions: Positions::default(),
+        };
+        let body = DurableBody::from_trusted(Bytes::from_static(b"{")).counting_thread();
+        let unread = Some(Unread { count: 2, version: Seq(5) });
+        let tail = body.tail(unread, &cursor.channel(crate::cursor::Feed::User), Seq(5), Seq(4), &cursor);
+        assert!(tail.starts_with(r#","thread_unread_count":2,"unread_version":5}"#), "{tail}");
     }
 
     #[test]

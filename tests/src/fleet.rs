@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use reqwest::Url;
-use sqlx::{Connection as _, PgConnection};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use crate::client::{User, token};
 use crate::place::Place;
@@ -203,6 +203,33 @@ impl Fleet {
         let mut connection = PgConnection::connect(self.database.as_str()).await.expect("the database answers");
         let columns = "select column_name::text from information_schema.columns where table_name = $1";
         sqlx::query_scalar(columns).bind(table).fetch_all(&mut connection).await.expect("the catalogue can be read")
+    }
+
+    /// Every row of a table as JSON, in some order.
+    ///
+    /// # Errors
+    ///
+    /// When the database does not answer.
+    pub async fn rows(&self, table: &str) -> anyhow::Result<Vec<serde_json::Value>> {
+        let mut connection = PgConnection::connect(self.database.as_str()).await?;
+        let rows = AssertSqlSafe(format!("select to_jsonb(t) from {table} t"));
+        Ok(sqlx::query_scalar(rows).fetch_all(&mut connection).await?)
+    }
+
+    /// Runs statements on the fleet's database, as whoever stands at the console.
+    ///
+    /// # Errors
+    ///
+    /// When the database refuses.
+    pub async fn execute(&self, sql: &str) -> anyhow::Result<()> {
+        let mut connection = PgConnection::connect(self.database.as_str()).await?;
+        sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await?;
+        Ok(())
+    }
+
+    /// The names of all links, from and to.
+    pub fn links(&self) -> impl Iterator<Item = &(String, String)> {
+        self.links.keys()
     }
 
     /// Runs a tool of the program on the fleet's database, and returns what it printed.

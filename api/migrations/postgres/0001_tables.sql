@@ -51,6 +51,8 @@ create table conversations (
     assigned_to     text collate "C",
     -- The number of the newest message; the next one is given under the lock of this row.
     last_seq        bigint not null default 0,
+    -- The number of the newest message that stands in its main line, and not in a thread alone.
+    last_main_seq   bigint not null default 0,
     -- Counts the changes of the conversation, of who is in it among them.
     version         bigint not null default 1,
     last_message_at timestamptz,
@@ -101,6 +103,9 @@ create table messages (
     -- SHA-256 of what the sender first sent under the key; the text may have changed since.
     body_hash         bytea,
     reply_to          uuid constraint messages_reply_to references messages (id),
+    -- The message in whose thread this one stands; and whether it stands in the main line of the conversation, as all others do.
+    thread_root_id    uuid constraint messages_thread_root_id references messages (id),
+    in_main_line      boolean not null default true,
     -- Counts the changes of the message, its reactions among them.
     version           bigint not null default 1,
     created_at        timestamptz not null,
@@ -118,15 +123,45 @@ create table messages (
     forwarded_from    jsonb,
     constraint messages_seq unique (conversation_id, seq),
     constraint messages_key_has_a_hash check ((client_message_id is null) = (body_hash is null)),
-    constraint messages_pin check ((pinned_at is null) = (pinned_by is null))
+    constraint messages_pin check ((pinned_at is null) = (pinned_by is null)),
+    constraint messages_stand_somewhere check (in_main_line or thread_root_id is not null)
 );
 
 create unique index messages_client_message_id on messages (conversation_id, sender_id, client_message_id)
     where client_message_id is not null;
+-- A page of the main line is found however much is said in threads between.
+create index messages_in_main_line on messages (conversation_id, seq) where in_main_line;
+create index messages_by_thread on messages (thread_root_id, seq) where thread_root_id is not null;
 create index messages_by_reply_to on messages (reply_to) where reply_to is not null;
 -- What was said again of somebody's, who may want to be erased.
 create index messages_by_first_sender on messages ((forwarded_from ->> 'sender_id')) where forwarded_from is not null;
 create index messages_pinned on messages (conversation_id, pinned_at) where pinned_at is not null;
+
+-- What is said to a message apart from the main line. A thread is there from its first reply on.
+create table threads (
+    root_id         uuid primary key constraint threads_root references messages (id),
+    conversation_id uuid not null,
+    -- Replies that are not deleted; and when the last one was sent, deleted or not.
+    reply_count     bigint not null constraint threads_reply_count check (reply_count >= 0),
+    last_reply_at   timestamptz not null,
+    -- Counts the changes of the row: whoever has two of it applies the higher one.
+    version         bigint not null default 1
+) with (fillfactor = 70);
+
+create index threads_by_last_reply on threads (conversation_id, last_reply_at, root_id);
+
+-- Who wants to be told of a thread, and how far they have read it. A row can be there before the thread is.
+create table thread_followers (
+    root_id         uuid not null constraint thread_followers_root references messages (id),
+    user_id         text collate "C" not null,
+    conversation_id uuid not null,
+    -- Replies up to this number are read; `unread_count` is what the view `thread_recounts` counts.
+    last_read_seq   bigint not null,
+    unread_count    bigint not null default 0 constraint thread_followers_unread_count check (unread_count >= 0),
+    primary key (root_id, user_id)
+) with (fillfactor = 70);
+
+create index thread_followers_by_user on thread_followers (user_id, conversation_id);
 
 -- What a message said before it was edited. Gone when it is deleted.
 create table message_versions (
@@ -324,7 +359,8 @@ create view message_rows with (security_invoker = true) as
 select
     id, seq, conversation_id, sender_id,
     case when deleted_at is null then message_text else '' end as message_text,
-    message_type, client_message_id, reply_to, version, carillon_micros(created_at) as created_at,
+    message_type, client_message_id, reply_to, thread_root_id, in_main_line, version,
+    carillon_micros(created_at) as created_at,
     carillon_micros(edited_at) as edited_at, carillon_micros(deleted_at) as deleted_at,
     (
         select jsonb_agg(
@@ -341,6 +377,14 @@ select
         where a.brought_by = messages.id and messages.deleted_at is null
     ) as attachments,
     (select jsonb_agg(x.user_id order by x.user_id) from message_mentions x where x.message_id = messages.id) as mentions,
+    (
+        select jsonb_build_object(
+            'reply_count', t.reply_count, 'last_reply_at', carillon_micros(t.last_reply_at), 'version', t.version
+        )
+        -- Not `coalesce`, which PostgreSQL does not hand to an index of a table under row-level security.
+        from threads t
+        where t.root_id = case when messages.thread_root_id is null then messages.id else messages.thread_root_id end
+    ) as thread,
     carillon_micros(pinned_at) as pinned_at, pinned_by, forwarded_from, priority, requires_acknowledgement,
     case when requires_acknowledgement then jsonb_build_object(
         'count', (select count(*) from message_acknowledgements k where k.message_id = messages.id),
@@ -361,8 +405,8 @@ select
     p.conversation_id, p.user_id,
     (
         select count(*) from messages m
-        where m.conversation_id = p.conversation_id and m.seq > p.last_read_seq and m.sender_id <> p.user_id
-            and m.deleted_at is null
+        where m.conversation_id = p.conversation_id and m.in_main_line and m.seq > p.last_read_seq
+            and m.sender_id <> p.user_id and m.deleted_at is null
             and not exists (select from message_hides h where h.user_id = p.user_id and h.message_id = m.id)
     ) as counted
 from conversation_participants p;
@@ -374,10 +418,42 @@ select
     (
         select count(distinct x.seq) from message_mentions x join messages m on m.id = x.message_id
         where x.user_id in (p.user_id, '*') and x.conversation_id = p.conversation_id and x.seq > p.last_read_seq
-            and m.sender_id <> p.user_id and m.deleted_at is null
+            and m.in_main_line and m.sender_id <> p.user_id and m.deleted_at is null
             and not exists (select from message_hides h where h.user_id = p.user_id and h.message_id = m.id)
     ) as mentioned
 from conversation_participants p;
+
+-- What is unread in the threads that people follow: of the same formula, what does not stand in the main line, where it counts.
+-- So every message counts in one place.
+create view thread_recounts with (security_invoker = true) as
+select
+    f.root_id, f.user_id, f.conversation_id, f.unread_count as stored,
+    (
+        select count(*) from messages m
+        where m.thread_root_id = f.root_id and not m.in_main_line and m.seq > f.last_read_seq
+            and m.sender_id <> f.user_id and m.deleted_at is null
+            and not exists (select from message_hides h where h.user_id = f.user_id and h.message_id = m.id)
+    ) as counted
+from thread_followers f;
+
+-- Who follows which thread, with what mentions them among what is unread to them there.
+create view follower_rows with (security_invoker = true) as
+select
+    f.root_id, f.user_id, f.conversation_id, f.last_read_seq, f.unread_count, n.mentioned,
+    jsonb_build_object(
+        'root_id', f.root_id, 'user_id', f.user_id, 'conversation_id', f.conversation_id, 'last_read_seq', f.last_read_seq,
+        'unread_count', f.unread_count, 'mentioned', n.mentioned
+    ) as json
+from thread_followers f
+cross join lateral (
+    select (
+        select count(distinct x.seq) from message_mentions x join messages m on m.id = x.message_id
+        where x.user_id in (f.user_id, '*') and x.conversation_id = f.conversation_id and x.seq > f.last_read_seq
+            and m.thread_root_id = f.root_id and not m.in_main_line and m.seq > f.last_read_seq and m.sender_id <> f.user_id
+                and m.deleted_at is null
+            and not exists (select from message_hides h where h.user_id = f.user_id and h.message_id = m.id)
+    ) as mentioned
+) n;
 
 create view participant_rows with (security_invoker = true) as
 select
@@ -389,14 +465,14 @@ from conversation_participants;
 
 create view conversation_rows with (security_invoker = true) as
 select
-    c.id, c.type, c.status, c.subject, c.metadata, c.last_seq, c.version,
+    c.id, c.type, c.status, c.subject, c.metadata, c.last_main_seq, c.version,
     carillon_micros(c.queued_at) as queued_at, c.assigned_to,
     (
         select coalesce(jsonb_agg(to_jsonb(p) order by p.joined_at, p.user_id), '[]')
         from participant_rows p
         where p.conversation_id = c.id and p.left_at is null
     ) as participants,
-    (select to_jsonb(m) from message_rows m where m.conversation_id = c.id and m.seq = c.last_seq) as last_message,
+    (select to_jsonb(m) from message_rows m where m.conversation_id = c.id and m.seq = c.last_main_seq) as last_message,
     carillon_micros(c.last_message_at) as last_message_at,
     carillon_micros(c.created_at) as created_at,
     coalesce(c.last_message_at, c.created_at) as active_at

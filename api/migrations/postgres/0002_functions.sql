@@ -1,8 +1,8 @@
 -- What starts conversations and sends, and what the fleet asks for itself. Each is `security definer`, owned by a role that cannot log in, with a
 -- pinned search_path; pods call them in autocommit, so that one round trip is one transaction and a pod that freezes holds nothing.
 --
--- Locks are always taken in this order: idempotency key, conversation, participants by user, feeds by channel name bytewise. Every
--- writing function is `volatile`, so that each of its statements sees what was committed before the lock it waited for.
+-- Locks are always taken in this order: idempotency key, conversation, participants by user, threads and who follows them, feeds by
+-- channel name bytewise. Every writing function is `volatile`, so that each of its statements sees what was committed before the lock it waited for.
 --
 -- Refusals are SQLSTATEs of the class CA; the pods know them by code:
 --   CA001 no such conversation   CA002 not a participant   CA003 closed   CA004 key reused   CA005 no such message
@@ -11,7 +11,8 @@
 --   CA014 somebody else looks after it   CA015 not known to work here
 -- of attachments CAA01 to CAA05, in 0011_attachments.sql, of people CAP01 and on, in 0021_blocks.sql and 0022_moderation.sql, of
 -- mentions CA016, in 0030_mentions.sql, of pins and forwards CA017 and CA018, in 0031_pins_and_forwards.sql, and of
--- acknowledgements CA019, in 0032_acknowledgements.sql.
+-- acknowledgements CA019, in 0032_acknowledgements.sql, of what is scheduled CA020 to CA022, in 0034_schedule.sql, and of threads
+-- CA023 to CA025, in 0035_threads.sql.
 
 -- Today's epoch. Begins another one when this is no longer the server that the numbers were given by. The timeline is that of
 -- the WAL being written: pg_control_checkpoint() would tell a promotion only after its first checkpoint.
@@ -51,13 +52,17 @@ $$;
 create function carillon_staff_channels() returns text[] language sql immutable parallel safe
     return array['role:admin', 'role:staff'];
 
--- Numbers something that happened in a conversation in these feeds, and notes them in the outbox. Of messages and markers each
--- owner is told their count of unread messages. The caller holds the conversation or the participants concerned.
+-- Numbers something that happened in a conversation in these feeds, and notes them in the outbox. Of messages each owner is told
+-- their count of unread messages: that of the conversation, or, where the message stands in a thread alone, that of the thread
+-- to those who follow it. The caller holds the conversation or the participants concerned.
 create function carillon_enter(
     p_channels text[], p_kind text, p_conversation uuid, p_message uuid, p_user text, p_trace uuid, p_at timestamptz,
     out life bigint, out channels text[], out seqs bigint[], out unread bigint[], out at bigint
 )
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
+declare
+    counts boolean := p_kind ~ '^(new_message|message|reaction)';
+    aside  uuid := (select m.thread_root_id from messages m where m.id = p_message and counts and not m.in_main_line);
 begin
     select s.epoch, carillon_micros(p_at) into strict life, at from fleet_state s;
     with numbered as (
@@ -70,11 +75,14 @@ begin
         select n.channel, n.seq, p_kind, p_conversation, p_message, p_user, p_at, p_trace from numbered n
     )
     select coalesce(array_agg(n.channel order by n.channel), '{}'), coalesce(array_agg(n.seq order by n.channel), '{}'),
-        coalesce(array_agg(case when p_kind ~ '^(new_message|message|reaction)' then p.unread_count end order by n.channel), '{}')
+        coalesce(array_agg(
+            case when aside is not null then f.unread_count when counts then p.unread_count end order by n.channel
+        ), '{}')
     into channels, seqs, unread
     from numbered n
     left join conversation_participants p on p.conversation_id = p_conversation and p.user_id = substr(n.channel, 6)
-        and p.left_at is null and n.channel = 'user:' || p.user_id;
+        and p.left_at is null and n.channel = 'user:' || p.user_id
+    left join thread_followers f on f.root_id = aside and f.user_id = p.user_id;
     -- Of a conversation that everybody has left there is nobody to tell.
     if cardinality(channels) > 0 then
         insert into outbox (channels, seqs, epoch, created_at) values (channels, seqs, life, p_at);
@@ -108,7 +116,7 @@ end $$;
 create function carillon_send(
     p_caller text, p_sees_all boolean, p_id uuid, p_conversation uuid, p_text text, p_type text,
     p_key text, p_hash bytea, p_once text, p_once_hash bytea, p_reply_to uuid, p_attachments uuid[],
-    p_mentions text[], p_forwards uuid, p_priority text, p_asks boolean, p_trace uuid
+    p_mentions text[], p_forwards uuid, p_priority text, p_asks boolean, p_thread uuid, p_in_main_line boolean, p_trace uuid
 )
 returns table (created boolean, message jsonb, life bigint, channels text[], seqs bigint[], unread bigint[], at bigint)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
@@ -165,13 +173,20 @@ begin
     ) then
         raise exception 'no such message' using errcode = 'CA005';
     end if;
+    if p_thread is not null then
+        perform carillon_refuse_to_answer(p_conversation, p_thread);
+    end if;
 
     moment := clock_timestamp();
     insert into messages (id, conversation_id, seq, sender_id, message_text, message_type, client_message_id, body_hash,
-        reply_to, priority, requires_acknowledgement, created_at)
-    values (p_id, p_conversation, place.last_seq + 1, p_caller, p_text, p_type, p_key, p_hash, p_reply_to, p_priority, p_asks,
-        moment);
-    update conversations c set last_seq = place.last_seq + 1, last_message_at = moment where c.id = p_conversation;
+        reply_to, thread_root_id, in_main_line, priority, requires_acknowledgement, created_at)
+    values (p_id, p_conversation, place.last_seq + 1, p_caller, p_text, p_type, p_key, p_hash, p_reply_to, p_thread,
+        p_in_main_line, p_priority, p_asks, moment);
+    update conversations c
+    set last_seq = place.last_seq + 1,
+        last_main_seq = case when p_in_main_line then place.last_seq + 1 else c.last_main_seq end,
+        last_message_at = case when p_in_main_line then moment else c.last_message_at end
+    where c.id = p_conversation;
     if cardinality(p_attachments) > 0 then
         perform carillon_attach(p_caller, p_id, p_type, p_attachments);
     end if;
@@ -181,8 +196,13 @@ begin
     if p_forwards is not null then
         perform carillon_forward(p_caller, p_sees_all, p_id, p_forwards);
     end if;
-    update conversation_participants p set unread_count = p.unread_count + 1
-    where p.conversation_id = p_conversation and p.user_id <> p_caller and p.left_at is null;
+    if p_thread is not null then
+        perform carillon_reply(p_id);
+    end if;
+    if p_in_main_line then
+        update conversation_participants p set unread_count = p.unread_count + 1
+        where p.conversation_id = p_conversation and p.user_id <> p_caller and p.left_at is null;
+    end if;
     return query
         select true, (select to_jsonb(m) from message_rows m where m.id = p_id), e.life, e.channels, e.seqs, e.unread, e.at
         from carillon_enter(carillon_channels_of(p_conversation), 'new_message', p_conversation, p_id, null, p_trace, moment) e;
@@ -290,7 +310,7 @@ create function carillon_differences(p_channels text[], p_after bigint[], p_most
 returns table (
     ordinal bigint, life bigint, head bigint, floor bigint, seq bigint, kind text, created_at bigint, trace uuid,
     unread bigint, left_at bigint, hidden boolean, user_id text, conversation_id uuid, conversation_version bigint,
-    message jsonb, conversation jsonb, participant jsonb, person jsonb,
+    message jsonb, conversation jsonb, participant jsonb, follower jsonb, person jsonb,
     blocked_at bigint, report jsonb, unsent jsonb, scheduled jsonb
 )
 language plpgsql stable security definer set search_path = pg_catalog, public, pg_temp as $$
@@ -307,15 +327,19 @@ begin
     loop
         return query select asked.ordinal, today, asked.head, asked.floor, null::bigint, null::text, null::bigint, null::uuid,
             null::bigint, null::bigint, null::boolean, null::text, null::uuid, null::bigint, null::jsonb, null::jsonb, null::jsonb,
-            null::jsonb, null::bigint, null::jsonb, null::jsonb, null::jsonb;
+            null::jsonb, null::jsonb, null::bigint, null::jsonb, null::jsonb, null::jsonb;
         continue when p_most <= 0 or asked.after >= asked.head;
         return query
             select asked.ordinal, null::bigint, null::bigint, null::bigint, e.seq, e.kind, carillon_micros(e.created_at), e.trace,
-                (
+                case when e.aside is null then (
                     select p.unread_count from conversation_participants p
                     where e.kind ~ '^(new_message|message|reaction)' and p.conversation_id = e.conversation_id and p.left_at is null
                         and 'user:' || p.user_id = asked.channel and p.user_id = substr(asked.channel, 6)
-                ),
+                ) else (
+                    select f.unread_count from thread_followers f
+                    where e.kind ~ '^(new_message|message|reaction)' and f.root_id = e.aside
+                        and 'user:' || f.user_id = asked.channel and f.user_id = substr(asked.channel, 6)
+                ) end,
                 (
                     select carillon_micros(p.left_at) from conversation_participants p
                     where p.conversation_id = e.conversation_id
@@ -332,6 +356,10 @@ begin
                 (
                     select to_jsonb(p) from participant_rows p
                     where p.conversation_id = e.conversation_id and p.user_id = e.user_id
+                ),
+                (
+                    select f.json from follower_rows f
+                    where e.kind like 'thread.%' and f.root_id = e.message_id and f.user_id = e.user_id
                 ),
                 (select to_jsonb(u) from user_rows u where e.kind ~ '^(user|account)\.' and u.id = e.user_id),
                 (
@@ -350,7 +378,8 @@ begin
             from (
                 select n.*, sum(octet_length(m.message_text)) over (
                     order by n.seq rows between unbounded preceding and 1 preceding
-                ) as bytes_before
+                ) as bytes_before,
+                    case when not m.in_main_line then m.thread_root_id end as aside
                 from (
                     select * from entries x where x.channel = asked.channel and x.seq > asked.after
                     order by x.seq limit p_most

@@ -101,8 +101,8 @@ revoke execute on function carillon_guard(text[]), carillon_show_to_staff(text[]
 
 select carillon_guard('conversations', 'conversation_participants', 'messages', 'message_attachments', 'feeds', 'entries',
     'acknowledgements', 'users', 'outbox', 'outbox_readings', 'idempotency_keys', 'message_versions', 'message_reactions',
-    'message_hides');
-select carillon_show_to_staff('conversations', 'conversation_participants', 'messages');
+    'message_hides', 'threads', 'thread_followers');
+select carillon_show_to_staff('conversations', 'conversation_participants', 'messages', 'threads');
 
 create policy participants on conversations for select to carillon_app
     using (id in (select carillon_own_conversations()));
@@ -119,16 +119,19 @@ create policy participants on message_attachments for select to carillon_app usi
 create policy readers on message_versions for select to carillon_app using (carillon_sees(message_id));
 create policy readers on message_reactions for select to carillon_app using (carillon_sees(message_id));
 create policy own_rows on message_hides for select to carillon_app using (user_id = (select carillon_caller()));
+create policy participants on threads for select to carillon_app using (carillon_takes_part(conversation_id));
+create policy own_rows on thread_followers for select to carillon_app using (user_id = (select carillon_caller()));
 
 create policy own_channels on feeds for select to carillon_app using (channel = any ((select carillon_own_channels())::text[]));
 create policy own_channels on entries for select to carillon_app using (channel = any ((select carillon_own_channels())::text[]));
 create policy own_rows on acknowledgements for select to carillon_app using (user_id = (select carillon_caller()));
 
 grant select on conversations, conversation_participants, messages, message_attachments, feeds, entries, acknowledgements,
-    message_versions, message_reactions, message_hides, message_rows, participant_rows, conversation_rows,
-    attachment_rows, fleet_state, _sqlx_migrations to carillon_app;
+    message_versions, message_reactions, message_hides, threads, thread_followers, message_rows, participant_rows,
+    conversation_rows, attachment_rows, follower_rows, fleet_state, _sqlx_migrations to carillon_app;
 grant select, insert, update on fleet_state to carillon_definer;
-grant select on message_rows, participant_rows, conversation_rows, attachment_rows, recounts to carillon_definer;
+grant select on message_rows, participant_rows, conversation_rows, attachment_rows, recounts, thread_recounts, follower_rows
+    to carillon_definer;
 
 select carillon_hand_over();
 -- Enter any feed, claim anybody's key: only for the functions that have checked.

@@ -59,17 +59,25 @@ language sql volatile security definer set search_path = pg_catalog, public, pg_
         and r.conversation_id = p_conversation and r.user_id = p_user and p.unread_count <> r.counted
 $$;
 
--- What is unread to the caller: stored and counted anew, of so many conversations after one, or of every one, from one moment.
+-- What is unread to the caller: stored and counted anew, of so many conversations after one, or of every one, from one moment; and
+-- the same of the threads that they follow there, added up.
 create function carillon_verify_unread(p_caller text, p_after uuid, p_most bigint)
 returns table (
-    conversation_id uuid, last_read_seq bigint, stored bigint, counted bigint, mentioned bigint, head bigint
+    conversation_id uuid, last_read_seq bigint, stored bigint, counted bigint, mentioned bigint, head bigint,
+    thread_stored bigint, thread_counted bigint, threads_wrong bigint
 )
 language sql stable security definer set search_path = pg_catalog, public, pg_temp as $$
     select p.conversation_id, p.last_read_seq, p.unread_count, r.counted, c.mentioned,
-        coalesce((select f.seq from feeds f where f.channel = 'user:' || p_caller), 0)
+        coalesce((select f.seq from feeds f where f.channel = 'user:' || p_caller), 0),
+        t.stored, t.counted, t.wrong
     from conversation_participants p
     join recounts r using (conversation_id, user_id)
     join mention_counts c using (conversation_id, user_id)
+    cross join lateral (
+        select coalesce(sum(o.stored), 0)::bigint as stored, coalesce(sum(o.counted), 0)::bigint as counted,
+            count(*) filter (where o.stored <> o.counted) as wrong
+        from thread_recounts o where o.user_id = p.user_id and o.conversation_id = p.conversation_id
+    ) t
     where p.user_id = p_caller and p.left_at is null and (p_after is null or p.conversation_id > p_after)
     order by p.conversation_id
     limit p_most

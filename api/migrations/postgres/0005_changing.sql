@@ -71,6 +71,7 @@ language plpgsql volatile security definer set search_path = pg_catalog, public,
 declare
     old messages := carillon_take_message(p_caller, p_sees_all, p_message, false);
     changed boolean := old.message_text <> p_text;
+    called  text[] := array(select x.user_id from message_mentions x where x.message_id = old.id);
 begin
     if old.deleted_at is not null then
         raise exception 'deleted' using errcode = 'CA006';
@@ -81,6 +82,7 @@ begin
     end if;
     perform carillon_refuse_to_reach(old);
     if p_mentions is not null and carillon_mention(old.id, p_mentions) then
+        perform carillon_follow_by_mention(old.id, called);
         update messages m set version = m.version + 1 where m.id = old.id and not changed;
         changed := true;
     end if;
@@ -97,9 +99,12 @@ create function carillon_make_tombstone(p_message messages) returns void
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
 begin
     update conversation_participants p set unread_count = p.unread_count - 1
-    where p.conversation_id = p_message.conversation_id and p.user_id <> p_message.sender_id
+    where p_message.in_main_line and p.conversation_id = p_message.conversation_id and p.user_id <> p_message.sender_id
         and p.last_read_seq < p_message.seq and p.left_at is null
         and not exists (select from message_hides h where h.user_id = p.user_id and h.message_id = p_message.id);
+    if p_message.thread_root_id is not null then
+        perform carillon_take_back_reply(p_message);
+    end if;
     delete from message_versions v where v.message_id = p_message.id;
     delete from message_reactions r where r.message_id = p_message.id;
     delete from message_mentions x where x.message_id = p_message.id;
@@ -139,8 +144,11 @@ begin
     hidden := found;
     if hidden then
         update conversation_participants p set unread_count = p.unread_count - 1
-        where p.conversation_id = old.conversation_id and p.user_id = p_caller and p.last_read_seq < old.seq
-            and old.sender_id <> p_caller and old.deleted_at is null;
+        where old.in_main_line and p.conversation_id = old.conversation_id and p.user_id = p_caller
+            and p.last_read_seq < old.seq and old.sender_id <> p_caller and old.deleted_at is null;
+        update thread_followers f set unread_count = f.unread_count - 1
+        where not old.in_main_line and f.root_id = old.thread_root_id and f.user_id = p_caller
+            and f.last_read_seq < old.seq and old.sender_id <> p_caller and old.deleted_at is null;
     end if;
     return query
         select * from carillon_tell_change(hidden, 'message.hidden', old, p_caller, array['user:' || p_caller], p_trace);

@@ -127,6 +127,7 @@ begin
         update conversation_participants p set left_at = clock_timestamp(), unread_count = 0, version = p.version + 1
         where p.conversation_id = p_id and p.user_id = p_user and p.left_at is null;
         changed := found;
+        delete from thread_followers f where f.user_id = p_user and f.conversation_id = p_id;
     else
         update conversation_participants p set role = p_role, version = p.version + 1
         where p.conversation_id = p_id and p.user_id = p_user and p.left_at is null and p.role <> p_role;

@@ -195,6 +195,7 @@ begin
                 left_at = coalesce(p.left_at, clock_timestamp()), unread_count = 0, muted_until = null, pinned_at = null,
                 archived_at = null, version = p.version + 1
             where p.conversation_id = place.id and p.user_id = task.user_id;
+            delete from thread_followers f where f.user_id = task.user_id and f.conversation_id = place.id;
             -- Whom they looked after waits for somebody else.
             update conversations c set queued_at = clock_timestamp(), assigned_to = null
             where c.id = place.id and c.assigned_to = task.user_id;
@@ -278,6 +279,10 @@ begin
             select 'conversation', jsonb_build_object('conversation', to_jsonb(c), 'participant', to_jsonb(p)), null::uuid, null::bigint
             from conversation_rows c join participant_rows p on p.conversation_id = c.id
             where c.id = p_conversation and p.user_id = p_user and p_seq = 0;
+        return query
+            select 'thread', f.json, null::uuid, null::bigint
+            from follower_rows f where f.conversation_id = p_conversation and f.user_id = p_user and p_seq = 0
+            order by f.root_id;
         return query
             select 'message', to_jsonb(m), null::uuid, null::bigint
             from message_rows m

@@ -51,6 +51,8 @@ create table conversations (
     assigned_to     text,
     -- The number of the newest message; the next one is given under the lock of this row.
     last_seq        integer not null default 0,
+    -- The number of the newest message that stands in its main line, and not in a thread alone.
+    last_main_seq   integer not null default 0,
     -- Counts the changes of the conversation, of who is in it among them.
     version         integer not null default 1,
     last_message_at integer,
@@ -108,6 +110,9 @@ create table messages (
     -- SHA-256 of what the sender first sent under the key; the text may have changed since.
     body_hash         blob,
     reply_to          blob references messages (id),
+    -- The message in whose thread this one stands; and whether it stands in the main line of the conversation, as all others do.
+    thread_root_id    blob references messages (id),
+    in_main_line      integer not null default true,
     -- Counts the changes of the message, its reactions among them.
     version           integer not null default 1,
     created_at        integer not null,
@@ -125,15 +130,45 @@ create table messages (
     forwarded_from    text,
     constraint messages_seq unique (conversation_id, seq),
     constraint messages_key_has_a_hash check ((client_message_id is null) = (body_hash is null)),
-    constraint messages_pin check ((pinned_at is null) = (pinned_by is null))
+    constraint messages_pin check ((pinned_at is null) = (pinned_by is null)),
+    constraint messages_stand_somewhere check (in_main_line or thread_root_id is not null)
 ) strict;
 
 create unique index messages_client_message_id on messages (conversation_id, sender_id, client_message_id)
     where client_message_id is not null;
+-- A page of the main line is found however much is said in threads between.
+create index messages_in_main_line on messages (conversation_id, seq) where in_main_line;
+create index messages_by_thread on messages (thread_root_id, seq) where thread_root_id is not null;
 create index messages_by_reply_to on messages (reply_to) where reply_to is not null;
 -- What was said again of somebody's, who may want to be erased.
 create index messages_by_first_sender on messages ((forwarded_from ->> 'sender_id')) where forwarded_from is not null;
 create index messages_pinned on messages (conversation_id, pinned_at) where pinned_at is not null;
+
+-- What is said to a message apart from the main line. A thread is there from its first reply on.
+create table threads (
+    root_id         blob primary key references messages (id),
+    conversation_id blob not null,
+    -- Replies that are not deleted; and when the last one was sent, deleted or not.
+    reply_count     integer not null constraint threads_reply_count check (reply_count >= 0),
+    last_reply_at   integer not null,
+    -- Counts the changes of the row: whoever has two of it applies the higher one.
+    version         integer not null default 1
+) strict, without rowid;
+
+create index threads_by_last_reply on threads (conversation_id, last_reply_at, root_id);
+
+-- Who wants to be told of a thread, and how far they have read it. A row can be there before the thread is.
+create table thread_followers (
+    root_id         blob not null references messages (id),
+    user_id         text not null,
+    conversation_id blob not null,
+    -- Replies up to this number are read; `unread_count` is what the view `thread_recounts` counts.
+    last_read_seq   integer not null,
+    unread_count    integer not null default 0 constraint thread_followers_unread_count check (unread_count >= 0),
+    primary key (root_id, user_id)
+) strict, without rowid;
+
+create index thread_followers_by_user on thread_followers (user_id, conversation_id);
 
 -- What a message said before it was edited. Gone when it is deleted.
 create table message_versions (
@@ -300,8 +335,8 @@ select
     p.conversation_id, p.user_id,
     (
         select count(*) from messages m
-        where m.conversation_id = p.conversation_id and m.seq > p.last_read_seq and m.sender_id <> p.user_id
-            and m.deleted_at is null
+        where m.conversation_id = p.conversation_id and m.in_main_line and m.seq > p.last_read_seq
+            and m.sender_id <> p.user_id and m.deleted_at is null
             and not exists (select 1 from message_hides h where h.user_id = p.user_id and h.message_id = m.id)
     ) as counted
 from conversation_participants p;
@@ -313,10 +348,45 @@ select
     (
         select count(distinct x.seq) from message_mentions x join messages m on m.id = x.message_id
         where x.user_id in (p.user_id, '*') and x.conversation_id = p.conversation_id and x.seq > p.last_read_seq
-            and m.sender_id <> p.user_id and m.deleted_at is null
+            and m.in_main_line and m.sender_id <> p.user_id and m.deleted_at is null
             and not exists (select 1 from message_hides h where h.user_id = p.user_id and h.message_id = m.id)
     ) as mentioned
 from conversation_participants p;
+
+-- What is unread in the threads that people follow: of the same formula, what does not stand in the main line, where it counts.
+-- So every message counts in one place.
+create view thread_recounts as
+select
+    f.root_id, f.user_id, f.conversation_id, f.unread_count as stored,
+    (
+        select count(*) from messages m
+        where m.thread_root_id = f.root_id and not m.in_main_line and m.seq > f.last_read_seq
+            and m.sender_id <> f.user_id and m.deleted_at is null
+            and not exists (select 1 from message_hides h where h.user_id = f.user_id and h.message_id = m.id)
+    ) as counted
+from thread_followers f;
+
+-- Who follows which thread, with what mentions them among what is unread to them there.
+create view follower_rows as
+with shown as (
+    select
+        f.*,
+        (
+            select count(distinct x.seq) from message_mentions x join messages m on m.id = x.message_id
+            where x.user_id in (f.user_id, '*') and x.conversation_id = f.conversation_id and x.seq > f.last_read_seq
+                and m.thread_root_id = f.root_id and not m.in_main_line and m.seq > f.last_read_seq and m.sender_id <> f.user_id
+                and m.deleted_at is null
+                and not exists (select 1 from message_hides h where h.user_id = f.user_id and h.message_id = m.id)
+        ) as mentioned
+    from thread_followers f
+)
+select
+    *,
+    json_object(
+        'root_id', lower(hex(root_id)), 'user_id', user_id, 'conversation_id', lower(hex(conversation_id)),
+        'last_read_seq', last_read_seq, 'unread_count', unread_count, 'mentioned', mentioned
+    ) as json
+from shown;
 
 -- What the pods read: the columns of a noun, and the same as JSON where it is nested in another.
 create view reaction_rows as
@@ -370,6 +440,10 @@ with shown as (
             )
         ) as attachments,
         (select json_group_array(x.user_id order by x.user_id) from message_mentions x where x.message_id = m.id) as mentions,
+        (
+            select json_object('reply_count', t.reply_count, 'last_reply_at', t.last_reply_at, 'version', t.version)
+            from threads t where t.root_id = coalesce(m.thread_root_id, m.id)
+        ) as thread,
         iif(m.requires_acknowledgement, json_object(
             'count', (select count(*) from message_acknowledgements k where k.message_id = m.id),
             'items', json((
@@ -385,12 +459,14 @@ with shown as (
 select
     id, seq, conversation_id, sender_id,
     case when deleted_at is null then message_text else '' end as message_text,
-    message_type, client_message_id, reply_to, version, created_at, edited_at, deleted_at, reactions,
-    attachments, mentions, pinned_at, pinned_by, forwarded_from, priority, requires_acknowledgement, acknowledgements,
+    message_type, client_message_id, reply_to, thread_root_id, in_main_line, thread, version, created_at, edited_at,
+    deleted_at, reactions, attachments, mentions, pinned_at, pinned_by, forwarded_from, priority, requires_acknowledgement, acknowledgements,
     json_object(
         'id', lower(hex(id)), 'seq', seq, 'conversation_id', lower(hex(conversation_id)), 'sender_id', sender_id,
         'message_text', case when deleted_at is null then message_text else '' end, 'message_type', message_type,
         'client_message_id', client_message_id, 'reply_to', case when reply_to is not null then lower(hex(reply_to)) end,
+        'thread_root_id', case when thread_root_id is not null then lower(hex(thread_root_id)) end,
+        'in_main_line', json(iif(in_main_line, 'true', 'false')), 'thread', json(thread),
         'version', version, 'created_at', created_at, 'edited_at', edited_at, 'deleted_at', deleted_at,
         'reactions', json(reactions), 'attachments', json(attachments),
         'mentions', json(mentions), 'pinned_at', pinned_at, 'pinned_by', pinned_by, 'forwarded_from', json(forwarded_from),
@@ -420,7 +496,7 @@ with shown as (
             from participant_rows p
             where p.conversation_id = c.id and p.left_at is null
         ) as participants,
-        (select m.json from message_rows m where m.conversation_id = c.id and m.seq = c.last_seq) as last_message
+        (select m.json from message_rows m where m.conversation_id = c.id and m.seq = c.last_main_seq) as last_message
     from conversations c
 )
 select

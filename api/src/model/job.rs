@@ -120,6 +120,13 @@ pub enum ExportLine {
         /// When they left it.
         left_at: Option<Timestamp>,
     },
+    /// A thread that they follow.
+    Thread {
+        /// The message that began it.
+        thread_root_id: MessageId,
+        /// How far they have read it.
+        last_read_seq: Seq,
+    },
     /// What they wrote.
     Message(Message),
     /// What a message of theirs said before.

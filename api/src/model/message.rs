@@ -6,7 +6,7 @@ use shared::ids::{
 };
 use shared::time::Timestamp;
 
-use super::hash;
+use super::{InThread, ThreadSummary, hash};
 use crate::attachments::model::Attachment;
 
 /// Who says it: a person, or a program.
@@ -136,6 +136,16 @@ pub struct Message {
     /// The message it answers.
     #[schema(value_type = Option<uuid::Uuid>)]
     pub reply_to: Option<MessageId>,
+    /// The message in whose thread it stands. Such a message stands there alone, unless `also_in_conversation` says otherwise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<uuid::Uuid>)]
+    pub thread_root_id: Option<MessageId>,
+    /// Whether a message of a thread stands in the main line of the conversation too; left out when not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub also_in_conversation: bool,
+    /// How much is said in the thread that it began, or stands in; left out when nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub thread: Option<ThreadSummary>,
     /// What it brings along, in the order of its sender.
     #[serde(default)]
     pub attachments: Vec<Attachment>,
@@ -184,6 +194,12 @@ pub struct Message {
 }
 
 impl Message {
+    /// Whether it stands in a thread alone, and counts as unread there.
+    #[must_use]
+    pub const fn is_aside(&self) -> bool {
+        self.thread_root_id.is_some() && !self.also_in_conversation
+    }
+
     /// The message as it is shown to whoever has deleted it for themselves.
     #[must_use]
     pub fn hidden(self) -> Self {
@@ -213,6 +229,7 @@ impl Message {
             deleted_at,
             attachments,
             mentions,
+            thread: None,
             acknowledgements: None,
             pinned_at: None,
             pinned_by: None,
@@ -263,6 +280,8 @@ pub struct MessageDraft {
     pub idempotency_key: Option<IdempotencyKey>,
     /// The message it answers; in the same conversation.
     pub reply_to: Option<MessageId>,
+    /// The thread in which it shall stand; in the same conversation.
+    pub in_thread: Option<InThread>,
     /// What it brings along: complete, the sender's, and no other message's.
     pub attachment_ids: Vec<AttachmentId>,
     /// Whom it calls: people in the conversation.
@@ -306,6 +325,7 @@ impl MessageDraft {
             client_message_id: _,
             idempotency_key: _,
             reply_to,
+            in_thread,
             attachment_ids,
             mentions,
             forwards,
@@ -319,6 +339,7 @@ impl MessageDraft {
             message_text,
             message_type,
             reply_to,
+            in_thread,
             attachment_ids,
             mentions,
             forwards,

@@ -6,6 +6,7 @@ mod message;
 mod moderation;
 mod reading;
 mod schedule;
+mod thread;
 mod unsent;
 mod user;
 
@@ -20,12 +21,13 @@ pub use message::{
 };
 pub use moderation::{Ban, BanDraft, DecisionDraft, Report, ReportDraft, ReportReason, ReportState};
 pub use reading::{
-    MarkerDraft, MarkerMove, MessagingStats, OverallStats, Privacy, PrivacyChange, ReadMarker, Snapshot, UnreadCheck,
-    UnreadTotals,
+    MarkerDraft, MarkerMove, MessagingStats, OverallStats, Privacy, PrivacyChange, ReadMarker, Snapshot, Unread,
+    UnreadCheck, UnreadTotals,
 };
 pub use schedule::{
     Due, Planned, Refusal, ScheduleChange, ScheduleChangeDraft, ScheduleDraft, ScheduleStatus, Scheduled,
 };
+pub use thread::{InThread, Thread, ThreadChange, ThreadChangeDraft, ThreadMarker, ThreadSummary};
 pub use unsent::{Unsent, UnsentDraft, Writing};
 pub use user::{Block, BlockDraft, User, UserDraft};
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use shared::ids::{ConversationId, Seq, TraceId};
 
-use super::Conversation;
+use super::{Conversation, ThreadMarker};
 
 /// Where a device that starts anew begins: everything it shows first, and the cursor from which events continue it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
@@ -102,23 +102,56 @@ impl MarkerDraft {
 }
 
 /// One conversation's unread messages: as they are kept, and as they are counted anew.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct UnreadCheck {
     /// The marker, and the count as it is kept.
+    #[serde(flatten)]
     pub kept: ReadMarker,
     /// The count by the formula.
     pub counted: u64,
+    /// What is unread in the threads that the caller follows there, added up, as it is kept.
+    pub threads_kept: u64,
+    /// The same by the formula.
+    pub threads_counted: u64,
+    /// In how many of those threads the two differ.
+    pub threads_wrong: u64,
+}
+
+impl UnreadCheck {
+    /// Whether what is kept is what is there.
+    #[must_use]
+    pub const fn is_exact(&self) -> bool {
+        self.kept.unread_count == self.counted && self.threads_wrong == 0
+    }
+}
+
+/// What is unread, and where.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, utoipa::ToSchema)]
+pub struct Unread {
+    /// Over all conversations.
+    #[serde(flatten)]
+    pub totals: UnreadTotals,
+    /// Each conversation that has unread messages.
+    pub items: Vec<ReadMarker>,
+    /// Each thread that has unread replies.
+    pub threads: Vec<ThreadMarker>,
 }
 
 /// What is unread, over all conversations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
 pub struct UnreadTotals {
-    /// Messages of others not read.
+    /// Messages of others not read, in the main lines of conversations.
     pub messages: u64,
-    /// Those of them that call the caller.
+    /// Replies of others not read, that stand in threads alone.
+    #[serde(default)]
+    pub thread_replies: u64,
+    /// Those of both that call the caller.
     pub mentions: u64,
-    /// Conversations that have such.
+    /// Conversations that have unread messages.
     pub conversations: u64,
+    /// Threads that have unread replies.
+    #[serde(default)]
+    pub threads: u64,
     /// The position of the caller's own feed when they were counted: the higher one wins.
     #[schema(value_type = u64)]
     pub version: Seq,

@@ -5,8 +5,8 @@ use shared::access::Caller;
 use shared::ids::{ConversationId, IdempotencyKey, MessageId, TraceId};
 use shared::time::Timestamp;
 
-use super::hash;
 use super::message::{Mentions, MessageDraft, MessagePriority, MessageType};
+use super::{InThread, hash};
 
 /// What a scheduled message will say.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
@@ -18,6 +18,13 @@ pub struct Planned {
     /// The message it answers.
     #[schema(value_type = Option<uuid::Uuid>)]
     pub reply_to: Option<MessageId>,
+    /// The message in whose thread it will stand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<uuid::Uuid>)]
+    pub thread_root_id: Option<MessageId>,
+    /// Whether it will stand in the main line of the conversation too; left out when not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub also_in_conversation: bool,
     /// Whom it calls.
     #[serde(flatten)]
     pub mentions: Mentions,
@@ -27,6 +34,13 @@ pub struct Planned {
     /// Whether everybody else is asked to acknowledge it; left out when not.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub requires_acknowledgement: bool,
+}
+
+impl Planned {
+    /// The thread in which it shall stand.
+    pub(crate) fn in_thread(&self) -> Option<InThread> {
+        self.thread_root_id.map(|root| InThread { root, also_in_conversation: self.also_in_conversation })
+    }
 }
 
 /// How far a scheduled message is.

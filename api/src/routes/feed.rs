@@ -9,7 +9,6 @@ use serde_json::value::RawValue;
 use shared::access::Caller;
 use shared::cursor::{Cursor, Feed, Positions, channel_of};
 use shared::envelope::{Content, Envelope};
-use shared::event::DurableBody;
 use shared::ids::Epoch;
 use shared::protocol::{ErrorCode, Since};
 use shared::upstream::{Arrival, Differences, DifferencesAfter, Page, Verdict};
@@ -121,7 +120,7 @@ fn event(envelope: &Envelope, cursor: &mut Cursor) -> Result<Box<RawValue>, Prob
     };
     let prev = cursor.positions.get(feed);
     cursor.positions.set(feed, entry.seq);
-    let tail = DurableBody::tail(entry.unread, &envelope.channel, entry.seq, prev, cursor);
+    let tail = entry.body.tail(entry.unread, &envelope.channel, entry.seq, prev, cursor);
     let text = [entry.body.as_bytes(), tail.as_bytes()].concat();
     let text = String::from_utf8(text).map_err(Problem::internal)?;
     RawValue::from_string(text).map_err(Problem::internal)

@@ -17,6 +17,9 @@ use crate::request::{Name, Once};
 use crate::state::App;
 use crate::store::{MessagePage, MessagePart};
 
+/// The largest `offset`.
+const MOST_LEFT_OUT: u32 = 10_000;
+
 /// The routes of this file.
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(send)).routes(routes!(forward)).routes(routes!(list))
@@ -85,7 +88,8 @@ async fn forward(
 
 /// Read the messages of a conversation
 ///
-/// Oldest first, whichever part is asked for; the newest if none is. `next` leads away from where the page began: to
+/// Those of its main line: what stands in a thread alone is read there. Oldest first, whichever part is asked for; the newest if
+/// none is. `next` leads away from where the page began: to
 /// older ones, or with `after_seq` to newer ones.
 #[utoipa::path(
     get, operation_id = "list_messages",
@@ -97,7 +101,7 @@ async fn forward(
         ("around_seq" = Option<u64>, Query, description = "Those around this message number; such a page has no `next`."),
         ("limit" = Option<u32>, Query, description = "At most so many: 1 to 100, 50 if not said."),
         ("after" = Option<String>, Query, description = "The `next` of the page before."),
-        ("offset" = Option<u32>, Query, description = "Leave out so many of the newest."),
+        ("offset" = Option<u32>, Query, description = "Leave out so many of the newest: at most 10,000.", maximum = 10_000),
     ),
     responses((status = 200, description = "A page.", body = List<Message>), Problems),
 )]
@@ -107,20 +111,24 @@ async fn list(
     Id(id): Id<ConversationId>,
     Parameters(query): Parameters,
 ) -> Result<Json<List<Message>>, Problem> {
-    let page = page(query)?;
-    let limit = page.limit as usize;
-    let MessagePart::Around(_) = page.part else {
-        let one_more = MessagePage { limit: page.limit + 1, ..page };
-        let items = app.store.messages(&caller, id, &one_more).await?;
-        return Ok(Json(cut(items, page.part, limit)));
-    };
-    Ok(Json(List { items: app.store.messages(&caller, id, &page).await?, next: None }))
+    let page = page(query, true)?;
+    let items = app.store.messages(&caller, id, &one_more(&page)).await?;
+    Ok(Json(cut(items, &page)))
 }
 
-/// Cuts off the message beyond the page, if there is one; it is the proof that `next` leads somewhere.
-fn cut(mut items: Vec<Message>, part: MessagePart, limit: usize) -> List<Message> {
+/// The page with one more message, which is the proof that `next` leads somewhere. Where nothing leads on there is none.
+pub(super) const fn one_more(page: &MessagePage) -> MessagePage {
+    match page.part {
+        MessagePart::Around(_) => *page,
+        part => MessagePage { part, limit: page.limit + 1 },
+    }
+}
+
+/// Cuts off the message beyond the page, if there is one.
+pub(super) fn cut(mut items: Vec<Message>, page: &MessagePage) -> List<Message> {
+    let limit = page.limit as usize;
     let more = items.len() > limit;
-    let next = if let MessagePart::After(_) = part {
+    let next = if let MessagePart::After(_) = page.part {
         items.truncate(limit);
         items.last().map(|last| format!("after.{}", last.seq))
     } else {
@@ -130,13 +138,14 @@ fn cut(mut items: Vec<Message>, part: MessagePart, limit: usize) -> List<Message
     List { items, next: next.filter(|_| more) }
 }
 
-fn page(mut query: Fields) -> Result<MessagePage, Problem> {
+/// Reads which messages to show. `offset`: whether some of the newest can be left out.
+pub(super) fn page(mut query: Fields, offset: bool) -> Result<MessagePage, Problem> {
     let limit = query.limit();
     let mut parts: Vec<MessagePart> = [
         seq(&mut query, "before_seq").map(MessagePart::Before),
         seq(&mut query, "after_seq").map(MessagePart::After),
         seq(&mut query, "around_seq").map(MessagePart::Around),
-        query.parameter("offset").map(|offset| MessagePart::Newest { offset }),
+        offset.then(|| self::offset(&mut query)).flatten().map(|offset| MessagePart::Newest { offset }),
         next(&mut query),
     ]
     .into_iter()
@@ -147,6 +156,16 @@ fn page(mut query: Fields) -> Result<MessagePage, Problem> {
     }
     let part = parts.pop().unwrap_or(MessagePart::Newest { offset: 0 });
     query.finish(|| Some(MessagePage { part, limit }))
+}
+
+/// How many of the newest to leave out. They are passed one by one, so they are not many.
+fn offset(query: &mut Fields) -> Option<u32> {
+    let offset: u32 = query.parameter("offset")?;
+    if offset > MOST_LEFT_OUT {
+        query.wrong("offset", format_args!("must be at most {MOST_LEFT_OUT}: go on with `next`, or with before_seq"));
+        return None;
+    }
+    Some(offset)
 }
 
 /// A message number; one that no database column can hold is wrong.

@@ -16,6 +16,7 @@ pub mod reading;
 pub mod scheduled;
 pub mod search;
 pub mod snapshot;
+pub mod threads;
 pub mod unsent;
 pub mod users;
 

@@ -1,6 +1,7 @@
 //! How far one has read, and what is unread.
 //!
-//! One formula for every count: the messages after one's marker that others sent and nobody deleted.
+//! One formula for every count: the messages after one's marker that others sent and nobody deleted. Each counts in one place, the
+//! main line of its conversation or its thread.
 
 use axum::Json;
 use axum::extract::State;
@@ -14,7 +15,7 @@ use super::List;
 use crate::drafts;
 use crate::error::Problem;
 use crate::fields::{Fields, Id, Parameters};
-use crate::model::{MarkerDraft, MarkerMove, MessagingStats, Privacy, PrivacyChange, ReadMarker, UnreadTotals};
+use crate::model::{MarkerDraft, MarkerMove, MessagingStats, Privacy, PrivacyChange, ReadMarker, Unread, UnreadCheck};
 use crate::openapi::Problems;
 use crate::request::Name;
 use crate::state::App;
@@ -61,26 +62,6 @@ struct NewPrivacy {
     presence: Option<bool>,
 }
 
-/// What is unread.
-#[derive(Debug, Serialize, utoipa::ToSchema)]
-struct Unread {
-    /// Over all conversations.
-    #[serde(flatten)]
-    totals: UnreadTotals,
-    /// Each conversation that has unread messages.
-    items: Vec<ReadMarker>,
-}
-
-/// What is unread in a conversation, twice.
-#[derive(Debug, Clone, Copy, Serialize, utoipa::ToSchema)]
-struct Recounted {
-    /// As it is kept.
-    #[serde(flatten)]
-    kept: ReadMarker,
-    /// As it is counted anew.
-    counted: u64,
-}
-
 /// Counts, counted anew: all of them, or those of a page.
 #[derive(Debug, Serialize, utoipa::ToSchema)]
 struct Verified {
@@ -90,11 +71,13 @@ struct Verified {
     conversations: u64,
     /// Messages that are unread in them, counted anew.
     messages: u64,
+    /// Replies that are unread in their threads, counted anew.
+    thread_replies: u64,
     /// The counts that are wrong.
-    drifts: Vec<Recounted>,
+    drifts: Vec<UnreadCheck>,
     /// Each conversation that was counted, and where to go on.
     #[serde(flatten)]
-    page: List<Recounted>,
+    page: List<UnreadCheck>,
 }
 
 /// Mark a conversation as read
@@ -152,8 +135,7 @@ async fn unread(
     Parameters(query): Parameters,
 ) -> Result<Json<Unread>, Problem> {
     query.finish(|| Some(()))?;
-    let (totals, items) = app.store.unread(&caller).await?;
-    Ok(Json(Unread { totals, items }))
+    Ok(Json(app.store.unread(&caller).await?))
 }
 
 /// Count anew what is unread
@@ -177,10 +159,8 @@ async fn verify(
     let UnreadPage { after, limit } = part(query)?;
     let one_more = UnreadPage { after, limit: limit.map(|limit| limit + 1) };
     let checks = app.store.verify_unread(&caller, &one_more).await?;
-    let counted = checks.iter().map(|check| Recounted { kept: check.kept, counted: check.counted }).collect();
-    let page = List::page(counted, limit.unwrap_or(u32::MAX), |last: &Recounted| last.kept.conversation_id.to_string());
-    let is_wrong = |check: &&Recounted| check.kept.unread_count != check.counted;
-    let drifts: Vec<_> = page.items.iter().filter(is_wrong).copied().collect();
+    let page = List::page(checks, limit.unwrap_or(u32::MAX), |last| last.kept.conversation_id.to_string());
+    let drifts: Vec<_> = page.items.iter().filter(|check| !check.is_exact()).copied().collect();
     if !drifts.is_empty() {
         tracing::error!(user = %caller.user, drifts = drifts.len(), "counts of unread messages are wrong");
     }
@@ -188,6 +168,7 @@ async fn verify(
         is_exact: drifts.is_empty(),
         conversations: page.items.len() as u64,
         messages: page.items.iter().map(|check| check.counted).sum(),
+        thread_replies: page.items.iter().map(|check| check.threads_counted).sum(),
         drifts,
         page,
     }))

@@ -18,6 +18,9 @@ pub enum StoreError {
     /// The message to answer is not in the conversation.
     #[error("message {0} is not in this conversation")]
     NoMessage(MessageId),
+    /// The message stands in a thread itself.
+    #[error("message {0} stands in a thread itself: name the message that began it")]
+    NotARoot(MessageId),
     /// The caller has written nothing there that is not sent.
     #[error("there is no draft in conversation {0}")]
     NothingUnsent(ConversationId),

@@ -8,6 +8,7 @@ mod arrival;
 #[cfg(feature = "testing")]
 pub mod conformance;
 mod error;
+mod lines;
 mod open;
 mod page;
 mod postgres;
@@ -20,7 +21,7 @@ use async_trait::async_trait;
 use shared::access::Caller;
 use shared::channel::Channel;
 use shared::envelope::Envelope;
-use shared::ids::{AttachmentId, ConversationId, Epoch, JobId, MessageId, ReportId, Seq, TraceId, UserId};
+use shared::ids::{AttachmentId, ConversationId, Epoch, JobId, MessageId, ReportId, TraceId, UserId};
 use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, Heads, Verdict};
 
 use crate::attachments::model::{AttachmentDraft, FiledAttachment, Found};
@@ -28,12 +29,13 @@ use crate::model::{
     Acknowledged, BanDraft, Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft,
     ConversationStatus, ConversationType, DecisionDraft, Due, ExportFile, ExportPage, ExportPlace, Job, JobDraft,
     MarkerDraft, Message, MessageDraft, MessageVersion, MessagingStats, Privacy, PrivacyChange, ReadMarker, Refusal,
-    Report, ReportDraft, ReportState, ScheduleChangeDraft, ScheduleDraft, Scheduled, Snapshot, UnreadCheck,
-    UnreadTotals, Unsent, UnsentDraft, User, UserDraft,
+    Report, ReportDraft, ReportState, ScheduleChangeDraft, ScheduleDraft, Scheduled, Snapshot, Thread,
+    ThreadChangeDraft, ThreadMarker, Unread, UnreadCheck, Unsent, UnsentDraft, User, UserDraft,
 };
 use crate::search::Query;
 
 pub use error::StoreError;
+pub use lines::{MessagePage, MessagePart, ThreadPage};
 pub use open::{migrate, new_epoch, open};
 pub use schema::MigrationSummary;
 
@@ -41,6 +43,7 @@ pub use schema::MigrationSummary;
 pub trait Store:
     Messaging
     + Changing
+    + Threads
     + Writings
     + Schedule
     + Reading
@@ -58,6 +61,7 @@ pub trait Store:
 impl<
     T: Messaging
         + Changing
+        + Threads
         + Writings
         + Schedule
         + Reading
@@ -109,7 +113,7 @@ pub trait Messaging: Send + Sync {
     /// [`StoreError::KeyReused`].
     async fn append(&self, caller: &Caller, draft: &MessageDraft) -> Result<Kept<Message>, StoreError>;
 
-    /// Messages of a conversation, oldest first, to its participants and to staff.
+    /// Messages of a conversation's main line, oldest first, to its participants and to staff.
     async fn messages(
         &self,
         caller: &Caller,
@@ -148,6 +152,35 @@ pub trait Changing: Send + Sync {
 
     /// What a conversation keeps at hand, the last pinned first: at most 50 messages, to its participants and to staff.
     async fn pins(&self, caller: &Caller, conversation: ConversationId) -> Result<Vec<Message>, StoreError>;
+}
+
+/// What is said to a message apart from the main line of its conversation.
+///
+/// A reply has its number in the conversation and is told to everyone in it like any other message. Unless it stands in the
+/// main line too it is unread to those who follow its thread, and to nobody else: who answers there, who is called by name, and
+/// whose message was answered, as long as they do not want otherwise.
+#[async_trait]
+pub trait Threads: Send + Sync {
+    /// A thread and a page of its replies, oldest first, to the participants of its conversation and to staff.
+    async fn thread(
+        &self,
+        caller: &Caller,
+        root: MessageId,
+        page: &MessagePage,
+    ) -> Result<(Thread, Vec<Message>), StoreError>;
+
+    /// The threads of a conversation, the last answered first, to its participants and to staff.
+    async fn threads(
+        &self,
+        caller: &Caller,
+        conversation: ConversationId,
+        page: &ThreadPage,
+    ) -> Result<Vec<Thread>, StoreError>;
+
+    /// Moves the caller's marker in a thread, or has them follow it or no longer, and tells their own devices. What is so already
+    /// changes nothing and tells nobody.
+    async fn change_thread(&self, caller: &Caller, draft: &ThreadChangeDraft)
+    -> Result<Kept<ThreadMarker>, StoreError>;
 }
 
 /// What people have written and not sent: one text for each person and conversation, theirs alone.
@@ -194,7 +227,8 @@ pub trait Schedule: Send + Sync {
 
 /// How far people have read, and what is unread.
 ///
-/// Unread in a conversation are the messages after one's marker that others sent and nobody deleted. Counts are exact at any
+/// Unread in a conversation are the messages of its main line after one's marker that others sent and nobody deleted; what stands
+/// in a thread alone counts there. Counts are exact at any
 /// number, and say at which position of their owner's feed they were taken.
 #[async_trait]
 pub trait Reading: Send + Sync {
@@ -209,7 +243,7 @@ pub trait Reading: Send + Sync {
     async fn set_privacy(&self, caller: &Caller, change: &PrivacyChange) -> Result<Privacy, StoreError>;
 
     /// Where the caller has unread messages, and how many over all, from one moment.
-    async fn unread(&self, caller: &Caller) -> Result<(UnreadTotals, Vec<ReadMarker>), StoreError>;
+    async fn unread(&self, caller: &Caller) -> Result<Unread, StoreError>;
 
     /// What is unread to the caller in their conversations, by their ids: as kept, and counted anew, from one moment.
     async fn verify_unread(&self, caller: &Caller, page: &UnreadPage) -> Result<Vec<UnreadCheck>, StoreError>;
@@ -423,31 +457,6 @@ pub struct ConversationPage {
     pub limit: u32,
 }
 
-/// Which messages to read; the result is oldest first in any case.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct MessagePage {
-    /// Which part of the conversation.
-    pub part: MessagePart,
-    /// At most so many.
-    pub limit: u32,
-}
-
-/// A part of a conversation.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum MessagePart {
-    /// The newest, leaving out so many of them.
-    Newest {
-        /// So many.
-        offset: u32,
-    },
-    /// The newest before a number.
-    Before(Seq),
-    /// The oldest after a number.
-    After(Seq),
-    /// Half before and half from a number on.
-    Around(Seq),
-}
-
 /// Which of those who have acknowledged a message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AcknowledgementPage {
@@ -524,32 +533,6 @@ pub struct Hit {
     pub conversation_subject: Option<String>,
 }
 
-impl MessagePage {
-    /// The first and the last number that the page asks for, in a conversation whose newest message is `last`. Numbers have no
-    /// holes, so a page is a range of them.
-    fn range(&self, last: i64) -> (i64, i64) {
-        let limit = i64::from(self.limit);
-        match self.part {
-            MessagePart::Newest { offset } => {
-                let to = last - i64::from(offset);
-                (to - limit + 1, to)
-            }
-            MessagePart::Before(seq) => {
-                let to = rows::number(seq).min(last + 1) - 1;
-                (to - limit + 1, to)
-            }
-            MessagePart::After(seq) => {
-                let from = rows::number(seq).min(last) + 1;
-                (from, from + limit - 1)
-            }
-            MessagePart::Around(seq) => {
-                let from = rows::number(seq).min(last) - limit / 2;
-                (from, from + limit - 1)
-            }
-        }
-    }
-}
-
 /// The conversations of a snapshot.
 const SNAPSHOT_PAGE: ConversationPage = ConversationPage { limit: 100, ..ConversationPage::ALL };
 
@@ -568,22 +551,4 @@ impl ConversationPage {
         offset: 0,
         limit: 50,
     };
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_of_messages_is_a_range_of_numbers() {
-        let range = |part| MessagePage { part, limit: 10 }.range(100);
-        assert_eq!(range(MessagePart::Newest { offset: 0 }), (91, 100));
-        assert_eq!(range(MessagePart::Newest { offset: 95 }), (-4, 5));
-        assert_eq!(range(MessagePart::Before(Seq(91))), (81, 90));
-        assert_eq!(range(MessagePart::Before(Seq(u64::MAX))), (91, 100));
-        assert_eq!(range(MessagePart::After(Seq(0))), (1, 10));
-        assert_eq!(range(MessagePart::After(Seq(u64::MAX))), (101, 110));
-        assert_eq!(range(MessagePart::Around(Seq(50))), (45, 54));
-        assert_eq!(range(MessagePart::Around(Seq(2))), (-3, 6));
-    }
 }

@@ -14,7 +14,8 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::rows::{
-    ConversationRow, MessageRow, ParticipantRow, ReportRow, Said, ScheduledRow, UnsentRow, UserRow, epoch, seq, unread,
+    self, ConversationRow, FollowerRow, MessageRow, ParticipantRow, ReportRow, Said, ScheduledRow, UnsentRow, UserRow,
+    epoch, seq, unread,
 };
 use crate::model::{Conversation, Message, Participant, Report, Scheduled, User};
 use crate::render;
@@ -58,6 +59,8 @@ pub(super) struct EntryRow {
     message: Option<Json<MessageRow>>,
     conversation: Option<Json<ConversationRow>>,
     participant: Option<Json<ParticipantRow>>,
+    /// How far the feed's owner has read the thread that it is about.
+    follower: Option<Json<FollowerRow>>,
     person: Option<Json<UserRow>>,
     /// Since when the feed's owner blocks whom it is about.
     blocked_at: Option<i64>,
@@ -72,7 +75,7 @@ impl EntryRow {
         let (committed_at, trace) = (Timestamp::from_micros(self.created_at), TraceId(self.trace.as_u128()));
         let (seq, unread) = (seq(self.seq), unread(self.unread, head));
         let (kind, conversation) = (self.kind.clone(), self.conversation_id.map(ConversationId));
-        let body = match self.render(&channel, committed_at)? {
+        let body = match self.render(&channel, committed_at, head)? {
             Some(body) => body,
             // A pod of another version wrote it, or somebody at the console took away what it refers to. The feed goes on.
             None => {
@@ -85,12 +88,12 @@ impl EntryRow {
     }
 
     /// What the entry says today; `None` where what it refers to is not there, or its kind is not known.
-    fn render(self, channel: &Channel, at: Timestamp) -> Result<Option<DurableBody>, StoreError> {
+    fn render(self, channel: &Channel, at: Timestamp, head: Seq) -> Result<Option<DurableBody>, StoreError> {
         let about: Option<UserId> = self.user_id.map(|user| user.parse()).transpose().map_err(StoreError::broken)?;
         let left_at = self.left_at.map(Timestamp::from_micros);
         let message = self.message.map(|Json(row)| Message::try_from(row)).transpose()?;
-        let message =
-            message.map(|message| if self.hidden { message.hidden() } else { message.for_one_who_left(left_at) });
+        let message = message.map(|message| message.for_one_who_left(left_at));
+        let message = if self.hidden { message.map(Message::hidden) } else { message };
         let conversation = self.conversation.map(|Json(row)| Conversation::try_from(row)).transpose()?;
         let conversation = conversation.map(|conversation| conversation.for_one_who_left(left_at));
         let participant = self.participant.map(|Json(row)| row);
@@ -129,6 +132,11 @@ impl EntryRow {
                 }
                 None => None,
             },
+            render::THREAD_UPDATED => {
+                let follower = self.follower.map(|Json(row)| row);
+                let marker = |root: Message| rows::thread_marker(follower, root.conversation_id, root.id, head);
+                message.map(|root| render::thread_updated(&marker(root), at))
+            }
             render::SETTINGS_UPDATED => {
                 participant.map(|own| render::settings_updated(own.conversation_id(), &own.settings(), at))
             }

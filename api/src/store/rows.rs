@@ -10,7 +10,7 @@ use shared::access::Caller;
 use shared::channel::{Channel, Role};
 use shared::cursor::Positions;
 use shared::envelope::{Content, Entry, Envelope};
-use shared::event::{DurableBody, Topic, Unread};
+use shared::event::{self, DurableBody, Topic};
 use shared::ids::{AttachmentId, ConversationId, Epoch, JobId, MessageId, ReportId, Seq, TraceId};
 use shared::time::Timestamp;
 use sqlx::types::Json;
@@ -21,8 +21,8 @@ use crate::attachments::model::{Attachment, FiledAttachment, thumbnail_url};
 use crate::model::{
     Acknowledged, Acknowledgements, Ban, Block, Conversation, Due, ExportLine, ExportPage, ExportPlace, Forwarded, Job,
     Mentions, Message, MessageDraft, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant,
-    ParticipantRole, Planned, Reactions, ReadMarker, Refusal, Report, Scheduled, UnreadCheck, UnreadTotals, Unsent,
-    User,
+    ParticipantRole, Planned, Reactions, ReadMarker, Refusal, Report, Scheduled, Thread, ThreadMarker, ThreadSummary,
+    Unread, UnreadCheck, UnreadTotals, Unsent, User,
 };
 use crate::render;
 
@@ -37,6 +37,9 @@ pub(super) struct MessageRow {
     message_type: String,
     client_message_id: Option<String>,
     reply_to: Option<Uuid>,
+    thread_root_id: Option<Uuid>,
+    in_main_line: bool,
+    thread: Option<Json<ThreadRow>>,
     version: i64,
     created_at: i64,
     edited_at: Option<i64>,
@@ -54,6 +57,70 @@ pub(super) struct MessageRow {
     priority: String,
     requires_acknowledgement: bool,
     acknowledgements: Option<Json<AcknowledgementsRow>>,
+}
+
+/// How much is said in a thread.
+#[derive(Debug, Clone, Deserialize)]
+struct ThreadRow {
+    reply_count: u64,
+    last_reply_at: i64,
+    version: u64,
+}
+
+impl From<ThreadRow> for ThreadSummary {
+    fn from(row: ThreadRow) -> Self {
+        let last_reply_at = Timestamp::from_micros(row.last_reply_at);
+        Self { reply_count: row.reply_count, last_reply_at, version: row.version }
+    }
+}
+
+/// How far one who follows a thread has read it.
+#[derive(Debug, Clone, Deserialize, sqlx::FromRow)]
+pub(super) struct FollowerRow {
+    root_id: Uuid,
+    conversation_id: Uuid,
+    last_read_seq: i64,
+    unread_count: i64,
+    mentioned: i64,
+}
+
+/// How far somebody has read a thread, at the head of their feed; nothing is unread to who does not follow it.
+pub(super) fn thread_marker(
+    follower: Option<FollowerRow>,
+    conversation_id: ConversationId,
+    thread_root_id: MessageId,
+    head: Seq,
+) -> ThreadMarker {
+    let count = |read: fn(&FollowerRow) -> i64| follower.as_ref().map_or(0, read).unsigned_abs();
+    ThreadMarker {
+        conversation_id,
+        thread_root_id,
+        following: follower.is_some(),
+        last_read_seq: Seq(count(|row| row.last_read_seq)),
+        thread_unread_count: count(|row| row.unread_count),
+        thread_unread_mention_count: count(|row| row.mentioned),
+        unread_version: head,
+    }
+}
+
+/// A message that began a thread, with how far the reader has read that.
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct RootRow {
+    #[sqlx(flatten)]
+    root: MessageRow,
+    follower: Option<Json<FollowerRow>>,
+    head: i64,
+}
+
+impl TryFrom<RootRow> for Thread {
+    type Error = StoreError;
+
+    fn try_from(row: RootRow) -> Result<Self, StoreError> {
+        let (root, head) = (Message::try_from(row.root)?, seq(row.head));
+        let follower = row.follower.map(|Json(row)| row);
+        let marker = thread_marker(follower, root.conversation_id, root.id, head);
+        Ok(Self { root, marker })
+    }
 }
 
 /// Who has acknowledged a message.
@@ -199,6 +266,9 @@ impl TryFrom<MessageRow> for Message {
             message_type: word(row.message_type)?,
             client_message_id: row.client_message_id.map(|key| key.parse()).transpose().map_err(StoreError::broken)?,
             reply_to: row.reply_to.map(MessageId),
+            thread_root_id: row.thread_root_id.map(MessageId),
+            also_in_conversation: row.thread_root_id.is_some() && row.in_main_line,
+            thread: row.thread.map(|Json(thread)| thread.into()),
             attachments: attachments(row.attachments)?,
             mentions: mentions(row.mentions)?,
             forwarded_from: row.forwarded_from.map(|Json(source)| source.try_into()).transpose()?,
@@ -527,7 +597,13 @@ fn export_line(kind: &str, line: serde_json::Value) -> Result<ExportLine, StoreE
         "profile" => ExportLine::Profile(read::<UserRow>(line)?.try_into()?),
         "block" => ExportLine::Block(read::<BlockRow>(line)?.try_into()?),
         "report" => ExportLine::Report(read::<ReportRow>(line)?.try_into()?),
-        "message" => ExportLine::Message(read::<MessageRow>(line)?.try_into()?),
+        // How much others answered is not theirs.
+        "message" => ExportLine::Message(Message { thread: None, ..read::<MessageRow>(line)?.try_into()? }),
+        "thread" => {
+            let follower: FollowerRow = read(line)?;
+            let (thread_root_id, last_read_seq) = (MessageId(follower.root_id), seq(follower.last_read_seq));
+            ExportLine::Thread { thread_root_id, last_read_seq }
+        }
         "conversation" => {
             let ExportedConversation { conversation, participant } = read(line)?;
             ExportLine::Conversation {
@@ -575,6 +651,9 @@ pub(super) struct UnreadRow {
     counted: i64,
     mentioned: i64,
     head: i64,
+    thread_stored: i64,
+    thread_counted: i64,
+    threads_wrong: i64,
 }
 
 impl From<UnreadRow> for UnreadCheck {
@@ -586,7 +665,13 @@ impl From<UnreadRow> for UnreadCheck {
             unread_mention_count: row.mentioned.unsigned_abs(),
             unread_version: seq(row.head),
         };
-        Self { kept, counted: row.counted.unsigned_abs() }
+        Self {
+            kept,
+            counted: row.counted.unsigned_abs(),
+            threads_kept: row.thread_stored.unsigned_abs(),
+            threads_counted: row.thread_counted.unsigned_abs(),
+            threads_wrong: row.threads_wrong.unsigned_abs(),
+        }
     }
 }
 
@@ -664,6 +749,7 @@ impl ScheduledRow {
     pub(super) fn due(self) -> Result<Due, StoreError> {
         let planned = self.message.ok_or_else(|| StoreError::broken("a message that waits says nothing"))?;
         let id = MessageId(self.id);
+        let in_thread = planned.in_thread();
         let sender = Caller {
             user: self.sender_id.parse().map_err(StoreError::broken)?,
             role: word(self.sender_role)?,
@@ -679,6 +765,7 @@ impl ScheduledRow {
             client_message_id: Some(format!("scheduled-{id}").parse().map_err(StoreError::broken)?),
             idempotency_key: None,
             reply_to: planned.reply_to,
+            in_thread,
             attachment_ids: Vec::new(),
             mentions: planned.mentions,
             forwards: None,
@@ -706,9 +793,9 @@ pub(super) fn stats(
     }
 }
 
-/// Markers with unread messages behind them (conversation, marker, count, mentions among them), and what they come to at the head of their owner's
-/// feed.
-pub(super) fn unread_of(rows: &[(Uuid, i64, i64, i64)], head: Option<i64>) -> (UnreadTotals, Vec<ReadMarker>) {
+/// Markers with unread messages behind them (conversation, marker, count, mentions among them), those of threads, and what they
+/// come to at the head of their owner's feed.
+pub(super) fn unread_of(rows: &[(Uuid, i64, i64, i64)], threads: Vec<FollowerRow>, head: Option<i64>) -> Unread {
     let version = seq(head.unwrap_or(0));
     let marker = |&(id, marker, count, mentioned): &(Uuid, i64, i64, i64)| ReadMarker {
         conversation_id: ConversationId(id),
@@ -717,10 +804,22 @@ pub(super) fn unread_of(rows: &[(Uuid, i64, i64, i64)], head: Option<i64>) -> (U
         unread_mention_count: mentioned.unsigned_abs(),
         unread_version: version,
     };
-    let markers: Vec<_> = rows.iter().map(marker).collect();
-    let messages = markers.iter().map(|marker| marker.unread_count).sum();
-    let mentions = markers.iter().map(|marker| marker.unread_mention_count).sum();
-    (UnreadTotals { messages, mentions, conversations: markers.len() as u64, version }, markers)
+    let items: Vec<_> = rows.iter().map(marker).collect();
+    let followed = |row: FollowerRow| {
+        let (conversation, root) = (ConversationId(row.conversation_id), MessageId(row.root_id));
+        thread_marker(Some(row), conversation, root, version)
+    };
+    let threads: Vec<_> = threads.into_iter().map(followed).collect();
+    let called = items.iter().map(|marker| marker.unread_mention_count).sum::<u64>();
+    let totals = UnreadTotals {
+        messages: items.iter().map(|marker| marker.unread_count).sum(),
+        thread_replies: threads.iter().map(|marker| marker.thread_unread_count).sum(),
+        mentions: called + threads.iter().map(|marker| marker.thread_unread_mention_count).sum::<u64>(),
+        conversations: items.len() as u64,
+        threads: threads.len() as u64,
+        version,
+    };
+    Unread { totals, items, threads }
 }
 
 /// A message that was found.
@@ -785,7 +884,7 @@ pub(super) struct Said<'a> {
 
 impl Said<'_> {
     /// One entry of one feed.
-    pub(super) fn envelope(&self, channel: Channel, seq: Seq, unread: Option<Unread>) -> Envelope {
+    pub(super) fn envelope(&self, channel: Channel, seq: Seq, unread: Option<event::Unread>) -> Envelope {
         // Every entry kept so far is about conversations, and the people in them.
         let entry = Entry {
             epoch: self.epoch,
@@ -803,8 +902,8 @@ impl Said<'_> {
 }
 
 /// A count and the position at which it was taken.
-pub(super) fn unread(count: Option<i64>, version: Seq) -> Option<Unread> {
-    count.map(|count| Unread { count: count.unsigned_abs(), version })
+pub(super) fn unread(count: Option<i64>, version: Seq) -> Option<event::Unread> {
+    count.map(|count| event::Unread { count: count.unsigned_abs(), version })
 }
 
 /// A number as the databases keep it. It is never negative: the columns are checked.

@@ -5,9 +5,9 @@ insert into users (id, role, name, seen_at)
 select 'person-' || n, 'guest', 'Person ' || n, timestamptz '2026-01-01' from generate_series(0, 999) n
 union all select 'alice', 'guest', 'Alice', '2026-01-01';
 
-insert into conversations (id, type, subject, created_by, last_seq, last_message_at, created_at)
+insert into conversations (id, type, subject, created_by, last_seq, last_main_seq, last_message_at, created_at)
 select md5('conversation ' || n)::uuid, 'group', 'conversation ' || n, 'person-' || n % 1000,
-    case when n <= 10 then 500 else 12 end, timestamptz '2026-01-02' + n % 7993 * interval '1 minute', '2026-01-01'
+    case when n <= 10 then 500 else 12 end, case when n <= 10 then 500 else 12 end, timestamptz '2026-01-02' + n % 7993 * interval '1 minute', '2026-01-01'
 from generate_series(1, 8000) n;
 
 create temporary table places as
@@ -22,18 +22,28 @@ where person is not null;
 
 create temporary table said as
 select p.n, p.id as place, s as seq, md5('message ' || p.n || ' ' || s)::uuid as id,
+    -- Of every six, two answer the first one in a thread.
+    case s % 6 when 3 then md5('message ' || p.n || ' ' || s - 2)::uuid when 4 then md5('message ' || p.n || ' ' || s - 3)::uuid end
+        as root,
     case when s % 2 = 0 then p.one else p.other end as sender, row_number() over (order by s, p.n) as number
 from places p cross join lateral generate_series(1, p.last) s;
 
-insert into messages (id, conversation_id, seq, sender_id, message_text, client_message_id, body_hash,
+insert into messages (id, conversation_id, seq, thread_root_id, in_main_line, sender_id, message_text, client_message_id, body_hash,
     requires_acknowledgement, pinned_at, pinned_by, created_at)
-select id, place, seq, sender,
+select id, place, seq, root, root is null, sender,
     'the ' || (array['quick', 'lazy', 'brown', 'young'])[1 + number % 4] || ' fox ' || number
         || case when number % 1000 = 0 then ' at the lighthouse' else '' end,
     'key-' || number, sha256(convert_to(number::text, 'UTF8')), number % 200 = 0,
     case when number % 500 = 0 then timestamptz '2026-01-03' end, case when number % 500 = 0 then sender end,
     timestamptz '2026-01-01' + number * interval '1 second'
 from said;
+
+insert into threads (root_id, conversation_id, reply_count, last_reply_at)
+select root, place, count(*), max(timestamptz '2026-01-01' + number * interval '1 second')
+from said where root is not null group by root, place;
+insert into thread_followers (root_id, user_id, conversation_id, last_read_seq)
+select t.root_id, p.user_id, p.conversation_id, p.last_read_seq
+from threads t join conversation_participants p using (conversation_id);
 
 insert into message_reactions (message_id, reaction, user_id, created_at)
 select id, r, sender, '2026-01-03' from said cross join unnest(array['👍', '❤']) r where number % 5 = 0;
@@ -80,3 +90,5 @@ select md5('report ' || number)::uuid, id, 'alice', 'spam', '2026-01-03' from sa
 analyze;
 update conversation_participants p set unread_count = r.counted
 from recounts r where r.conversation_id = p.conversation_id and r.user_id = p.user_id;
+update thread_followers f set unread_count = r.counted
+from thread_recounts r where r.root_id = f.root_id and r.user_id = f.user_id;

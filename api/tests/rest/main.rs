@@ -17,4 +17,5 @@ mod refusals;
 mod s3;
 mod scheduled;
 mod search;
+mod threads;
 mod unsent;

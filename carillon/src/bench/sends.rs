@@ -140,6 +140,7 @@ fn database_alone(store: &Arc<dyn Store>) -> Send {
                 client_message_id: None,
                 idempotency_key: None,
                 reply_to: None,
+                in_thread: None,
                 attachment_ids: Vec::new(),
                 mentions: Mentions::default(),
                 forwards: None,

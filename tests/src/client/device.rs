@@ -74,6 +74,11 @@ impl Device {
         until(SOON, &format!("{} connects", self.title), || *self.linked.borrow()).await;
     }
 
+    /// Says whether it shall be connected, without waiting for it.
+    pub fn wants(&self, connected: bool) {
+        self.wanted.send_replace(connected);
+    }
+
     /// Vanishes without a word, as in a tunnel.
     ///
     /// # Panics

@@ -7,6 +7,10 @@ use std::collections::HashMap;
 
 use serde_json::{Value, json};
 
+/// The `type` of the note that stands among the frames where a device started over: no server says it. It names the messages that
+/// are shown from then on, each with its number.
+pub const STARTED_OVER: &str = "test.started_over";
+
 /// One message, as a device showed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
@@ -142,6 +146,14 @@ impl Record {
     /// that goes on from the snapshot's cursor.
     #[must_use]
     pub fn start_over(&mut self, cursor: &str, messages: HashMap<String, Vec<Shown>>) -> Value {
+        let shown: Value = messages
+            .iter()
+            .map(|(id, messages)| {
+                let ids: Vec<_> = messages.iter().map(|shown| json!([shown.id, shown.seq])).collect();
+                (id.clone(), Value::from(ids))
+            })
+            .collect();
+        self.frames.push(json!({ "type": STARTED_OVER, "messages": shown }));
         self.positions.clear();
         self.messages = messages;
         self.cursor = Some(cursor.to_owned());

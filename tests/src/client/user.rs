@@ -199,7 +199,7 @@ impl User {
     }
 
     /// Reads the whole conversation with this id, oldest first.
-    pub(super) async fn reads_all_of(&self, id: &str) -> Vec<Said> {
+    pub async fn reads_all_of(&self, id: &str) -> Vec<Said> {
         let mut messages: Vec<Said> = Vec::new();
         loop {
             let after = messages.last().map_or(0, |message| message.seq);

@@ -154,6 +154,27 @@ impl Pod {
         self.process = None;
     }
 
+    /// Starts it, if it does not run.
+    ///
+    /// # Panics
+    ///
+    /// When the program cannot be started.
+    pub fn runs(&mut self) {
+        if self.process.as_mut().is_none_or(|process| process.ended().is_some()) {
+            self.start();
+        }
+    }
+
+    /// Asks it to end, and ends it without a word if that takes longer than `grace`, as Kubernetes does.
+    pub async fn stop_in_time(&mut self, grace: Duration) {
+        let Some(mut process) = self.process.take() else { return };
+        process.signal(Signal::Term);
+        let begun = std::time::Instant::now();
+        while process.ended().is_none() && begun.elapsed() < grace {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Asks it to end, and waits until it has.
     ///
     /// # Panics

@@ -10,6 +10,7 @@ use crate::CAUGHT_UP;
 
 told_everywhere! {
     reading_on_one_device_clears_it_on_the_others,
+    a_thread_is_told_to_all_and_unread_to_those_who_follow_it_until_one_device_reads_it,
     what_becomes_of_a_message_is_shown_on_every_device,
     people_come_and_go_and_a_conversation_is_closed,
     figures_are_exact_and_staff_see_those_over_all,
@@ -62,6 +63,41 @@ async fn reading_on_one_device_clears_it_on_the_others(place: &impl Place) {
     let other = others.expect("he is in it");
     assert!(other["last_read_seq"] == 3 && other["last_read_at"].is_string(), "{other}");
     conversation.is_shown_on(&[&phone, &desk], &said, CAUGHT_UP).await;
+}
+
+async fn a_thread_is_told_to_all_and_unread_to_those_who_follow_it_until_one_device_reads_it(place: &impl Place) {
+    let (alice, bob, carol) = (place.user("alice"), place.user("bob"), place.user("carol"));
+    let (phone, desk) = (alice.device("phone").connect().await, alice.device("desk").connect().await);
+    let (his, hers) = (bob.device("phone").connect().await, carol.device("phone").connect().await);
+    let conversation = alice.starts(Kind::Group, &[&bob, &carol]).await;
+    let root = alice.says(&conversation, "who knows?").await;
+    hears(&his, "new_message", |data| data["message_id"] == root.id.as_str()).await;
+    let reply = json!({
+        "conversation_id": conversation.id, "message_text": "I do", "thread_root_id": root.id, "client_message_id": "t-1",
+    });
+    let answer = his.asks(json!({ "action": "message", "ref": "r", "data": reply })).await;
+    let is_reply = |data: &Value| data["message_id"] == answer["data"]["id"];
+    for (device, count) in [(&phone, Some(1)), (&desk, Some(1)), (&his, Some(0)), (&hers, None)] {
+        let told = hears(device, "new_message", is_reply).await;
+        let data = &told["data"];
+        assert_eq!(data.get("thread_unread_count").and_then(Value::as_u64), count, "{told}");
+        assert_eq!((data.get("unread_count"), &data["thread"]["reply_count"]), (None, &json!(1)), "{told}");
+        assert_eq!(data["thread_root_id"], root.id.as_str(), "{told}");
+    }
+    let path = format!("/api/v1/messages/messages/{}/thread", root.id);
+    alice.asks(Method::PATCH, &format!("{path}/read"), &json!({})).await;
+    for device in [&phone, &desk] {
+        let told = hears(device, "thread.updated", |data| data["thread_root_id"] == root.id.as_str()).await;
+        assert_eq!(told["data"]["thread_unread_count"], 0, "{told}");
+    }
+    // Whoever comes later is told the same of what is past.
+    let late = bob.device("tablet").connect().await;
+    let told = hears(&late, "new_message", is_reply).await;
+    assert_eq!((&told["data"]["thread_unread_count"], &told["data"]["message_text"]), (&json!(0), &json!("I do")));
+    let thread = carol.asks(Method::GET, &path, &Value::Null).await;
+    assert_eq!((&thread["marker"]["following"], &thread["items"][0]["message_text"]), (&json!(false), &json!("I do")));
+    assert_eq!(carol.reads(&conversation).await.len(), 1);
+    assert!(hers.record().frames.iter().all(|frame| frame["type"] != "thread.updated"), "she follows nothing");
 }
 
 async fn what_becomes_of_a_message_is_shown_on_every_device(place: &impl Place) {

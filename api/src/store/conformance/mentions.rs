@@ -8,7 +8,7 @@ use shared::ids::{MessageId, Seq, TraceId};
 use super::{Bed, event, feed_of, guest, message_draft, user};
 use crate::model::{
     Change, ChangeDraft, Conversation, ConversationChange, ConversationChangeDraft, MarkerDraft, MarkerMove, Mentions,
-    Message,
+    Message, Unread,
 };
 use crate::store::{Kept, StoreError};
 
@@ -36,8 +36,8 @@ async fn change(bed: &Bed, caller: &Caller, id: MessageId, change: Change) -> Re
 
 /// What is unread to somebody, and what of it calls them.
 async fn unread(bed: &Bed, reader: &Caller) -> (u64, u64) {
-    let (totals, markers) = bed.store.unread(reader).await.expect("their own");
-    assert_eq!(totals.mentions, markers.iter().map(|marker| marker.unread_mention_count).sum::<u64>());
+    let Unread { totals, items, .. } = bed.store.unread(reader).await.expect("their own");
+    assert_eq!(totals.mentions, items.iter().map(|marker| marker.unread_mention_count).sum::<u64>());
     (totals.messages, totals.mentions)
 }
 

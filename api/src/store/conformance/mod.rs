@@ -22,6 +22,7 @@ pub mod queue;
 pub mod reading;
 pub mod schedule;
 pub mod search;
+pub mod threads;
 pub mod unsent;
 
 use std::any::Any;
@@ -73,6 +74,13 @@ macro_rules! store_conformance {
                 an_edit_calls_others_and_a_deleted_message_nobody, reading_counts_what_still_calls_the_reader;
             acknowledgements: everybody_else_acknowledges_a_message_once,
                 who_acknowledged_is_listed_page_by_page;
+            threads: a_reply_is_told_to_everyone_and_stands_in_its_thread_alone,
+                a_thread_is_read_on_its_own_and_that_is_told_to_ones_own_devices_alone,
+                who_answers_is_called_or_was_answered_follows_until_they_do_not_want_to,
+                a_deleted_or_hidden_reply_counts_no_longer, only_a_message_of_the_main_line_begins_a_thread,
+                people_outside_see_no_thread_and_who_leaves_follows_none,
+                threads_are_listed_the_last_answered_first_and_read_page_by_page,
+                a_send_and_a_read_of_a_thread_cannot_each_miss_the_other;
             unsent: a_draft_is_kept_for_ones_own_devices_alone, a_draft_is_cleared_only_as_it_was_meant,
                 drafts_are_listed_the_last_changed_first;
             schedule: a_message_is_scheduled_once_per_key_and_told_to_its_sender_alone,
@@ -309,6 +317,7 @@ pub fn message_draft(conversation_id: ConversationId, text: &str, key: Option<&s
         client_message_id: key.map(|key| key.parse::<ClientMessageId>().expect("test keys are keys")),
         idempotency_key: None,
         reply_to: None,
+        in_thread: None,
         attachment_ids: Vec::new(),
         mentions: Mentions::default(),
         forwards: None,

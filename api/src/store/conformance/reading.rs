@@ -17,10 +17,10 @@ use shared::upstream::Acknowledgement;
 
 use super::{Bed, entry, event, feed_of, guest, message_draft, person, user};
 use crate::model::{
-    Change, ChangeDraft, Conversation, ConversationChange, ConversationChangeDraft, MarkerDraft, MarkerMove, Mentions,
-    MessageDraft, Privacy, PrivacyChange, ReadMarker,
+    Change, ChangeDraft, Conversation, ConversationChange, ConversationChangeDraft, InThread, MarkerDraft, MarkerMove,
+    Mentions, MessageDraft, Privacy, PrivacyChange, ReadMarker, ThreadChange, ThreadChangeDraft,
 };
-use crate::store::{Kept, MessagePage, MessagePart, StoreError, UnreadPage};
+use crate::store::{Kept, StoreError, UnreadPage};
 
 fn marker(conversation_id: ConversationId, to: MarkerMove) -> MarkerDraft {
     MarkerDraft { conversation_id, to, trace: TraceId::random() }
@@ -231,6 +231,13 @@ const DEEDS: usize = 500;
 enum Deed {
     Send,
     Mention(Option<usize>),
+    /// In the thread of that message; in the conversation too, and calling somebody.
+    Answer(u64, bool, Option<usize>),
+    /// Another text for the message with a number, which calls somebody.
+    Call(u64, usize),
+    ReadThread(u64, u64),
+    Follow(u64),
+    Unfollow(u64),
     Read(u64),
     Unread(u64),
     Delete(u64),
@@ -241,7 +248,10 @@ enum Deed {
 
 /// A message of the model.
 struct Said {
+    id: MessageId,
     sender: usize,
+    /// The number of the message in whose thread it stands, and whether in the conversation too.
+    in_thread: Option<(u64, bool)>,
     /// Whom it calls: nobody, everybody, or somebody.
     calls: Option<Option<usize>>,
     is_deleted: bool,
@@ -249,8 +259,13 @@ struct Said {
 }
 
 impl Said {
-    fn by(sender: usize, calls: Option<Option<usize>>) -> Self {
-        Self { sender, calls, is_deleted: false, hidden_from: HashSet::new() }
+    fn by(sender: usize, id: MessageId, calls: Option<Option<usize>>) -> Self {
+        Self { id, sender, in_thread: None, calls, is_deleted: false, hidden_from: HashSet::new() }
+    }
+
+    /// The number of the message in whose thread alone it stands, 0 for the main line.
+    fn line(&self) -> u64 {
+        self.in_thread.filter(|(_, also)| !also).map_or(0, |(root, _)| root)
     }
 }
 
@@ -260,17 +275,47 @@ struct Model {
     messages: Vec<Said>,
     /// The marker of everyone in it.
     markers: HashMap<usize, u64>,
+    /// The markers of those who follow the thread of the message with a number.
+    followers: HashMap<(u64, usize), u64>,
 }
 
 impl Model {
     /// What is unread to somebody, and what of it calls them.
     fn unread(&self, person: usize) -> (u64, u64) {
-        let later = self.messages.iter().skip(self.markers[&person] as usize);
+        self.unread_in(0, person, self.markers[&person])
+    }
+
+    /// What is unread to somebody in all threads that they follow.
+    fn unread_apart(&self, person: usize) -> u64 {
+        let followed = self.followers.iter().filter(|((_, who), _)| *who == person);
+        followed.map(|((root, _), marker)| self.unread_in(*root, person, *marker).0).sum()
+    }
+
+    fn unread_in(&self, line: u64, person: usize, marker: u64) -> (u64, u64) {
+        let later = self.messages.iter().skip(marker as usize).filter(|said| said.line() == line);
         let unread: Vec<_> = later
             .filter(|said| said.sender != person && !said.is_deleted && !said.hidden_from.contains(&person))
             .collect();
         let calling = unread.iter().filter(|said| said.calls.is_some_and(|who| who.is_none_or(|who| who == person)));
         (unread.len() as u64, calling.count() as u64)
+    }
+
+    /// Adds an answer, and those who follow its thread from then on.
+    fn answer(&mut self, root: u64, said: Said) {
+        let is_first = !self.messages.iter().any(|other| other.in_thread.is_some_and(|(of, _)| of == root));
+        let answered = is_first.then(|| self.messages[root as usize - 1].sender);
+        let before = self.messages.len() as u64;
+        for person in [Some(said.sender), said.calls.flatten(), answered].into_iter().flatten() {
+            if self.markers.contains_key(&person) {
+                self.followers.entry((root, person)).or_insert(before);
+            }
+        }
+        self.messages.push(said);
+    }
+
+    /// The message with a number, if it may begin a thread.
+    fn root(&self, seq: u64) -> Option<&Said> {
+        self.messages.get(seq as usize - 1).filter(|said| said.in_thread.is_none())
     }
 }
 
@@ -282,6 +327,12 @@ pub async fn counts_equal_a_simple_model_after_ten_thousand_deeds(bed: &Bed) {
         1 => (1_u64..200).prop_map(Deed::Unread),
         1 => (1_u64..200).prop_map(Deed::Delete),
         1 => (1_u64..200).prop_map(Deed::Hide),
+        // Of few threads, so that much happens in each.
+        4 => (1_u64..20, any::<bool>(), proptest::option::of(0..PEOPLE)).prop_map(|(root, also, who)| Deed::Answer(root, also, who)),
+        2 => (1_u64..200, 0..PEOPLE).prop_map(|(seq, who)| Deed::Call(seq, who)),
+        1 => (1_u64..20, 0_u64..200).prop_map(|(root, seq)| Deed::ReadThread(root, seq)),
+        1 => (1_u64..20).prop_map(Deed::Follow),
+        1 => (1_u64..20).prop_map(Deed::Unfollow),
         1 => Just(Deed::Leave),
         1 => Just(Deed::ComeBack),
     ];
@@ -296,7 +347,7 @@ pub async fn counts_equal_a_simple_model_after_ten_thousand_deeds(bed: &Bed) {
     for person in 0..PEOPLE {
         let checks =
             bed.store.verify_unread(&guest(&format!("u{person}")), &UnreadPage::default()).await.expect("their own");
-        assert!(checks.iter().all(|check| check.kept.unread_count == check.counted), "u{person}: {checks:?}");
+        assert!(checks.iter().all(|check| check.is_exact()), "u{person}: {checks:?}");
     }
 }
 
@@ -318,15 +369,58 @@ async fn agree(bed: &Bed, place: usize, deeds: &[(usize, Deed)]) {
                 model.markers.insert(*person, newest);
             }
             Deed::Send if is_in => {
-                bed.send(&caller, &group, "hello").await;
-                model.messages.push(Said::by(*person, None));
+                let id = bed.send(&caller, &group, "hello").await.value.id;
+                model.messages.push(Said::by(*person, id, None));
             }
             Deed::Mention(who) if is_in && who.is_none_or(|who| model.markers.contains_key(&who)) => {
                 let mentioned_users = who.iter().map(|who| user(&format!("u{who}"))).collect();
                 let mentions = Mentions { mentioned_users, mentioned_everyone: who.is_none() };
                 let draft = MessageDraft { mentions, ..message_draft(group.id, "you", None) };
-                bed.store.append(&caller, &draft).await.expect("they are all in it");
-                model.messages.push(Said::by(*person, Some(who)));
+                let id = bed.store.append(&caller, &draft).await.expect("they are all in it").value.id;
+                model.messages.push(Said::by(*person, id, Some(who)));
+            }
+            Deed::Answer(seq, also_in_conversation, who)
+                if is_in && who.is_none_or(|who| model.markers.contains_key(&who)) =>
+            {
+                let Some(root) = model.root(seq) else { continue };
+                let mentioned_users = who.iter().map(|who| user(&format!("u{who}"))).collect();
+                let mentions = Mentions { mentioned_users, mentioned_everyone: false };
+                let in_thread = Some(InThread { root: root.id, also_in_conversation });
+                let draft = MessageDraft { mentions, in_thread, ..message_draft(group.id, "so", None) };
+                let sent = bed.store.append(&caller, &draft).await;
+                if root.is_deleted {
+                    assert!(matches!(sent, Err(StoreError::Deleted(_))), "{sent:?}");
+                    continue;
+                }
+                let said = Said::by(*person, sent.expect("they are all in it").value.id, who.map(Some));
+                model.answer(seq, Said { in_thread: Some((seq, also_in_conversation)), ..said });
+            }
+            Deed::Call(seq, who) if seq <= newest && model.markers.contains_key(&who) => {
+                let said = &model.messages[seq as usize - 1];
+                if said.is_deleted || !model.markers.contains_key(&said.sender) {
+                    continue;
+                }
+                let mentions = Mentions { mentioned_users: vec![user(&format!("u{who}"))], mentioned_everyone: false };
+                let sender = guest(&format!("u{}", said.sender));
+                change_message(bed, &sender, said.id, Change::Edit("you".to_owned(), Some(mentions))).await;
+                if let Some((root, _)) = said.in_thread.filter(|_| said.calls.flatten() != Some(who)) {
+                    model.followers.entry((root, who)).or_insert(seq - 1);
+                }
+                model.messages[seq as usize - 1].calls = Some(Some(who));
+            }
+            Deed::ReadThread(root, seq) if is_in && model.root(root).is_some() => {
+                change_thread(bed, &caller, &model, root, ThreadChange::ReadUpTo(Some(Seq(seq)))).await;
+                if let Some(own) = model.followers.get_mut(&(root, *person)) {
+                    *own = (*own).max(seq.min(newest));
+                }
+            }
+            Deed::Follow(root) if is_in && model.root(root).is_some() => {
+                change_thread(bed, &caller, &model, root, ThreadChange::Follow).await;
+                model.followers.entry((root, *person)).or_insert(newest);
+            }
+            Deed::Unfollow(root) if is_in && model.root(root).is_some() => {
+                change_thread(bed, &caller, &model, root, ThreadChange::Unfollow).await;
+                model.followers.remove(&(root, *person));
             }
             Deed::Read(seq) if is_in => {
                 reads(bed, &caller, &group, Some(seq)).await;
@@ -340,16 +434,17 @@ async fn agree(bed: &Bed, place: usize, deeds: &[(usize, Deed)]) {
                 *own = (*own).min(seq - 1);
             }
             Deed::Delete(seq) if seq <= newest => {
-                change_message(bed, &staff, numbered(bed, &staff, &group, seq).await, Change::Delete).await;
+                change_message(bed, &staff, model.messages[seq as usize - 1].id, Change::Delete).await;
                 model.messages[seq as usize - 1].is_deleted = true;
             }
             Deed::Hide(seq) if is_in && seq <= newest => {
-                change_message(bed, &caller, numbered(bed, &staff, &group, seq).await, Change::Hide).await;
+                change_message(bed, &caller, model.messages[seq as usize - 1].id, Change::Hide).await;
                 model.messages[seq as usize - 1].hidden_from.insert(*person);
             }
             Deed::Leave if is_in => {
                 change_people(bed, &caller, &group, ConversationChange::Remove(caller.user.clone())).await;
                 model.markers.remove(person);
+                model.followers.retain(|(_, who), _| who != person);
             }
             _ => {}
         }
@@ -360,12 +455,25 @@ async fn agree(bed: &Bed, place: usize, deeds: &[(usize, Deed)]) {
         let check = checks.iter().find(|check| check.kept.conversation_id == group.id).expect("they are in it");
         let kept = (check.kept.last_read_seq, (check.kept.unread_count, check.kept.unread_mention_count));
         assert_eq!(kept, (Seq(*marker), model.unread(*person)), "u{person} in {place}: {deeds:?}");
+        assert_eq!(check.threads_kept, model.unread_apart(*person), "u{person} in {place}: {deeds:?}");
+        let threads = bed.store.unread(&guest(&format!("u{person}"))).await.expect("their own").threads;
+        for ((root, _), marker) in model.followers.iter().filter(|((_, who), _)| who == person) {
+            let id = model.messages[*root as usize - 1].id;
+            let kept = threads.iter().find(|thread| thread.thread_root_id == id);
+            let kept = kept.map_or((0, 0), |kept| (kept.thread_unread_count, kept.thread_unread_mention_count));
+            assert_eq!(
+                kept,
+                model.unread_in(*root, *person, *marker),
+                "u{person} in thread {root} of {place}: {deeds:?}"
+            );
+        }
     }
 }
 
-async fn numbered(bed: &Bed, staff: &Caller, group: &Conversation, seq: u64) -> MessageId {
-    let page = MessagePage { part: MessagePart::After(Seq(seq - 1)), limit: 1 };
-    bed.store.messages(staff, group.id, &page).await.expect("staff see all")[0].id
+async fn change_thread(bed: &Bed, caller: &Caller, model: &Model, root: u64, change: ThreadChange) {
+    let root = model.root(root).expect("it begins a thread").id;
+    let draft = ThreadChangeDraft { root, change, trace: TraceId::random() };
+    bed.store.change_thread(caller, &draft).await.expect("they may");
 }
 
 async fn change_people(bed: &Bed, caller: &Caller, group: &Conversation, change: ConversationChange) {

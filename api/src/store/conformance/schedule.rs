@@ -25,6 +25,8 @@ pub(super) fn plan(conversation_id: ConversationId, text: &str, seconds: i64) ->
             message_text: text.to_owned(),
             message_type: MessageType::Text,
             reply_to: None,
+            thread_root_id: None,
+            also_in_conversation: false,
             mentions: Mentions { mentioned_users: vec![user("bob")], mentioned_everyone: false },
             priority: MessagePriority::Important,
             requires_acknowledgement: true,

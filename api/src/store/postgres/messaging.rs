@@ -3,6 +3,9 @@
 //! Writes are one call each; the functions in `migrations/postgres` hold the order of locks. Reads run as the caller, and carry
 //! their own where clauses beside: row-level security is the second lock on the door, not the only one.
 
+use std::error::Error;
+use std::str::FromStr;
+
 use async_trait::async_trait;
 use shared::access::Caller;
 use shared::cursor::{Cursor, Feed, channel_of};
@@ -20,6 +23,7 @@ use crate::model::{
     MessagingStats, ParticipantRole, Snapshot,
 };
 use crate::render;
+use crate::store::lines::{NEWEST_LEFT_OUT, PAGE_OF_CONVERSATION, Reach};
 use crate::store::rows::{ConversationRow, EnteredRow, MessageRow, Said, epoch, positions, spelling, stats};
 use crate::store::rules::Cast;
 use crate::store::{ConversationPage, Kept, MessagePage, Messaging, SNAPSHOT_PAGE, StoreError, rules};
@@ -93,7 +97,7 @@ impl Messaging for PostgresStore {
         let mut transaction = self.read_as(caller).await?;
         let row: Option<ConversationRow> = sqlx::query_as(
             "select c.*, exists (select from message_hides h join messages m on m.id = h.message_id
-                 where h.user_id = $2 and m.conversation_id = c.id and m.seq = c.last_seq) as last_hidden
+                 where h.user_id = $2 and m.conversation_id = c.id and m.seq = c.last_main_seq) as last_hidden
              from conversation_rows c
              left join conversation_participants me
                  on me.conversation_id = c.id and me.user_id = $2 and me.left_at is null
@@ -159,18 +163,29 @@ impl Messaging for PostgresStore {
         page: &MessagePage,
     ) -> Result<Vec<Message>, StoreError> {
         let mut transaction = self.read_as(caller).await?;
-        let last = last_seq_if_seen(&mut transaction, caller, conversation).await?;
-        let (from, to) = page.range(last.ok_or(StoreError::NoConversation(conversation))?);
-        let rows: Vec<MessageRow> = sqlx::query_as(
-            "select m.*, exists (select from message_hides h where h.user_id = $4 and h.message_id = m.id) as hidden
-             from message_rows m where m.conversation_id = $1 and m.seq between $2 and $3 order by m.seq",
-        )
-        .bind(conversation.0)
-        .bind(from)
-        .bind(to)
-        .bind(caller.user.as_str())
-        .fetch_all(&mut *transaction)
-        .await?;
+        let seen = last_seq_if_seen(&mut transaction, caller, conversation).await?;
+        seen.ok_or(StoreError::NoConversation(conversation))?;
+        let left_out = match page.leaves_out() {
+            Some(offset) => {
+                let oldest: Option<i64> = sqlx::query_scalar(NEWEST_LEFT_OUT)
+                    .bind(conversation.0)
+                    .bind(i64::from(offset) - 1)
+                    .fetch_optional(&mut *transaction)
+                    .await?;
+                // All of them are left out.
+                Some(oldest.unwrap_or(0))
+            }
+            None => None,
+        };
+        let Reach { pivot, before, after } = page.reach(left_out);
+        let rows: Vec<MessageRow> = sqlx::query_as(PAGE_OF_CONVERSATION)
+            .bind(conversation.0)
+            .bind(caller.user.as_str())
+            .bind(pivot)
+            .bind(before)
+            .bind(after)
+            .fetch_all(&mut *transaction)
+            .await?;
         transaction.commit().await?;
         rows.into_iter().map(Message::try_from).collect()
     }
@@ -183,7 +198,7 @@ impl Messaging for PostgresStore {
          where p.user_id = $1 and p.left_at is null",
         );
         let (conversations, active): (i64, i64) = mine.bind(caller.user.as_str()).fetch_one(&mut *transaction).await?;
-        let (unread, _) = reading::unread(&mut transaction, caller).await?;
+        let unread = reading::unread(&mut transaction, caller).await?.totals;
         let mut all = None;
         if caller.role.is_trusted() {
             let overall = sqlx::query_as(
@@ -217,7 +232,7 @@ impl Messaging for PostgresStore {
         .bind(&channels[2])
         .fetch_one(&mut *transaction)
         .await?;
-        let (unread, _) = reading::unread(&mut transaction, caller).await?;
+        let unread = reading::unread(&mut transaction, caller).await?.totals;
         let conversations = list(&mut transaction, caller, &SNAPSHOT_PAGE).await?;
         transaction.commit().await?;
         let positions = positions(user, role, all);
@@ -300,7 +315,8 @@ impl PostgresStore {
 
     async fn send(&self, caller: &Caller, draft: &MessageDraft) -> Result<SentRow, sqlx::Error> {
         sqlx::query_as(
-            "select * from carillon_send($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)",
+            "select * from carillon_send($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18,
+                 $19)",
         )
         .bind(caller.user.as_str())
         .bind(caller.role.is_trusted())
@@ -318,6 +334,8 @@ impl PostgresStore {
         .bind(draft.forwards.map(|id| id.0))
         .bind(spelling(draft.priority))
         .bind(draft.requires_acknowledgement)
+        .bind(draft.in_thread.map(|thread| thread.root.0))
+        .bind(draft.in_thread.is_none_or(|thread| thread.also_in_conversation))
         .bind(Uuid::from_u128(draft.trace.0))
         .fetch_one(&self.pool)
         .await
@@ -347,7 +365,7 @@ pub(super) async fn last_seq_if_seen(
 macro_rules! list_of {
     () => {
         "select c.*, exists (select from message_hides h join messages m on m.id = h.message_id
-                 where h.user_id = $1 and m.conversation_id = c.id and m.seq = c.last_seq) as last_hidden "
+                 where h.user_id = $1 and m.conversation_id = c.id and m.seq = c.last_main_seq) as last_hidden "
     };
 }
 
@@ -417,8 +435,11 @@ pub(super) fn code_of(error: &sqlx::Error) -> Option<String> {
     error.as_database_error()?.code().map(|code| code.into_owned())
 }
 
-/// A refusal that names somebody.
-fn named(message: &str, refusal: impl Fn(UserId) -> StoreError) -> StoreError {
+/// A refusal that says whom or what it is about.
+fn named<I>(message: &str, refusal: impl Fn(I) -> StoreError) -> StoreError
+where
+    I: FromStr<Err: Into<Box<dyn Error + Send + Sync>>>,
+{
     message.parse().map_or_else(StoreError::broken, refusal)
 }
 
@@ -450,6 +471,9 @@ pub(super) fn refusal(
         ("CA017", ..) => rules::TOO_MANY_PINS,
         ("CA018", ..) => rules::FORWARDS_STAY,
         ("CA019", ..) => rules::NOT_ASKED,
+        ("CA023", ..) => named(refused.message(), StoreError::NoMessage),
+        ("CA024", ..) => named(refused.message(), StoreError::Deleted),
+        ("CA025", ..) => named(refused.message(), StoreError::NotARoot),
         _ => people::refusal(error),
     }
 }

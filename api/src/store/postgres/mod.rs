@@ -17,6 +17,7 @@ mod people;
 mod reading;
 mod schedule;
 mod search;
+mod threads;
 mod unsent;
 
 use std::time::Duration;

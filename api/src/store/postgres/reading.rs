@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::PostgresStore;
 use super::messaging::{Entered, is_deadlock, refusal};
-use crate::model::{MarkerDraft, Participant, Privacy, PrivacyChange, ReadMarker, UnreadCheck, UnreadTotals};
+use crate::model::{MarkerDraft, Participant, Privacy, PrivacyChange, ReadMarker, Unread, UnreadCheck};
 use crate::render;
-use crate::store::rows::{self, ParticipantRow, UnreadRow, number, seq, unread_of};
+use crate::store::rows::{self, FollowerRow, ParticipantRow, UnreadRow, number, seq, unread_of};
 use crate::store::{Kept, Reading, StoreError, UnreadPage};
 
 #[derive(sqlx::FromRow)]
@@ -64,7 +64,7 @@ impl Reading for PostgresStore {
         Ok(set?)
     }
 
-    async fn unread(&self, caller: &Caller) -> Result<(UnreadTotals, Vec<ReadMarker>), StoreError> {
+    async fn unread(&self, caller: &Caller) -> Result<Unread, StoreError> {
         let mut transaction = self.read_as(caller).await?;
         let unread = unread(&mut transaction, caller).await?;
         transaction.commit().await?;
@@ -91,10 +91,7 @@ pub(super) async fn privacy(connection: &mut PgConnection, caller: &Caller) -> R
 }
 
 /// Where somebody has unread messages, and how many over all.
-pub(super) async fn unread(
-    connection: &mut PgConnection,
-    caller: &Caller,
-) -> Result<(UnreadTotals, Vec<ReadMarker>), StoreError> {
+pub(super) async fn unread(connection: &mut PgConnection, caller: &Caller) -> Result<Unread, StoreError> {
     let head: Option<i64> = sqlx::query_scalar("select seq from feeds where channel = 'user:' || $1")
         .bind(caller.user.as_str())
         .fetch_optional(&mut *connection)
@@ -105,9 +102,14 @@ pub(super) async fn unread(
          where user_id = $1 and left_at is null and unread_count > 0 order by conversation_id",
     )
     .bind(caller.user.as_str())
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(unread_of(&rows, head))
+    let threads: Vec<FollowerRow> =
+        sqlx::query_as("select * from follower_rows where user_id = $1 and unread_count > 0 order by root_id")
+            .bind(caller.user.as_str())
+            .fetch_all(connection)
+            .await?;
+    Ok(unread_of(&rows, threads, head))
 }
 
 impl PostgresStore {

@@ -8,7 +8,7 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::writing::{self, NewEntry};
-use super::{SqliteStore, messaging, now, people};
+use super::{SqliteStore, messaging, now, people, threads};
 use crate::model::{Acknowledged, Change, ChangeDraft, ConversationStatus, Mentions, Message, MessageVersion};
 use crate::render;
 use crate::store::rows::{AcknowledgedRow, MessageRow, VersionRow, number, word};
@@ -183,7 +183,14 @@ async fn edit(
     let calls_others = match mentions {
         Some(mentions) => {
             let place = (old.conversation_id.0, number(old.seq), old.id.0);
-            writing::mention(connection, place, mentions).await?
+            // What a person has hidden for themselves still calls whom it called.
+            let called: Vec<String> = sqlx::query_scalar("select user_id from message_mentions where message_id = $1")
+                .bind(old.id.0)
+                .fetch_all(&mut *connection)
+                .await?;
+            let calls_others = writing::mention(connection, place, mentions).await?;
+            threads::follow_by_mention(connection, old, &called, mentions).await?;
+            calls_others
         }
         None => false,
     };
@@ -228,7 +235,7 @@ pub(super) async fn make_tombstone(
 ) -> Result<(), StoreError> {
     sqlx::query(
         "update conversation_participants set unread_count = unread_count - 1
-         where conversation_id = $1 and user_id <> $2 and last_read_seq < $3 and left_at is null
+         where not $5 and conversation_id = $1 and user_id <> $2 and last_read_seq < $3 and left_at is null
              and not exists (select 1 from message_hides h where h.user_id = conversation_participants.user_id
                  and h.message_id = $4)",
     )
@@ -236,8 +243,10 @@ pub(super) async fn make_tombstone(
     .bind(old.sender_id.as_str())
     .bind(number(old.seq))
     .bind(old.id.0)
+    .bind(old.is_aside())
     .execute(&mut *connection)
     .await?;
+    threads::take_back(connection, old).await?;
     for gone in [
         "delete from message_versions where message_id = $1",
         "delete from message_reactions where message_id = $1",
@@ -269,15 +278,19 @@ async fn hide(connection: &mut SqliteConnection, old: &Message, user: &str) -> R
         return Ok(false);
     }
     if old.sender_id.as_str() != user && old.deleted_at.is_none() {
-        sqlx::query(
-            "update conversation_participants set unread_count = unread_count - 1
-             where conversation_id = $1 and user_id = $2 and last_read_seq < $3",
-        )
-        .bind(old.conversation_id.0)
-        .bind(user)
-        .bind(number(old.seq))
-        .execute(connection)
-        .await?;
+        let (counts, place) = match old.thread_root_id.filter(|_| old.is_aside()) {
+            Some(root) => (
+                "update thread_followers set unread_count = unread_count - 1
+                 where root_id = $1 and user_id = $2 and last_read_seq < $3",
+                root.0,
+            ),
+            None => (
+                "update conversation_participants set unread_count = unread_count - 1
+                 where conversation_id = $1 and user_id = $2 and last_read_seq < $3",
+                old.conversation_id.0,
+            ),
+        };
+        sqlx::query(counts).bind(place).bind(user).bind(number(old.seq)).execute(connection).await?;
     }
     Ok(true)
 }

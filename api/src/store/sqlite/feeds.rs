@@ -145,10 +145,15 @@ async fn entries_after(
     };
     let rows = sqlx::query_as(
         "select $1 as ordinal, e.seq, e.kind, e.created_at, e.trace,
-             case when e.kind like 'message.%' or e.kind like 'reaction.%' or e.kind = 'new_message' then p.unread_count end as unread, mine.left_at, e.user_id, e.conversation_id,
+             case when e.kind like 'message.%' or e.kind like 'reaction.%' or e.kind = 'new_message' then
+                 iif(m.in_main_line = 0, t.unread_count, p.unread_count)
+             end as unread,
+             mine.left_at, e.user_id, e.conversation_id,
              exists (select 1 from message_hides h where h.message_id = e.message_id and h.user_id = $4) as hidden,
              (select version from conversations where id = e.conversation_id) as conversation_version,
              m.json as message, c.json as conversation, about.json as participant,
+             (select f.json from follower_rows f
+                 where e.kind like 'thread.%' and f.root_id = e.message_id and f.user_id = e.user_id) as follower,
              (select u.json from user_rows u where (e.kind like 'user.%' or e.kind like 'account.%') and u.id = e.user_id) as person,
              (select b.created_at from user_blocks b
                  where e.kind = 'blocks.updated' and b.user_id = $4 and b.blocked_id = e.user_id) as blocked_at,
@@ -164,6 +169,7 @@ async fn entries_after(
          left join participant_rows about on about.conversation_id = e.conversation_id and about.user_id = e.user_id
          left join conversation_participants p
              on p.conversation_id = e.conversation_id and p.user_id = $4 and p.left_at is null
+         left join thread_followers t on t.root_id = m.thread_root_id and t.user_id = $4
          left join conversation_participants mine on mine.conversation_id = e.conversation_id and mine.user_id = $4
          where e.channel = $2 and e.seq > $3 order by e.seq limit $5",
     )

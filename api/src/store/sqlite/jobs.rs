@@ -9,7 +9,7 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::writing::{self, NewEntry};
-use super::{SqliteStore, changing, now, people};
+use super::{SqliteStore, changing, now, people, threads};
 use crate::model::{ExportFile, ExportPage, ExportPlace, Job, JobDraft, JobKind, JobState, Message};
 use crate::render;
 use crate::store::rows::{ExportRow, JobRow, number, seq};
@@ -206,6 +206,11 @@ const THERE: &str = "
         null as conversation_id, null as seq
     from conversation_rows c join participant_rows p on p.conversation_id = c.id
     where c.id = $1 and p.user_id = $2 and $3 = 0
+    union all
+    select * from (
+        select 'thread', json, null, null from follower_rows
+        where conversation_id = $1 and user_id = $2 and $3 = 0 order by root_id
+    )
     union all
     select * from (
         select 'message', json, null, null from message_rows
@@ -459,6 +464,7 @@ impl Erasing {
         .bind(self.at)
         .execute(&mut *connection)
         .await?;
+        threads::unfollow_all(connection, conversation, self.user.as_str()).await?;
         // Whom they looked after waits for somebody else.
         sqlx::query("update conversations set queued_at = $3, assigned_to = null where id = $1 and assigned_to = $2")
             .bind(conversation)

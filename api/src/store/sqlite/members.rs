@@ -7,7 +7,7 @@ use sqlx::SqliteConnection;
 use sqlx::types::Json;
 
 use super::writing::{self, NewEntry};
-use super::{messaging, now, people};
+use super::{messaging, now, people, threads};
 use crate::model::{
     Conversation, ConversationChange, ConversationChangeDraft, ConversationStatus, ConversationType, ParticipantRole,
 };
@@ -271,8 +271,9 @@ async fn remove(
     .bind(held.id.0)
     .bind(user.as_str())
     .bind(at)
-    .execute(connection)
+    .execute(&mut *connection)
     .await?;
+    threads::unfollow_all(connection, held.id.0, user.as_str()).await?;
     Ok(removed.rows_affected() > 0)
 }
 

@@ -16,6 +16,7 @@ use crate::model::{
     Conversation, ConversationChangeDraft, ConversationDraft, Message, MessageDraft, MessagingStats, Snapshot,
 };
 use crate::render;
+use crate::store::lines::{NEWEST_LEFT_OUT, PAGE_OF_CONVERSATION, Reach};
 use crate::store::rows::{ConversationRow, MessageRow, epoch, seq, spelling, stats};
 use crate::store::{ConversationPage, Kept, MessagePage, Messaging, SNAPSHOT_PAGE, StoreError, rules};
 
@@ -128,18 +129,29 @@ impl Messaging for SqliteStore {
         page: &MessagePage,
     ) -> Result<Vec<Message>, StoreError> {
         let mut transaction = self.read().await?;
-        let last = last_seq_if_seen(&mut transaction, caller, conversation).await?;
-        let (from, to) = page.range(last.ok_or(StoreError::NoConversation(conversation))?);
-        let rows: Vec<MessageRow> = sqlx::query_as(
-            "select m.*, exists (select 1 from message_hides h where h.user_id = $4 and h.message_id = m.id) as hidden
-             from message_rows m where m.conversation_id = $1 and m.seq between $2 and $3 order by m.seq",
-        )
-        .bind(conversation.0)
-        .bind(from)
-        .bind(to)
-        .bind(caller.user.as_str())
-        .fetch_all(&mut *transaction)
-        .await?;
+        let seen = last_seq_if_seen(&mut transaction, caller, conversation).await?;
+        seen.ok_or(StoreError::NoConversation(conversation))?;
+        let left_out = match page.leaves_out() {
+            Some(offset) => {
+                let oldest: Option<i64> = sqlx::query_scalar(NEWEST_LEFT_OUT)
+                    .bind(conversation.0)
+                    .bind(i64::from(offset) - 1)
+                    .fetch_optional(&mut *transaction)
+                    .await?;
+                // All of them are left out.
+                Some(oldest.unwrap_or(0))
+            }
+            None => None,
+        };
+        let Reach { pivot, before, after } = page.reach(left_out);
+        let rows: Vec<MessageRow> = sqlx::query_as(PAGE_OF_CONVERSATION)
+            .bind(conversation.0)
+            .bind(caller.user.as_str())
+            .bind(pivot)
+            .bind(before)
+            .bind(after)
+            .fetch_all(&mut *transaction)
+            .await?;
         rows.into_iter().map(Message::try_from).collect()
     }
 
@@ -151,7 +163,7 @@ impl Messaging for SqliteStore {
          where p.user_id = $1 and p.left_at is null",
         );
         let (conversations, active): (i64, i64) = mine.bind(caller.user.as_str()).fetch_one(&mut *transaction).await?;
-        let (unread, _) = reading::unread(&mut transaction, caller).await?;
+        let unread = reading::unread(&mut transaction, caller).await?.totals;
         let mut all = None;
         if caller.role.is_trusted() {
             let overall = sqlx::query_as(
@@ -181,7 +193,7 @@ impl Messaging for SqliteStore {
                 .await?;
             positions.set(feed, seq(head.unwrap_or(0)));
         }
-        let (unread, _) = reading::unread(&mut transaction, caller).await?;
+        let unread = reading::unread(&mut transaction, caller).await?.totals;
         let conversations = list(&mut transaction, caller, &SNAPSHOT_PAGE).await?;
         let cursor = Cursor { epoch, owner: caller.user.clone(), role: caller.role, positions };
         Ok(Snapshot { cursor, conversations, unread, notifications: Vec::new() })
@@ -214,7 +226,7 @@ pub(super) async fn read_conversation(
 ) -> Result<Conversation, StoreError> {
     let row: ConversationRow = sqlx::query_as(
         "select c.*, exists (select 1 from message_hides h join messages m on m.id = h.message_id
-                 where h.user_id = $2 and m.conversation_id = c.id and m.seq = c.last_seq) as last_hidden
+                 where h.user_id = $2 and m.conversation_id = c.id and m.seq = c.last_main_seq) as last_hidden
          from conversation_rows c where c.id = $1",
     )
     .bind(id)
@@ -228,7 +240,7 @@ pub(super) async fn read_conversation(
 macro_rules! list_of {
     () => {
         "select c.*, exists (select 1 from message_hides h join messages m on m.id = h.message_id
-                 where h.user_id = $1 and m.conversation_id = c.id and m.seq = c.last_seq) as last_hidden "
+                 where h.user_id = $1 and m.conversation_id = c.id and m.seq = c.last_main_seq) as last_hidden "
     };
 }
 

@@ -16,6 +16,7 @@ mod people;
 mod reading;
 mod schedule;
 mod search;
+mod threads;
 mod unsent;
 mod writing;
 

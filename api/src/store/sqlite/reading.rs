@@ -8,9 +8,9 @@ use uuid::Uuid;
 
 use super::writing::{self, NewEntry};
 use super::{SqliteStore, messaging, now};
-use crate::model::{MarkerDraft, Participant, Privacy, PrivacyChange, ReadMarker, UnreadCheck, UnreadTotals};
+use crate::model::{MarkerDraft, Participant, Privacy, PrivacyChange, ReadMarker, Unread, UnreadCheck};
 use crate::render;
-use crate::store::rows::{self, ParticipantRow, UnreadRow, number, unread_of};
+use crate::store::rows::{self, FollowerRow, ParticipantRow, UnreadRow, number, unread_of};
 use crate::store::{Kept, Reading, StoreError, UnreadPage};
 
 #[async_trait]
@@ -98,7 +98,7 @@ impl Reading for SqliteStore {
         Ok(shows)
     }
 
-    async fn unread(&self, caller: &Caller) -> Result<(UnreadTotals, Vec<ReadMarker>), StoreError> {
+    async fn unread(&self, caller: &Caller) -> Result<Unread, StoreError> {
         unread(&mut *self.read().await?, caller).await
     }
 
@@ -115,10 +115,7 @@ pub(super) async fn privacy(connection: &mut SqliteConnection, caller: &Caller) 
 }
 
 /// Where somebody has unread messages, and how many over all.
-pub(super) async fn unread(
-    connection: &mut SqliteConnection,
-    caller: &Caller,
-) -> Result<(UnreadTotals, Vec<ReadMarker>), StoreError> {
+pub(super) async fn unread(connection: &mut SqliteConnection, caller: &Caller) -> Result<Unread, StoreError> {
     let head: Option<i64> = sqlx::query_scalar("select seq from feeds where channel = 'user:' || $1")
         .bind(caller.user.as_str())
         .fetch_optional(&mut *connection)
@@ -129,9 +126,14 @@ pub(super) async fn unread(
          where user_id = $1 and left_at is null and unread_count > 0 order by conversation_id",
     )
     .bind(caller.user.as_str())
-    .fetch_all(connection)
+    .fetch_all(&mut *connection)
     .await?;
-    Ok(unread_of(&rows, head))
+    let threads: Vec<FollowerRow> =
+        sqlx::query_as("select * from follower_rows where user_id = $1 and unread_count > 0 order by root_id")
+            .bind(caller.user.as_str())
+            .fetch_all(connection)
+            .await?;
+    Ok(unread_of(&rows, threads, head))
 }
 
 /// Counts anew what is unread to somebody.
@@ -171,7 +173,14 @@ async fn checks(
 ) -> Result<Vec<UnreadCheck>, StoreError> {
     let rows: Vec<UnreadRow> = sqlx::query_as(
         "select p.conversation_id, p.last_read_seq, p.unread_count as stored, r.counted, c.mentioned,
-             coalesce((select seq from feeds where channel = 'user:' || p.user_id), 0) as head
+             coalesce((select seq from feeds where channel = 'user:' || p.user_id), 0) as head,
+             (select coalesce(sum(t.stored), 0) from thread_recounts t
+                 where t.user_id = p.user_id and t.conversation_id = p.conversation_id) as thread_stored,
+             (select coalesce(sum(t.counted), 0) from thread_recounts t
+                 where t.user_id = p.user_id and t.conversation_id = p.conversation_id) as thread_counted,
+             (select count(*) from thread_recounts t
+                 where t.user_id = p.user_id and t.conversation_id = p.conversation_id and t.stored <> t.counted)
+                 as threads_wrong
          from conversation_participants p
          join recounts r using (conversation_id, user_id)
          join mention_counts c using (conversation_id, user_id)

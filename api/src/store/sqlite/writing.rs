@@ -12,7 +12,7 @@ use shared::time::Timestamp;
 use sqlx::SqliteConnection;
 use uuid::Uuid;
 
-use super::{attachments, changing, messaging, now, people, today};
+use super::{attachments, changing, messaging, now, people, threads, today};
 use crate::model::{ConversationDraft, ConversationStatus, Mentions, Message, MessageDraft, ParticipantRole};
 use crate::store::StoreError;
 use crate::store::arrival::SeenRow;
@@ -183,10 +183,11 @@ pub(super) async fn insert_message(
 ) -> Result<Message, StoreError> {
     let last_seq = must_take_messages(connection, caller, draft).await?;
     let (conversation, at) = (draft.conversation_id.0, now());
+    let in_main_line = draft.in_thread.is_none_or(|thread| thread.also_in_conversation);
     sqlx::query(
         "insert into messages (id, conversation_id, seq, sender_id, message_text, message_type, client_message_id,
-             body_hash, reply_to, created_at, priority, requires_acknowledgement)
-         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)",
+             body_hash, reply_to, created_at, priority, requires_acknowledgement, thread_root_id, in_main_line)
+         values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)",
     )
     .bind(draft.id.0)
     .bind(conversation)
@@ -200,27 +201,41 @@ pub(super) async fn insert_message(
     .bind(at)
     .bind(spelling(draft.priority))
     .bind(draft.requires_acknowledgement)
+    .bind(draft.in_thread.map(|thread| thread.root.0))
+    .bind(in_main_line)
     .execute(&mut *connection)
     .await?;
-    sqlx::query("update conversations set last_seq = $2, last_message_at = $3 where id = $1")
-        .bind(conversation)
-        .bind(last_seq + 1)
-        .bind(at)
-        .execute(&mut *connection)
-        .await?;
     sqlx::query(
-        "update conversation_participants set unread_count = unread_count + 1
-         where conversation_id = $1 and user_id <> $2 and left_at is null",
+        "update conversations set last_seq = $2, last_main_seq = iif($4, $2, last_main_seq),
+             last_message_at = iif($4, $3, last_message_at)
+         where id = $1",
     )
     .bind(conversation)
-    .bind(caller.user.as_str())
+    .bind(last_seq + 1)
+    .bind(at)
+    .bind(in_main_line)
     .execute(&mut *connection)
     .await?;
+    if in_main_line {
+        sqlx::query(
+            "update conversation_participants set unread_count = unread_count + 1
+             where conversation_id = $1 and user_id <> $2 and left_at is null",
+        )
+        .bind(conversation)
+        .bind(caller.user.as_str())
+        .execute(&mut *connection)
+        .await?;
+    }
     attachments::attach(connection, caller, draft).await?;
     mention(connection, (conversation, last_seq + 1, draft.id.0), &draft.mentions).await?;
     if let Some(source) = draft.forwards {
         forward(connection, caller, draft.id, source).await?;
     }
+    let message = read_message(connection, draft.id.0).await?;
+    if draft.in_thread.is_none() {
+        return Ok(message);
+    }
+    threads::reply(connection, &message).await?;
     read_message(connection, draft.id.0).await
 }
 
@@ -334,9 +349,13 @@ async fn must_take_messages(
     }
     people::refuse_blocked(connection, pair.as_deref()).await?;
     match draft.reply_to {
-        Some(message) if !reply_exists => Err(StoreError::NoMessage(message)),
-        _ => Ok(last_seq),
+        Some(message) if !reply_exists => return Err(StoreError::NoMessage(message)),
+        _ => {}
     }
+    if let Some(thread) = draft.in_thread {
+        threads::refuse_to_answer(connection, id, thread.root).await?;
+    }
+    Ok(last_seq)
 }
 
 pub(super) async fn read_message(connection: &mut SqliteConnection, id: Uuid) -> Result<Message, StoreError> {
@@ -391,16 +410,22 @@ pub(super) async fn enter(
     .execute(&mut *connection)
     .await?;
     let entered: Vec<EnteredRow> = sqlx::query_as(
-        "select f.channel, f.seq, case when $3 like 'message.%' or $3 like 'reaction.%' or $3 = 'new_message' then p.unread_count end as unread
+        "select f.channel, f.seq,
+             case when $3 like 'message.%' or $3 like 'reaction.%' or $3 = 'new_message' then
+                 iif(m.in_main_line = 0, t.unread_count, p.unread_count)
+             end as unread
          from json_each($1) c
          join feeds f on f.channel = c.value
+         left join messages m on m.id = $4
          left join conversation_participants p
              on p.conversation_id = $2 and f.channel = 'user:' || p.user_id and p.left_at is null
+         left join thread_followers t on t.root_id = m.thread_root_id and t.user_id = p.user_id
          order by f.channel",
     )
     .bind(channels)
     .bind(entry.conversation)
     .bind(entry.kind)
+    .bind(entry.message)
     .fetch_all(&mut *connection)
     .await?;
     let heads = serde_json::to_string(&entered.iter().map(|row| (&row.channel, row.seq)).collect::<Vec<_>>());

@@ -1,0 +1,624 @@
+//! The rules: each looks at all the evidence and names what breaks it.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use fleet::journal::{Deed, Outcome, What};
+
+use super::evidence::Evidence;
+
+/// What kind of wrong it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Class {
+    /// It was acknowledged and is not kept.
+    Lost,
+    /// It is kept and was not shown to somebody to whom it should be.
+    Unseen,
+    /// It was made or shown more than once.
+    Duplicate,
+    /// It stands or was shown in another order than it was said.
+    Reordered,
+    /// It was kept or shown, and nobody said it.
+    Phantom,
+    /// A device shows something else than is kept.
+    Stale,
+    /// It reached somebody who was not there.
+    Leaked,
+    /// A count is not what there is to count.
+    Drift,
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&format!("{self:?}").to_lowercase())
+    }
+}
+
+/// Something wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    pub class: Class,
+    pub what: String,
+}
+
+/// Everything that is wrong.
+pub fn judge(evidence: &Evidence) -> Vec<Violation> {
+    let mut found = Vec::new();
+    for (class, rule) in RULES {
+        found.extend(rule(evidence).into_iter().map(|what| Violation { class, what }));
+    }
+    found
+}
+
+type Rule = fn(&Evidence) -> Vec<String>;
+
+const RULES: [(Class, Rule); 15] = [
+    (Class::Lost, what_was_acknowledged_is_kept),
+    (Class::Lost, an_edit_that_was_acknowledged_is_kept),
+    (Class::Lost, numbers_have_no_holes),
+    (Class::Unseen, who_was_there_is_told),
+    (Class::Unseen, what_the_feed_tells_is_shown),
+    (Class::Unseen, feeds_are_told_without_holes),
+    (Class::Duplicate, a_key_makes_one_message),
+    (Class::Duplicate, nothing_is_told_twice),
+    (Class::Reordered, what_is_said_later_stands_later),
+    (Class::Reordered, what_stands_later_is_shown_later),
+    (Class::Phantom, what_is_kept_was_said),
+    (Class::Phantom, what_is_shown_is_kept),
+    (Class::Stale, devices_show_what_is_kept),
+    (Class::Leaked, who_was_not_there_is_not_told),
+    (Class::Drift, counts_are_what_there_is_to_count),
+];
+
+/// The sends with their conversation, key and text.
+fn sends(evidence: &Evidence) -> impl Iterator<Item = (&Deed, &str, &str, &str)> {
+    evidence.deeds.iter().filter_map(|deed| match &deed.what {
+        What::Send { conversation, key, text } => Some((deed, conversation.as_str(), key.as_str(), text.as_str())),
+        _ => None,
+    })
+}
+
+/// The sends that were acknowledged, with what they were told.
+fn acknowledged(evidence: &Evidence) -> impl Iterator<Item = (&Deed, &str, &str, &str, u64)> {
+    sends(evidence).filter_map(|(deed, conversation, key, _)| match &deed.outcome {
+        Outcome::Done { id: Some(id), seq: Some(seq) } => Some((deed, conversation, key, id.as_str(), *seq)),
+        _ => None,
+    })
+}
+
+fn what_was_acknowledged_is_kept(evidence: &Evidence) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for (deed, conversation, key, id, seq) in acknowledged(evidence) {
+        match evidence.messages.get(id) {
+            None => wrong.push(format!("{key}: {id} was acknowledged and is not there")),
+            Some(kept) => {
+                let is_right = kept.seq == seq && kept.conversation_id == conversation && kept.sender_id == deed.who;
+                if !is_right {
+                    wrong.push(format!("{key}: {id} was acknowledged as number {seq} and is {kept:?}"));
+                }
+            }
+        }
+    }
+    wrong
+}
+
+/// The text of a message is that of an edit which no other edit certainly followed, or the first one if none was acknowledged.
+fn an_edit_that_was_acknowledged_is_kept(evidence: &Evidence) -> Vec<String> {
+    let mut edits: HashMap<&str, Vec<(&Deed, &str)>> = HashMap::new();
+    for deed in &evidence.deeds {
+        if let What::Edit { message, text } = &deed.what
+            && !matches!(deed.outcome, Outcome::Refused { .. })
+        {
+            edits.entry(message).or_default().push((deed, text));
+        }
+    }
+    let mut wrong = Vec::new();
+    for (message, edits) in edits {
+        let Some(kept) = evidence.messages.get(message) else { continue };
+        let done: Vec<_> = edits
+            .iter()
+            .filter(|(deed, _)| matches!(deed.outcome, Outcome::Done { .. }))
+            .map(|(deed, _)| deed)
+            .collect();
+        if kept.deleted_at.is_some() || done.is_empty() {
+            continue;
+        }
+        let may_stand = edits.iter().filter(|(edit, _)| done.iter().all(|other| other.asked_at <= edit.answered_at));
+        if !may_stand.clone().any(|(_, text)| *text == kept.message_text) {
+            let last = may_stand.map(|(_, text)| *text).collect::<Vec<_>>();
+            wrong.push(format!("{message} says {:?} after {last:?} was acknowledged", kept.message_text));
+        }
+    }
+    wrong
+}
+
+fn numbers_have_no_holes(evidence: &Evidence) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut numbers: HashMap<&str, Vec<u64>> = HashMap::new();
+    for kept in evidence.messages.values() {
+        numbers.entry(&kept.conversation_id).or_default().push(kept.seq);
+    }
+    for (channel, entries) in &evidence.entries {
+        numbers.entry(channel).or_default().extend(entries.iter().map(|entry| entry.seq));
+    }
+    for feed in &evidence.feeds {
+        let last = evidence.entries.get(&feed.channel).and_then(|entries| entries.last()).map_or(0, |entry| entry.seq);
+        if last != feed.seq {
+            wrong.push(format!("{} stands at {} and its last entry is {last}", feed.channel, feed.seq));
+        }
+    }
+    for (place, mut numbers) in numbers {
+        numbers.sort_unstable();
+        if !numbers.iter().copied().eq(1..=numbers.len() as u64) {
+            let hole = numbers.iter().zip(1..).find(|(number, expected)| **number != *expected);
+            wrong.push(format!("{place}: {hole:?}"));
+        }
+    }
+    wrong
+}
+
+/// When somebody came into a conversation and went: deeds in order.
+fn comings_and_goings<'a>(evidence: &'a Evidence, conversation: &str, user: &str) -> Vec<(&'a Deed, bool)> {
+    let mut moves: Vec<_> = (evidence.deeds.iter())
+        .filter_map(|deed| match &deed.what {
+            What::Add { conversation: place, user: who } if place == conversation && who == user => Some((deed, true)),
+            What::Remove { conversation: place, user: who } if place == conversation && who == user => {
+                Some((deed, false))
+            }
+            _ => None,
+        })
+        .filter(|(deed, _)| !matches!(deed.outcome, Outcome::Refused { .. }))
+        .collect();
+    moves.sort_by_key(|(deed, _)| deed.asked_at);
+    moves
+}
+
+/// Whether somebody certainly was in a conversation from one moment to another, or certainly was not.
+fn was_there(moves: &[(&Deed, bool)], began: bool, from: u64, to: u64) -> Option<bool> {
+    let mut is_in = began;
+    for (deed, comes) in moves {
+        let ends = if deed.outcome == Outcome::Unknown { u64::MAX } else { deed.answered_at };
+        if ends <= from {
+            is_in = *comes;
+        } else if deed.asked_at <= to {
+            return None;
+        }
+    }
+    Some(is_in)
+}
+
+/// Of each acknowledged message and each person who is or was in its conversation: whether they certainly were there when it was
+/// sent, or certainly not, and whether their feed tells of it.
+fn witnesses<'a>(evidence: &'a Evidence, mut judge: impl FnMut(&'a str, &'a str, &'a str, bool, bool)) {
+    let feeds: HashMap<&str, HashSet<&str>> =
+        evidence.members.iter().map(|member| (member.user_id.as_str(), evidence.feed_of(&member.user_id))).collect();
+    for (conversation, began) in &evidence.run.members {
+        let sent: Vec<_> = acknowledged(evidence).filter(|(_, place, ..)| place == conversation).collect();
+        for member in evidence.members.iter().filter(|member| member.conversation_id == *conversation) {
+            let user = member.user_id.as_str();
+            let moves = comings_and_goings(evidence, conversation, user);
+            for (deed, _, key, id, _) in &sent {
+                if let Some(there) =
+                    was_there(&moves, began.iter().any(|who| who == user), deed.asked_at, deed.answered_at)
+                {
+                    judge(user, key, id, there, feeds[user].contains(id));
+                }
+            }
+        }
+    }
+}
+
+fn who_was_there_is_told(evidence: &Evidence) -> Vec<String> {
+    let mut wrong = Vec::new();
+    witnesses(evidence, |user, key, id, there, told| {
+        if there && !told {
+            wrong.push(format!("{key} ({id}) is not in the feed of {user}, who was there"));
+        }
+    });
+    wrong
+}
+
+fn who_was_not_there_is_not_told(evidence: &Evidence) -> Vec<String> {
+    let mut wrong = Vec::new();
+    witnesses(evidence, |user, key, id, there, told| {
+        if !there && told {
+            wrong.push(format!("{key} ({id}) is in the feed of {user}, who was not there"));
+        }
+    });
+    for device in &evidence.devices {
+        let feed = evidence.feed_of(&device.user);
+        for (_, id, seq) in device.shown.iter().filter(|(_, id, _)| !feed.contains(id.as_str())) {
+            wrong.push(format!("{}'s {} shows {id} ({seq}), which is not in their feed", device.user, device.name));
+        }
+    }
+    wrong
+}
+
+fn what_the_feed_tells_is_shown(evidence: &Evidence) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for device in &evidence.devices {
+        let shown: HashSet<&str> = device.shown.iter().map(|(_, id, _)| id.as_str()).collect();
+        let mut missing: Vec<_> = evidence.feed_of(&device.user).into_iter().filter(|id| !shown.contains(id)).collect();
+        missing.sort_unstable();
+        for id in missing {
+            wrong.push(format!("{}'s {} never showed {id}", device.user, device.name));
+        }
+    }
+    wrong
+}
+
+fn feeds_are_told_without_holes(evidence: &Evidence) -> Vec<String> {
+    let of = |device: &super::evidence::Told| format!("{}'s {}", device.user, device.name);
+    (evidence.devices.iter())
+        .flat_map(|device| device.holes.iter().map(move |hole| format!("{}: {hole}", of(device))))
+        .collect()
+}
+
+fn a_key_makes_one_message(evidence: &Evidence) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let mut answers: HashMap<(&str, &str, &str), HashSet<&str>> = HashMap::new();
+    for (deed, conversation, key, id, _) in acknowledged(evidence) {
+        answers.entry((&deed.who, conversation, key)).or_default().insert(id);
+    }
+    let mut rows: HashMap<(&str, &str, &str), usize> = HashMap::new();
+    for kept in evidence.messages.values() {
+        if let Some(key) = &kept.client_message_id {
+            *rows.entry((&kept.sender_id, &kept.conversation_id, key)).or_default() += 1;
+        }
+    }
+    for ((who, _, key), ids) in answers.iter().filter(|(_, ids)| ids.len() > 1) {
+        wrong.push(format!("{key} of {who} was acknowledged as {ids:?}"));
+    }
+    for ((who, _, key), count) in rows.iter().filter(|(_, count)| **count > 1) {
+        wrong.push(format!("{key} of {who} is kept {count} times"));
+    }
+    wrong
+}
+
+fn nothing_is_told_twice(evidence: &Evidence) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for device in &evidence.devices {
+        let (mut ids, mut numbers) = (HashSet::new(), HashSet::new());
+        for (conversation, id, seq) in &device.shown {
+            if !ids.insert(id) || !numbers.insert((conversation, seq)) {
+                wrong.push(format!("{}'s {} showed {id} ({seq}) again", device.user, device.name));
+            }
+        }
+        let repeats = device.repeats.iter().map(|repeat| format!("{}'s {}: {repeat}", device.user, device.name));
+        wrong.extend(repeats);
+    }
+    wrong
+}
+
+fn what_is_said_later_stands_later(evidence: &Evidence) -> Vec<String> {
+    let mut places: HashMap<&str, Vec<(u64, u64, u64, &str)>> = HashMap::new();
+    for (deed, conversation, key, _, seq) in acknowledged(evidence) {
+        places.entry(conversation).or_default().push((deed.asked_at, deed.answered_at, seq, key));
+    }
+    let mut wrong = Vec::new();
+    for mut sent in places.into_values() {
+        sent.sort_unstable();
+        let mut answered = sent.clone();
+        answered.sort_unstable_by_key(|(_, answered, ..)| *answered);
+        let (mut before, mut highest) = (answered.into_iter().peekable(), (0, ""));
+        for (asked, _, seq, key) in sent {
+            while let Some((_, _, earlier, by)) = before.next_if(|(_, answered, ..)| *answered < asked) {
+                highest = highest.max((earlier, by));
+            }
+            // A repeat of a key is answered with the first number.
+            if seq < highest.0 && key != highest.1 {
+                wrong.push(format!(
+                    "{key} has number {seq} and was said after {} ({}) was answered",
+                    highest.1, highest.0
+                ));
+            }
+        }
+    }
+    wrong
+}
+
+fn what_stands_later_is_shown_later(evidence: &Evidence) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for device in &evidence.devices {
+        let mut last: HashMap<&str, u64> = HashMap::new();
+        for (conversation, id, seq) in &device.shown {
+            let before = last.entry(conversation).or_default();
+            if seq < before {
+                wrong.push(format!("{}'s {} showed {id} ({seq}) after number {before}", device.user, device.name));
+            }
+            *before = (*before).max(*seq);
+        }
+    }
+    wrong
+}
+
+fn what_is_kept_was_said(evidence: &Evidence) -> Vec<String> {
+    let mut said: HashMap<(&str, &str, &str), (bool, &str)> = HashMap::new();
+    for (deed, conversation, key, text) in sends(evidence) {
+        let was_refused = matches!(deed.outcome, Outcome::Refused { .. });
+        let known = said.entry((&deed.who, conversation, key)).or_insert((true, text));
+        known.0 &= was_refused;
+    }
+    let mut edits: HashMap<&str, HashSet<&str>> = HashMap::new();
+    for deed in &evidence.deeds {
+        if let What::Edit { message, text } = &deed.what {
+            edits.entry(message).or_default().insert(text);
+        }
+    }
+    let mut wrong = Vec::new();
+    for kept in evidence.messages.values() {
+        let key = kept.client_message_id.as_deref().unwrap_or_default();
+        match said.get(&(kept.sender_id.as_str(), kept.conversation_id.as_str(), key)) {
+            None => wrong.push(format!("nobody said {kept:?}")),
+            Some((true, _)) => wrong.push(format!("{key} was refused and is kept as {}", kept.id)),
+            Some((false, text)) => {
+                let was_edited =
+                    edits.get(kept.id.as_str()).is_some_and(|texts| texts.contains(kept.message_text.as_str()));
+                // Blanks at the ends are not part of what is said.
+                let is_right = kept.message_text == text.trim() || kept.message_text == *text || was_edited;
+                if kept.deleted_at.is_none() && !is_right {
+                    wrong.push(format!("{key} says {:?} and nobody said that", kept.message_text));
+                }
+            }
+        }
+    }
+    wrong
+}
+
+fn what_is_shown_is_kept(evidence: &Evidence) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for device in &evidence.devices {
+        for (conversation, id, seq) in &device.shown {
+            let kept = evidence.messages.get(id);
+            if !kept.is_some_and(|kept| kept.conversation_id == *conversation && kept.seq == *seq) {
+                wrong.push(format!("{}'s {} showed {id} ({seq}), which is kept as {kept:?}", device.user, device.name));
+            }
+        }
+    }
+    wrong
+}
+
+/// Whoever was there all the time shows what is kept today; of others only those changes are told that happened while they were.
+fn devices_show_what_is_kept(evidence: &Evidence) -> Vec<String> {
+    let mut moved: HashSet<(&str, &str)> = HashSet::new();
+    for deed in &evidence.deeds {
+        if let What::Remove { conversation, user } = &deed.what {
+            moved.insert((conversation, user));
+        }
+    }
+    let mut wrong = Vec::new();
+    for device in &evidence.devices {
+        for (id, (version, text)) in &device.texts {
+            let Some(kept) = evidence.messages.get(id) else { continue };
+            if moved.contains(&(kept.conversation_id.as_str(), device.user.as_str())) {
+                continue;
+            }
+            if (*version, text.as_str()) != (kept.version, kept.message_text.as_str()) {
+                let (user, name) = (&device.user, &device.name);
+                let today = (kept.version, &kept.message_text);
+                wrong.push(format!("{user}'s {name} shows {id} as {:?} and it is {today:?}", (version, text)));
+            }
+        }
+    }
+    for verified in &evidence.verified {
+        for (conversation, listed) in &verified.listed {
+            let mut kept: Vec<_> =
+                evidence.messages.values().filter(|kept| kept.conversation_id == *conversation).collect();
+            kept.sort_unstable_by_key(|kept| kept.seq);
+            if !kept.iter().map(|kept| &kept.id).eq(listed) {
+                wrong.push(format!(
+                    "{} is listed {} messages of {conversation}, {} are kept",
+                    verified.user,
+                    listed.len(),
+                    kept.len()
+                ));
+            }
+        }
+    }
+    wrong
+}
+
+fn counts_are_what_there_is_to_count(evidence: &Evidence) -> Vec<String> {
+    let mut wrong = Vec::new();
+    for verified in &evidence.verified {
+        if verified.answer["is_exact"] != true {
+            wrong.push(format!("{}: {}", verified.user, verified.answer["drifts"]));
+        }
+    }
+    for device in &evidence.devices {
+        for (conversation, (version, count)) in &device.counts {
+            let member = evidence.members.iter().find(|member| {
+                member.conversation_id == *conversation && member.user_id == device.user && member.left_at.is_none()
+            });
+            // What was counted before they came anew is not told again.
+            let came = device.came.get(conversation).copied().unwrap_or_default();
+            if let Some(member) = member.filter(|member| member.unread_count != *count && came < *version) {
+                let (user, name, kept) = (&device.user, &device.name, member.unread_count);
+                wrong.push(format!("{user}'s {name} counts {count} in {conversation} and {kept} are kept"));
+            }
+        }
+    }
+    wrong
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use fleet::journal::{Run, Verified};
+    use serde_json::json;
+
+    use super::*;
+    use crate::evidence::{Entry, Feed, Kept, Member, Told};
+
+    /// Ann says two things to bob; all is right.
+    fn right() -> Evidence {
+        let deed = |at: u64, what| Deed {
+            asked_at: at,
+            answered_at: at + 5,
+            who: "ann".to_owned(),
+            what,
+            outcome: Outcome::Done { id: None, seq: None },
+        };
+        let send = |number: u64| {
+            let (key, text) = (format!("ann-{number}"), format!("text {number}"));
+            let mut deed = deed(number * 10, What::Send { conversation: "c".to_owned(), key, text });
+            deed.outcome = Outcome::Done { id: Some(format!("m{number}")), seq: Some(number) };
+            deed
+        };
+        let kept = |number: u64| Kept {
+            id: format!("m{number}"),
+            conversation_id: "c".to_owned(),
+            seq: number,
+            sender_id: "ann".to_owned(),
+            message_text: format!("text {number}"),
+            client_message_id: Some(format!("ann-{number}")),
+            version: 1,
+            deleted_at: None,
+        };
+        let entry = |seq: u64| Entry {
+            channel: "user:bob".to_owned(),
+            seq,
+            kind: "new_message".to_owned(),
+            message_id: Some(format!("m{seq}")),
+        };
+        let member = |user: &str, unread_count| Member {
+            conversation_id: "c".to_owned(),
+            user_id: user.to_owned(),
+            left_at: None,
+            unread_count,
+        };
+        let verified = |user: &str| Verified {
+            user: user.to_owned(),
+            answer: json!({ "is_exact": true }),
+            listed: vec![("c".to_owned(), vec!["m1".to_owned(), "m2".to_owned()])],
+        };
+        Evidence {
+            run: Run {
+                seed: 1,
+                seconds: 1,
+                redis: "standalone".to_owned(),
+                sabotage: None,
+                faults: Vec::new(),
+                members: vec![("c".to_owned(), vec!["bob".to_owned()])],
+            },
+            deeds: vec![send(1), send(2)],
+            devices: vec![Told::of("bob".to_owned(), "phone".to_owned(), &[frame(1), frame(2)])],
+            messages: [kept(1), kept(2)].into_iter().map(|kept| (kept.id.clone(), kept)).collect(),
+            members: vec![member("bob", 2)],
+            entries: BTreeMap::from([("user:bob".to_owned(), vec![entry(1), entry(2)])]),
+            feeds: vec![Feed { channel: "user:bob".to_owned(), seq: 2 }],
+            verified: vec![verified("bob")],
+        }
+    }
+
+    fn frame(seq: u64) -> serde_json::Value {
+        json!({
+            "type": "new_message", "version": 1, "channel": "user:bob", "seq": seq, "prev": seq - 1, "cursor": "c",
+            "data": {
+                "conversation_id": "c", "message_id": format!("m{seq}"), "seq": seq, "message_text": format!("text {seq}"),
+                "unread_count": seq, "unread_version": seq,
+            },
+        })
+    }
+
+    fn told(frames: &[serde_json::Value]) -> Vec<Told> {
+        vec![Told::of("bob".to_owned(), "phone".to_owned(), frames)]
+    }
+
+    /// The classes that are found when something is changed.
+    fn found(change: impl FnOnce(&mut Evidence)) -> Vec<Class> {
+        let mut evidence = right();
+        change(&mut evidence);
+        let mut classes: Vec<_> = judge(&evidence).into_iter().map(|violation| violation.class).collect();
+        classes.dedup();
+        classes
+    }
+
+    #[test]
+    fn what_is_right_is_found_right() {
+        assert_eq!(judge(&right()), []);
+    }
+
+    #[test]
+    fn what_is_lost_is_found() {
+        let without_the_last = |evidence: &mut Evidence| {
+            evidence.messages.remove("m2");
+        };
+        assert!(found(without_the_last).contains(&Class::Lost));
+        assert!(found(|evidence| evidence.feeds[0].seq = 3).contains(&Class::Lost));
+        let edit = |evidence: &mut Evidence| {
+            let what = What::Edit { message: "m1".to_owned(), text: "another".to_owned() };
+            let outcome = Outcome::Done { id: None, seq: None };
+            evidence.deeds.push(Deed { asked_at: 50, answered_at: 60, who: "ann".to_owned(), what, outcome });
+        };
+        assert_eq!(found(edit), [Class::Lost]);
+    }
+
+    #[test]
+    fn what_is_unseen_is_found() {
+        assert!(found(|evidence| evidence.devices = told(&[frame(1)])).contains(&Class::Unseen));
+        let mut skipping = frame(2);
+        skipping["prev"] = 5.into();
+        assert!(found(|evidence| evidence.devices = told(&[frame(1), skipping])).contains(&Class::Unseen));
+        let untold = |evidence: &mut Evidence| {
+            evidence.entries.get_mut("user:bob").expect("there").pop();
+            evidence.feeds[0].seq = 1;
+            evidence.devices = told(&[frame(1)]);
+        };
+        assert!(found(untold).contains(&Class::Unseen));
+    }
+
+    #[test]
+    fn what_is_there_twice_is_found() {
+        assert!(found(|evidence| evidence.devices = told(&[frame(1), frame(1), frame(2)])).contains(&Class::Duplicate));
+        let again = |evidence: &mut Evidence| {
+            evidence.messages.get_mut("m2").expect("there").client_message_id = Some("ann-1".to_owned());
+        };
+        assert!(found(again).contains(&Class::Duplicate));
+    }
+
+    #[test]
+    fn another_order_is_found() {
+        assert!(found(|evidence| evidence.devices = told(&[frame(2), frame(1)])).contains(&Class::Reordered));
+        let swapped = |evidence: &mut Evidence| {
+            (evidence.deeds[0].asked_at, evidence.deeds[0].answered_at) = (100, 105);
+        };
+        assert_eq!(found(swapped), [Class::Reordered]);
+    }
+
+    #[test]
+    fn what_nobody_said_is_found() {
+        assert!(found(|evidence| drop(evidence.deeds.pop())).contains(&Class::Phantom));
+        let refused = |evidence: &mut Evidence| {
+            evidence.deeds[1].outcome = Outcome::Refused { status: 409, code: "conflict".to_owned() };
+        };
+        assert_eq!(found(refused), [Class::Phantom]);
+        let other = |evidence: &mut Evidence| {
+            evidence.messages.get_mut("m2").expect("there").message_text = "x".to_owned();
+        };
+        assert!(found(other).contains(&Class::Phantom));
+    }
+
+    #[test]
+    fn what_is_stale_is_found() {
+        assert_eq!(found(|evidence| evidence.messages.get_mut("m2").expect("there").version = 2), [Class::Stale]);
+        assert_eq!(found(|evidence| drop(evidence.verified[0].listed[0].1.pop())), [Class::Stale]);
+    }
+
+    #[test]
+    fn what_reached_somebody_who_was_not_there_is_found() {
+        let left = |evidence: &mut Evidence| {
+            let what = What::Remove { conversation: "c".to_owned(), user: "bob".to_owned() };
+            let outcome = Outcome::Done { id: None, seq: None };
+            evidence.deeds.push(Deed { asked_at: 16, answered_at: 18, who: "ann".to_owned(), what, outcome });
+        };
+        assert_eq!(found(left), [Class::Leaked]);
+    }
+
+    #[test]
+    fn a_count_that_drifts_is_found() {
+        assert_eq!(found(|evidence| evidence.members[0].unread_count = 3), [Class::Drift]);
+        assert_eq!(found(|evidence| evidence.verified[0].answer = json!({ "is_exact": false })), [Class::Drift]);
+    }
+}

@@ -1,0 +1,252 @@
+//! Scripted people: each does one thing after the other, drawn from the seed, and repeats it under the same key until it is
+//! answered. Their devices go away and come back.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use fleet::client::{Device, User};
+use fleet::journal::{Deed, Outcome, What};
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+/// How long somebody repeats what is not answered, once the faults are over.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// What everybody knows: the conversations, who is in them, and the last messages of each.
+#[derive(Default)]
+pub struct World {
+    pub conversations: Vec<Place>,
+}
+
+/// A conversation.
+pub struct Place {
+    pub id: String,
+    pub owner: String,
+    pub members: Vec<String>,
+    /// Who is out of it for now, by their owner's word.
+    pub away: Vec<String>,
+    /// The last messages: id, number and sender.
+    pub recent: Vec<(String, u64, String)>,
+}
+
+/// One person with their devices.
+pub struct Person {
+    pub user: User,
+    pub devices: Vec<Device>,
+    dice: StdRng,
+    deeds: u64,
+}
+
+/// What all of them share.
+pub struct Stage {
+    pub world: Mutex<World>,
+    pub deeds: Mutex<Vec<Deed>>,
+    pub begun: Instant,
+    pub over: AtomicBool,
+    /// Milliseconds between two deeds of one person, at most.
+    pub rest: u64,
+}
+
+impl Stage {
+    fn now(&self) -> u64 {
+        u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
+    }
+
+    /// How many messages were acknowledged so far.
+    pub fn acknowledged(&self) -> usize {
+        let deeds = self.deeds.lock().expect("nobody panics while holding it");
+        deeds.iter().filter(|deed| is_sent(deed)).count()
+    }
+}
+
+fn is_sent(deed: &Deed) -> bool {
+    matches!((&deed.what, &deed.outcome), (What::Send { .. }, Outcome::Done { .. }))
+}
+
+impl Person {
+    pub fn new(user: User, devices: Vec<Device>, seed: u64) -> Self {
+        Self { user, devices, dice: StdRng::seed_from_u64(seed), deeds: 0 }
+    }
+
+    /// Does one thing after the other until the run is over, and leaves every device connected.
+    pub async fn live(mut self, stage: Arc<Stage>) -> Self {
+        while !stage.over.load(Ordering::Relaxed) {
+            match self.dice.random_range(0..40) {
+                0 => self.turns_a_device_off_or_on().await,
+                _ => {
+                    let Some(what) = self.decides(&stage) else { continue };
+                    self.does(&stage, what).await;
+                }
+            }
+            let rest = self.dice.random_range(0..stage.rest);
+            tokio::time::sleep(Duration::from_millis(rest)).await;
+        }
+        for device in &self.devices {
+            device.wants(true);
+        }
+        self
+    }
+
+    async fn turns_a_device_off_or_on(&mut self) {
+        let chosen = self.dice.random_range(0..self.devices.len());
+        let on = self.dice.random_range(0..3) > 0;
+        self.devices[chosen].wants(on);
+    }
+
+    /// What to do next, as far as there is something to do.
+    fn decides(&mut self, stage: &Stage) -> Option<What> {
+        let name = self.user.name().to_owned();
+        let world = stage.world.lock().expect("nobody panics while holding it");
+        let mine: Vec<&Place> = world.conversations.iter().filter(|place| place.members.contains(&name)).collect();
+        let place = *mine.get(self.dice.random_range(0..mine.len().max(1)))?;
+        let conversation = place.id.clone();
+        let recent = |dice: &mut StdRng, own: bool| {
+            let fits = place.recent.iter().filter(|(_, _, sender)| !own || *sender == name).collect::<Vec<_>>();
+            fits.get(dice.random_range(0..fits.len().max(1))).map(|(id, seq, _)| (id.clone(), *seq))
+        };
+        Some(match self.dice.random_range(0..100) {
+            0..=69 => {
+                self.deeds += 1;
+                let key = format!("{name}-{}", self.deeds);
+                // Of every length, so that frames are of every size.
+                let filler = "·".repeat(self.dice.random_range(0..12_usize).pow(2));
+                What::Send { conversation, text: format!("{key} {filler}"), key }
+            }
+            70..=76 => {
+                self.deeds += 1;
+                let (message, _) = recent(&mut self.dice, true)?;
+                What::Edit { message, text: format!("{name}-{} edited", self.deeds) }
+            }
+            77..=84 => {
+                let back = self.dice.random_range(0..3) == 0;
+                What::React { message: recent(&mut self.dice, false)?.0, back }
+            }
+            85..=86 => What::Delete { message: recent(&mut self.dice, true)?.0 },
+            87..=94 => What::Read { conversation, upto: recent(&mut self.dice, false)?.1 },
+            _ if place.owner == name => match place.away.first() {
+                Some(user) => What::Add { conversation, user: user.clone() },
+                None => {
+                    let others: Vec<_> = place.members.iter().filter(|member| **member != name).collect();
+                    let user = (*others.get(self.dice.random_range(0..others.len().max(1)))?).clone();
+                    What::Remove { conversation, user }
+                }
+            },
+            _ => return None,
+        })
+    }
+
+    /// Does it, and notes how it ended.
+    async fn does(&mut self, stage: &Arc<Stage>, what: What) {
+        let who = self.user.name().to_owned();
+        // Whoever is taken out may still do things until they hear of it; whoever takes them out does so once.
+        let asked_at = stage.now();
+        let twice = matches!(what, What::Send { .. }) && self.dice.random_range(0..20) == 0;
+        let outcome = if twice {
+            // Whoever is impatient asks again before the first is answered: it must be one message.
+            let (first, second) = tokio::join!(attempt(&self.user, stage, &what), attempt(&self.user, stage, &what));
+            let deed =
+                Deed { asked_at, answered_at: stage.now(), who: who.clone(), what: what.clone(), outcome: second };
+            stage.deeds.lock().expect("nobody panics while holding it").push(deed);
+            first
+        } else {
+            attempt(&self.user, stage, &what).await
+        };
+        let deed = Deed { asked_at, answered_at: stage.now(), who, what, outcome };
+        self.remembers(stage, &deed);
+        stage.deeds.lock().expect("nobody panics while holding it").push(deed);
+    }
+
+    fn remembers(&self, stage: &Stage, deed: &Deed) {
+        let mut world = stage.world.lock().expect("nobody panics while holding it");
+        let place = |world: &World, id: &str| -> usize {
+            world.conversations.iter().position(|place| place.id == id).expect("deeds are done in conversations")
+        };
+        match (&deed.what, &deed.outcome) {
+            (What::Send { conversation, .. }, Outcome::Done { id: Some(id), seq: Some(seq) }) => {
+                let place = place(&world, conversation);
+                let recent = &mut world.conversations[place].recent;
+                recent.push((id.clone(), *seq, deed.who.clone()));
+                if recent.len() > 30 {
+                    recent.remove(0);
+                }
+            }
+            (What::Add { conversation, user }, Outcome::Done { .. }) => {
+                let place = place(&world, conversation);
+                world.conversations[place].away.retain(|away| away != user);
+                world.conversations[place].members.push(user.clone());
+            }
+            (What::Remove { conversation, user }, Outcome::Done { .. }) => {
+                let place = place(&world, conversation);
+                world.conversations[place].members.retain(|member| member != user);
+                world.conversations[place].away.push(user.clone());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Asks until it is answered for good.
+async fn attempt(user: &User, stage: &Stage, what: &What) -> Outcome {
+    let mut over: Option<Instant> = None;
+    loop {
+        match once(user, what).await {
+            Some(outcome) => return outcome,
+            None if over.is_some_and(|over| over.elapsed() > PATIENCE) => return Outcome::Unknown,
+            None if stage.over.load(Ordering::Relaxed) => over = over.or(Some(Instant::now())),
+            None => {}
+        }
+        let rest = rand::rng().random_range(20..150);
+        tokio::time::sleep(Duration::from_millis(rest)).await;
+    }
+}
+
+/// Asks once; nothing if it has to be asked again.
+async fn once(user: &User, what: &What) -> Option<Outcome> {
+    let messages = "/api/v1/messages/messages";
+    let (method, path, body) = match what {
+        What::Send { conversation, key, text } => {
+            let body = json!({ "conversation_id": conversation, "client_message_id": key, "message_text": text });
+            (Method::POST, messages.to_owned(), body)
+        }
+        What::Edit { message, text } => {
+            (Method::PATCH, format!("{messages}/{message}"), json!({ "message_text": text }))
+        }
+        What::React { message, back } => {
+            let method = if *back { Method::DELETE } else { Method::PUT };
+            (method, format!("{messages}/{message}/reactions/x"), Value::Null)
+        }
+        What::Delete { message } => (Method::DELETE, format!("{messages}/{message}"), Value::Null),
+        What::Read { conversation, upto } => {
+            let path = format!("/api/v1/messages/conversations/{conversation}/read");
+            (Method::PATCH, path, json!({ "up_to_seq": upto }))
+        }
+        What::Add { conversation, user } => {
+            let path = format!("/api/v1/messages/conversations/{conversation}/participants");
+            (Method::POST, path, json!({ "user_id": user }))
+        }
+        What::Remove { conversation, user } => {
+            let path = format!("/api/v1/messages/conversations/{conversation}/participants/{user}");
+            (Method::DELETE, path, Value::Null)
+        }
+    };
+    let mut request = user.request(method, &path);
+    if !body.is_null() {
+        request = request.json(&body);
+    }
+    let answer = request.send().await.ok()?;
+    let status = answer.status();
+    let text = answer.text().await.ok()?;
+    let said: Value = serde_json::from_str(&text).unwrap_or_default();
+    if status.is_success() {
+        let id = said["id"].as_str().map(str::to_owned);
+        return Some(Outcome::Done { id, seq: said["seq"].as_u64() });
+    }
+    if status.is_server_error() || status.as_u16() == 429 || status.as_u16() == 408 {
+        return None;
+    }
+    let code = said["code"].as_str().unwrap_or_default().to_owned();
+    Some(Outcome::Refused { status: status.as_u16(), code })
+}
