@@ -16,11 +16,11 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use shared::access::Caller;
-use shared::ids::{ConversationId, RoomName};
+use shared::ids::{ConversationId, RoomName, UserId};
 use shared::protocol::ErrorCode;
 use shared::upstream::{
-    Acknowledgement, Arrival, CALLER_HEADER, DifferencesAfter, Heads, HeadsOf, Question, RecentHeads, SECRET_HEADER,
-    Verdict,
+    Acknowledgement, Arrival, CALLER_HEADER, DifferencesAfter, Heads, HeadsOf, MOST_WATCHED, Question, RecentHeads,
+    SECRET_HEADER, Verdict,
 };
 use subtle::ConstantTimeEq;
 
@@ -35,8 +35,8 @@ use crate::state::App;
 
 /// Channels, feeds, questions or acknowledgements in one request.
 const MOST: usize = 1_000;
-/// Bytes of the largest question: a thousand arrivals with a cursor each fit.
-const QUESTION: usize = 4 * 1024 * 1024;
+/// Bytes of the largest question: a thousand arrivals with a cursor each fit, or a thousand who watch a hundred people each.
+const QUESTION: usize = 16 * 1024 * 1024;
 /// Bytes of the largest page of differences, whatever a gateway asks for.
 const PAGE: usize = 1024 * 1024;
 
@@ -94,11 +94,13 @@ async fn authorise(
     limit("questions", questions.len())?;
     let arrivals: Vec<Arrival> = questions.iter().filter_map(arrival).cloned().collect();
     let mut arrived = app.store.arrive(&arrivals).await?.into_iter();
+    let mut watches = watches(&app, &questions).await?.into_iter();
     let mut joins = HashMap::new();
     let mut verdicts = Vec::with_capacity(questions.len());
     for question in &questions {
         let verdict = match question {
             Question::Arrive(_) => arrived.next().ok_or_else(|| Problem::internal("an arrival was not judged"))?,
+            Question::Watch { .. } => watches.next().ok_or_else(|| Problem::internal("a watch was not judged"))?,
             Question::Join { caller, room } => {
                 let asked = (caller.user.clone(), caller.role, room.clone());
                 match joins.get(&asked) {
@@ -115,8 +117,28 @@ async fn authorise(
 const fn arrival(question: &Question) -> Option<&Arrival> {
     match question {
         Question::Arrive(arrival) => Some(arrival),
-        Question::Join { .. } => None,
+        Question::Join { .. } | Question::Watch { .. } => None,
     }
+}
+
+/// Judges every question of that kind at once, in order.
+async fn watches(app: &App, questions: &[Question]) -> Result<Vec<Verdict>, Problem> {
+    let asked = questions.iter().filter_map(|question| match question {
+        Question::Watch { caller, people } => Some((caller, people)),
+        Question::Arrive(_) | Question::Join { .. } => None,
+    });
+    let asked: Vec<_> = asked.collect();
+    if asked.iter().any(|(_, people)| people.len() > MOST_WATCHED) {
+        return Err(Problem::new(ErrorCode::TooLarge, format!("at most {MOST_WATCHED} people in one question")));
+    }
+    let pairs: Vec<_> =
+        asked.iter().flat_map(|(caller, people)| people.iter().map(move |one| (*caller, one))).collect();
+    let mut sees = app.store.sees_presence(&pairs).await?.into_iter();
+    let mut visible = |people: &[UserId]| {
+        let seen = people.iter().zip(&mut sees).filter(|(_, sees)| *sees);
+        Verdict::Visible { people: seen.map(|(person, _)| person.clone()).collect() }
+    };
+    Ok(asked.iter().map(|(_, people)| visible(people)).collect())
 }
 
 /// Judges `conversation:<id>`; any other room is for the gateways' own policies. One that does not exist is answered like

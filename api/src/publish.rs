@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use shared::access::Caller;
 use shared::ids::{MessageId, TraceId};
+use shared::presence;
 use shared::protocol::ErrorCode;
 use shared::sabotage;
 use shared::upstream::Acknowledgement;
@@ -14,8 +15,9 @@ use shared::upstream::Acknowledgement;
 use crate::announce::Announcer;
 use crate::model::{
     BanDraft, Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, DecisionDraft,
-    Job, JobDraft, MarkerDraft, Message, MessageDraft, ReadMarker, Refusal, Report, ReportDraft, ScheduleChangeDraft,
-    ScheduleDraft, Scheduled, ThreadChangeDraft, ThreadMarker, Unsent, UnsentDraft, User, UserDraft,
+    Job, JobDraft, MarkerDraft, Message, MessageDraft, Privacy, PrivacyChange, ReadMarker, Refusal, Report,
+    ReportDraft, ScheduleChangeDraft, ScheduleDraft, Scheduled, ThreadChangeDraft, ThreadMarker, Unsent, UnsentDraft,
+    User, UserDraft,
 };
 use crate::store::{Kept, Store, StoreError};
 
@@ -197,7 +199,22 @@ impl Publisher {
     pub async fn set_block(&self, caller: &Caller, draft: &BlockDraft) -> Result<Option<Block>, StoreError> {
         let kept = timed("block", self.store.set_block(caller, draft)).await?;
         self.announcer.offer(&kept.envelopes);
+        // A repeat may be of one whose announcement was lost.
+        self.announcer.offer(&[presence::doubt(&caller.user), presence::doubt(&draft.user_id)]);
         Ok(kept.value)
+    }
+
+    /// Changes what `caller` shows to others.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. After [`StoreError::Unavailable`] it may be changed; changing it again does no harm.
+    pub async fn set_privacy(&self, caller: &Caller, change: &PrivacyChange) -> Result<Privacy, StoreError> {
+        let shows = timed("privacy", self.store.set_privacy(caller, change)).await?;
+        if change.presence.is_some() {
+            self.announcer.offer(&[presence::doubt(&caller.user)]);
+        }
+        Ok(shows)
     }
 
     /// Puts a message before staff, and tells them.

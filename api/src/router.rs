@@ -11,8 +11,8 @@ use crate::error::Problem;
 use crate::openapi;
 use crate::request::surround;
 use crate::routes::{
-    attachments, blocks, changes, conversations, docs, feed, jobs, members, messages, moderation, pages, reading,
-    scheduled, search, snapshot, threads, unsent, users,
+    attachments, blocks, changes, conversations, docs, feed, jobs, members, messages, moderation, pages, presence,
+    reading, scheduled, search, snapshot, threads, unsent, users,
 };
 use crate::state::App;
 
@@ -28,6 +28,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(attachments::routes())
         .merge(users::routes())
         .merge(blocks::routes())
+        .merge(presence::routes())
         .merge(moderation::routes())
         .merge(jobs::routes())
         .merge(feed::routes())

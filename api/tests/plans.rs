@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use api::model::{InThread, MarkerDraft, MarkerMove, MessageDraft, ThreadChange, ThreadChangeDraft};
 use api::search::Query;
-use api::store::conformance::{Bed, feed_of, guest, message_draft};
+use api::store::conformance::{Bed, feed_of, guest, message_draft, user};
 use api::store::{ConversationPage, MessagePage, MessagePart, SearchPage, Store, ThreadPage, UnreadPage, open};
 use fleet::eventually::eventually;
 use fleet::servers::postgres::Postgres;
@@ -247,6 +247,14 @@ async fn asked(ground: &Ground) -> Vec<Shown> {
         "Whether somebody takes part",
         &["select c.last_seq from conversations", "from privacy_settings", "carillon_blocked_pairs("],
         assert!(store.participates(&alice, place).await.expect("an answer").is_some())
+    );
+    show!(
+        "Of whom somebody sees whether they are here",
+        &["from unnest(p_askers, p_trusted, p_people)"],
+        assert_eq!(
+            store.sees_presence(&[(&alice, &user("person-20")), (&alice, &user("nobody"))]).await.expect("an answer"),
+            [true, false]
+        )
     );
     show!(
         "Counts of what is unread",

@@ -118,7 +118,10 @@ async fn fill(bed: &Bed) {
     keyed.idempotency_key = Some("once".parse().expect("a key"));
     keyed.mentions.mentioned_everyone = true;
     bed.store.append(&alice, &keyed).await.expect("allowed");
-    bed.store.set_privacy(&bob, &PrivacyChange { receipts: Some(false), signs: None }).await.expect("his");
+    bed.store
+        .set_privacy(&bob, &PrivacyChange { receipts: Some(false), ..PrivacyChange::default() })
+        .await
+        .expect("his");
     bed.execute("insert into acknowledgements values ('bob', '', 1, 'guest', 1, 0, 0, now())").await;
     bed.execute("insert into user_blocks values ('bob', 'eve', now())").await;
     bed.execute(

@@ -37,7 +37,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
 
     // The api: it announces, and its worker beats, until nobody is served any more.
     let working = CancellationToken::new();
-    let (link, _) = broker.link().await;
+    let (link, _, presence) = broker.link().await;
     let announcer = Announcer::start(&link.broker, link.state.clone(), pod.drain.tasks(), &working);
     pod.drain.tasks().spawn(worker::heads::run(Arc::clone(&store), Arc::clone(&link.broker), working.clone()));
     if let Some(Attachments { blobs, .. }) = attachments.clone() {
@@ -49,12 +49,12 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     pod.drain.tasks().spawn(stats::run(Arc::clone(&store), working.clone()));
     // Gateway and api speak within the process, so a secret of the moment will do where none is set.
     let secret = pod.settings.internal_secret().unwrap_or_else(made_up::make_up);
-    let app = App::new(Arc::clone(&store), announcer, verifier.clone(), secret.clone(), attachments);
+    let app = App::new(Arc::clone(&store), announcer, verifier.clone(), presence, secret.clone(), attachments);
     pod.drain.tasks().spawn(worker::schedule::run(Arc::clone(&store), app.publisher.clone(), working.clone()));
 
     // The gateway: it asks the api without a socket between.
     let serving = pod.drain.part();
-    let (link, history) = broker.link().await;
+    let (link, history, presence) = broker.link().await;
     let gateway = Gateway::start(
         Parts {
             settings: pod.settings.gateway.clone(),
@@ -62,6 +62,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
             verifier,
             link,
             history,
+            presence,
             upstream: Upstream::new(Arc::new(LocalWire(api::internal_router(app.clone()))), secret.reveal()),
             drain_window: pod.settings.pod.drain_window,
         },

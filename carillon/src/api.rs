@@ -22,12 +22,12 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let inside = pod.settings.database.internal_listen;
     let (listener, internal) = (pod.listener()?, bind(inside, "internal_listen")?);
     let store = store::open(&pod.settings)?;
-    let (link, _) = Broker::new(&pod.settings)?.link().await;
+    let (link, _, presence) = Broker::new(&pod.settings)?.link().await;
 
     let announcing = CancellationToken::new();
     let announcer = Announcer::start(&link.broker, link.state.clone(), pod.drain.tasks(), &announcing);
     pod.drain.tasks().spawn(stats::run(Arc::clone(&store), announcing.clone()));
-    let app = App::new(Arc::clone(&store), announcer, verifier, secret, attachments::open(&pod.settings)?);
+    let app = App::new(Arc::clone(&store), announcer, verifier, presence, secret, attachments::open(&pod.settings)?);
     let router = api::router(app.clone()).merge(pod.ops(vec![readiness(&store)]));
     let serving = pod.drain.part();
     serving.tasks().spawn(pod.serve(listener, router.into()));

@@ -18,7 +18,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let secret = pod.settings.internal_secret().context("internal_secret is neither set nor derived")?;
     let wire = HttpWire::new(pod.settings.api_urls()?).context("nothing can be asked over HTTP here")?;
     let listener = pod.listener()?;
-    let (link, history) = Broker::new(&pod.settings)?.link().await;
+    let (link, history, presence) = Broker::new(&pod.settings)?.link().await;
 
     let gateway = Gateway::start(
         Parts {
@@ -27,6 +27,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             verifier,
             link,
             history,
+            presence,
             upstream: Upstream::new(Arc::new(wire), secret.reveal()),
             drain_window: pod.settings.pod.drain_window,
         },

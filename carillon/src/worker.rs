@@ -19,7 +19,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let listener = pod.listener()?;
     let store = store::open(&pod.settings)?;
     let attachments = attachments::open(&pod.settings)?;
-    let (link, _) = Broker::new(&pod.settings)?.link().await;
+    let (link, ..) = Broker::new(&pod.settings)?.link().await;
 
     let ops = pod.ops(vec![readiness(&store)]);
     pod.drain.tasks().spawn(pod.serve(listener, ops.into()));

@@ -31,7 +31,7 @@ pub fn place_in_feeds(pod: &Pod, connection: &Connection, verdict: &Verdict) -> 
     let (epoch, positions, heads, resumed, resync) = match *verdict {
         Verdict::Arrived { epoch, start, heads, resumed } => (epoch, start, heads, resumed, None),
         Verdict::Resync { epoch, heads, reason } => (epoch, heads, heads, false, Some(reason)),
-        Verdict::Allowed | Verdict::AllowedUnseen | Verdict::Denied { .. } => return None,
+        Verdict::Allowed | Verdict::AllowedUnseen | Verdict::Visible { .. } | Verdict::Denied { .. } => return None,
     };
     pod.hub.enter(epoch);
     for feed in Feed::ALL {

@@ -3,6 +3,7 @@
 //! One command at a time: the next is read when the last is answered, so that answers come in order and a client cannot have
 //! more under way than one. What takes time is an errand beside the frames, which go on.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -10,9 +11,10 @@ use serde_json::json;
 use serde_json::value::RawValue;
 use shared::access::Caller;
 use shared::event::RoomPosition;
-use shared::ids::{DeviceId, RoomName, TraceId};
+use shared::ids::{DeviceId, RoomName, TraceId, UserId};
+use shared::presence::Availability;
 use shared::protocol::{Action, CloseCode, Command, ErrorCode, Sign, Since, answer};
-use shared::upstream::{Arrival, Question, Verdict};
+use shared::upstream::{Arrival, MOST_WATCHED, Question, Verdict};
 
 use crate::allowance::Grant;
 use crate::arrival::{attach, place_in_feeds};
@@ -26,6 +28,7 @@ use crate::rooms::{Join, Seen, publish};
 use crate::session::{Ended, Session};
 use crate::transport::Transport;
 use crate::upstream::Refusal;
+use crate::watching::Watch;
 
 impl<T: Transport> Session<T> {
     /// Takes a text frame and does what it says, or answers what is wrong with it.
@@ -85,6 +88,9 @@ impl<T: Transport> Session<T> {
                 self.say(&answer::ack(reference.as_deref(), &json!({ "room": room })));
             }
             Action::Show { room, sign, active } => return self.show(&room, sign, active, reference.as_deref()),
+            Action::Presence { watch, unwatch, state } => {
+                return self.mind_presence(watch, &unwatch, state, reference);
+            }
             Action::Publish { room, data } => return self.publish(room, data, reference),
             Action::Send { data } => {
                 self.work = self.start(send(Arc::clone(&self.pod), self.caller.clone(), data, reference))
@@ -160,6 +166,47 @@ impl<T: Transport> Session<T> {
         None
     }
 
+    /// Takes what the client says of itself, and whom it wants to watch.
+    fn mind_presence(
+        &mut self,
+        mut people: Vec<UserId>,
+        unwatch: &[UserId],
+        state: Option<Availability>,
+        reference: Option<String>,
+    ) -> Option<Ended> {
+        if let Some(watching) = &mut self.watching {
+            unwatch.iter().for_each(|user| drop(watching.people.remove(user)));
+        }
+        self.forget_watching_nobody();
+        if let Some(state) = state {
+            self.connection.choose(state);
+            self.pod.attendance.look(&self.connection.user);
+        }
+        let mut seen = HashSet::new();
+        people.retain(|user| seen.insert(user.clone()));
+        if people.is_empty() {
+            self.say(&answer::ack(reference.as_deref(), &json!({ "presence": [] })));
+            return None;
+        }
+        let watched = self.watching.as_ref().map(|watching| &watching.people);
+        let mut known = HashSet::new();
+        known.extend(people.iter().filter(|user| watched.is_some_and(|watched| watched.contains_key(*user))).cloned());
+        if watched.map_or(0, HashMap::len) + people.len() - known.len() > MOST_WATCHED {
+            let detail = format!("at most {MOST_WATCHED} people are watched at once");
+            return self.complain(reference.as_deref(), ErrorCode::LimitExceeded, &detail);
+        }
+        let watch = Watch {
+            pod: Arc::clone(&self.pod),
+            connection: Arc::clone(&self.connection),
+            caller: self.caller.clone(),
+            people,
+            known,
+            reference,
+        };
+        self.work = self.start(watch.run());
+        None
+    }
+
     fn publish(&mut self, room: RoomName, data: Box<RawValue>, reference: Option<String>) -> Option<Ended> {
         let Some(namespace) = Namespace::of(&self.pod.settings.rooms, &room).cloned() else {
             return self.complain(reference.as_deref(), ErrorCode::Forbidden, "there is no such room for you");
@@ -186,6 +233,7 @@ const fn name_of(action: &Action) -> &'static str {
         Action::Read { .. } => "read",
         Action::Show { sign: Sign::Viewing, .. } => "viewing",
         Action::Show { .. } => "typing",
+        Action::Presence { .. } => "presence",
         Action::Ping => "ping",
         Action::Auth { .. } => "auth",
         Action::Ack { .. } => "ack",
@@ -252,7 +300,7 @@ async fn resume(pod: Arc<Pod>, arrival: Arrival, reference: Option<String>) -> D
             Done::fail(reference, ErrorCode::ResyncRequired, &detail)
         }
         Some(Verdict::Denied { code }) => Done::fail(reference, code, "not allowed"),
-        Some(Verdict::Allowed | Verdict::AllowedUnseen) => {
+        Some(Verdict::Allowed | Verdict::AllowedUnseen | Verdict::Visible { .. }) => {
             Done::fail(reference, ErrorCode::Internal, "the api answered something else")
         }
     }

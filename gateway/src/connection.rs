@@ -3,12 +3,13 @@
 //! The hub holds connections, the timer wheel visits them, their own task serves them. What only that task needs lives in
 //! its session.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU8, AtomicU64, Ordering};
 
 use shared::channel::{Channel, Role};
 use shared::cursor::{Feed, channel_of};
 use shared::event::Topic;
 use shared::ids::{ConnectionId, DeviceId, UserId};
+use shared::presence::Availability;
 use shared::time::Timestamp;
 
 use crate::clock;
@@ -69,6 +70,8 @@ pub struct Connection {
     pub role: Role,
     /// What they are shown.
     pub door: Door,
+    /// What its user is there: its place among all there are.
+    availability: AtomicU8,
     /// What waits for it.
     pub queue: SendQueue,
     /// When the token ends, in microseconds since 1970. A newer token moves it.
@@ -95,6 +98,7 @@ impl Connection {
             user: caller.user.clone(),
             role: caller.role,
             door,
+            availability: AtomicU8::new(0),
             queue: SendQueue::new(send_queue_bytes),
             expires_at: AtomicI64::new(caller.expires_at.as_micros()),
             heard_at: AtomicU64::new(clock::millis()),
@@ -102,6 +106,17 @@ impl Connection {
             active_at: AtomicU64::new(clock::millis()),
             pinged_at: AtomicU64::new(clock::millis()),
         }
+    }
+
+    /// What its user is there: nothing before the connection was welcomed, then what the client says.
+    #[must_use]
+    pub fn availability(&self) -> Availability {
+        Availability::ALL[usize::from(self.availability.load(Ordering::Relaxed))]
+    }
+
+    /// Notes what the client says that its user is there.
+    pub fn choose(&self, availability: Availability) {
+        self.availability.store(availability as u8, Ordering::Relaxed);
     }
 
     /// The channel of one of its feeds.

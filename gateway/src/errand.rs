@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use shared::access::Caller;
 use shared::cursor::Positions;
-use shared::ids::{Epoch, RoomName};
+use shared::ids::{Epoch, RoomName, UserId};
 use shared::protocol::{ErrorCode, answer};
 
 use crate::connection::Connection;
 use crate::interest::Held;
 use crate::rooms::Member;
+use crate::watching::Watched;
 
 /// A command that took time, done.
 pub struct Done {
@@ -30,6 +31,13 @@ pub enum Then {
     Joined(RoomName, Member),
     /// The connection is not in the room after all.
     NotJoined(RoomName),
+    /// The connection watches people.
+    Watching {
+        /// Those whom it did not watch before.
+        begun: Vec<Watched>,
+        /// Those whom it may not see.
+        hidden: Vec<UserId>,
+    },
     /// Delivery goes on from somewhere else.
     Continue(Start),
     /// A newer token counts.

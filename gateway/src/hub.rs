@@ -16,7 +16,8 @@ use shared::cursor::{Feed, Positions};
 use shared::envelope::{Content, Envelope};
 use shared::event::{LiveBody, RoomPosition};
 use shared::history::Recovered;
-use shared::ids::{Epoch, RoomName, Seq};
+use shared::ids::{Epoch, RoomName, Seq, UserId};
+use shared::presence::Availability;
 use shared::protocol::{CloseCode, answer};
 use shared::time::Timestamp;
 use shared::upstream::ResyncReason;
@@ -43,6 +44,15 @@ pub struct Hub {
 struct Shard {
     feeds: HashMap<Channel, LocalFeed>,
     rooms: HashMap<RoomName, Room>,
+    watched: HashMap<UserId, HashMap<u64, Watcher>>,
+}
+
+/// A connection that watches somebody.
+struct Watcher {
+    connection: Arc<Connection>,
+    /// Whether it is told; before, it is only noted that something happened.
+    is_shown: bool,
+    missed: bool,
 }
 
 #[derive(Default)]
@@ -85,8 +95,72 @@ impl Hub {
                     local.offer_sign(&WholeFrame::live(&body, None, committed_at));
                 }
             }
+            (Content::Sign(body), Channel::Presence(user)) => {
+                let frame = WholeFrame::live(&body, None, committed_at);
+                self.each_watcher(&user, |watcher| watcher.offer(&frame));
+            }
+            (Content::Pods(_), Channel::Presence(user)) => self.each_watcher(&user, Watcher::doubt),
             (Content::Live { .. } | Content::Sign(_) | Content::Pods(_), _) => {}
         }
+    }
+
+    fn each_watcher(&self, user: &UserId, tell: impl Fn(&mut Watcher)) {
+        if let Some(watchers) = self.user_shard(user).watched.get_mut(user) {
+            watchers.values_mut().for_each(tell);
+        }
+    }
+
+    /// Registers a connection that watches somebody. It is not told anything yet.
+    pub fn watch(&self, user: &UserId, connection: &Arc<Connection>) {
+        let watcher = Watcher { connection: Arc::clone(connection), is_shown: false, missed: false };
+        self.user_shard(user).watched.entry(user.clone()).or_default().insert(connection.key, watcher);
+    }
+
+    /// Tells a connection what happens to somebody from now on. Answers whether something happened since it was registered.
+    pub fn show(&self, user: &UserId, connection: &Connection) -> bool {
+        let mut shard = self.user_shard(user);
+        let watcher = shard.watched.get_mut(user).and_then(|watchers| watchers.get_mut(&connection.key));
+        watcher.is_some_and(|watcher| {
+            watcher.is_shown = true;
+            watcher.missed
+        })
+    }
+
+    /// Forgets a connection that watched somebody.
+    pub fn unwatch(&self, user: &UserId, connection: &Connection) {
+        let mut shard = self.user_shard(user);
+        if let Some(watchers) = shard.watched.get_mut(user) {
+            watchers.remove(&connection.key);
+            if watchers.is_empty() {
+                shard.watched.remove(user);
+            }
+        }
+    }
+
+    /// Everybody who is watched here.
+    #[must_use]
+    pub fn watched(&self) -> Vec<UserId> {
+        self.shards.iter().flat_map(|shard| shard.lock().watched.keys().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// What somebody is here, over all their connections.
+    #[must_use]
+    pub fn availability(&self, user: &UserId) -> Availability {
+        let channel = Channel::User(user.clone());
+        let shard = self.shard(&channel);
+        let connections = shard.feeds.get(&channel).map(|local| local.connections.values());
+        let states = connections.into_iter().flatten().map(|connection| connection.availability());
+        states.max().unwrap_or_default()
+    }
+
+    /// Everybody who has a connection here.
+    #[must_use]
+    pub fn people(&self) -> Vec<UserId> {
+        let user_of = |channel: &Channel| match channel {
+            Channel::User(user) => Some(user.clone()),
+            _ => None,
+        };
+        self.shards.iter().flat_map(|shard| shard.lock().feeds.keys().filter_map(user_of).collect::<Vec<_>>()).collect()
     }
 
     /// The life of the numbering, once anything told it.
@@ -320,8 +394,30 @@ impl Hub {
         self.shards[self.hasher.hash_one(channel) as usize % SHARDS].lock()
     }
 
+    fn user_shard(&self, user: &UserId) -> MutexGuard<'_, Shard> {
+        self.shards[self.hasher.hash_one(user) as usize % SHARDS].lock()
+    }
+
     fn room_shard(&self, room: &RoomName) -> MutexGuard<'_, Shard> {
         self.shards[self.hasher.hash_one(room) as usize % SHARDS].lock()
+    }
+}
+
+impl Watcher {
+    fn offer(&mut self, frame: &WholeFrame) {
+        if !self.is_shown {
+            self.missed = true;
+        } else if !self.connection.queue.push_sign(Frame::Whole(frame.clone())) {
+            METRICS.signs_dropped.increment(1);
+            self.connection.queue.order(|orders| orders.people_missed = true);
+        }
+    }
+
+    fn doubt(&mut self) {
+        self.missed = true;
+        if self.is_shown {
+            self.connection.queue.order(|orders| orders.doubt = true);
+        }
     }
 }
 
@@ -344,7 +440,7 @@ const fn feed_of(channel: &Channel) -> Option<Feed> {
         Channel::User(_) => Some(Feed::User),
         Channel::Role(_) => Some(Feed::Role),
         Channel::All => Some(Feed::All),
-        Channel::Fleet | Channel::Room(_) | Channel::Heads | Channel::Pod(_) => None,
+        Channel::Fleet | Channel::Room(_) | Channel::Presence(_) | Channel::Heads | Channel::Pod(_) => None,
     }
 }
 

@@ -8,6 +8,7 @@ pub mod accept;
 pub mod acks;
 mod allowance;
 mod arrival;
+pub mod attendance;
 pub mod behind;
 pub mod catch_up;
 mod clock;
@@ -37,6 +38,7 @@ mod signs;
 mod standing;
 pub mod transport;
 pub mod upstream;
+mod watching;
 mod welcome;
 pub mod wheel;
 
@@ -51,6 +53,7 @@ use shared::channel::Channel;
 use shared::drain::Drain;
 use shared::history::History;
 use shared::ops::Readiness;
+use shared::presence::Presence;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -75,6 +78,8 @@ pub struct Parts {
     pub link: Link,
     /// What rooms remember.
     pub history: Arc<dyn History>,
+    /// Who is here, over all gateways.
+    pub presence: Arc<dyn Presence>,
     /// The api.
     pub upstream: Upstream,
     /// Over how long clients are told to come back when the pod stops.
@@ -92,7 +97,7 @@ impl Gateway {
     /// Starts a gateway's tasks; they end with `drain`, after the last client has left or been cut off.
     #[must_use]
     pub fn start(parts: Parts, drain: &Drain) -> Self {
-        let Parts { settings, node, verifier, link, history, upstream, drain_window } = parts;
+        let Parts { settings, node, verifier, link, history, presence, upstream, drain_window } = parts;
         let stop = CancellationToken::new();
         let behind = Arc::new(behind::Behind::default());
         let hub = Arc::new(hub::Hub::new(Arc::clone(&behind)));
@@ -100,6 +105,7 @@ impl Gateway {
         let (interest, keeper) = interest::interest(Arc::clone(&link.broker));
         let (questions, asker) = questions::questions(upstream.clone());
         let (signs, signaller) = signs::signs(Arc::clone(&link.broker));
+        let (attendance, attendant) = attendance::attendance(Arc::clone(&presence), Arc::clone(&hub));
         let acks = Arc::new(acks::Acks::default());
         let pod = Arc::new(Pod {
             wheel: wheel::Wheel::new(&settings),
@@ -110,9 +116,11 @@ impl Gateway {
             interest: interest.clone(),
             broker: Arc::clone(&link.broker),
             history: Arc::clone(&history),
+            presence: Arc::clone(&presence),
             upstream: upstream.clone(),
             questions,
             signs,
+            attendance,
             pages: catch_up::Pages::new(upstream.clone(), Arc::clone(&hub), Arc::clone(&history)),
             acks: Arc::clone(&acks),
             open: AtomicUsize::new(0),
@@ -126,7 +134,9 @@ impl Gateway {
         tasks.spawn(keeper.run(stop.clone()));
         tasks.spawn(asker.run(stop.clone()));
         tasks.spawn(signaller.run(stop.clone()));
-        tasks.spawn(repair::Repairer { hub, behind, upstream: upstream.clone(), history }.run(stop.clone()));
+        tasks.spawn(attendant.run(stop.clone()));
+        tasks.spawn(attendance::sweep(Arc::clone(&presence), stop.clone()));
+        tasks.spawn(repair::Repairer { hub, behind, upstream: upstream.clone(), history, presence }.run(stop.clone()));
         tasks.spawn({
             let (heads, upstream, stop) = (Arc::clone(&heads), upstream.clone(), stop.clone());
             async move {

@@ -34,6 +34,12 @@ pub struct Metrics {
     pub strange: Counter,
     /// Signs that were shown to nobody, or not to all.
     pub signs_dropped: Counter,
+    /// People who are connected here, or were a moment ago.
+    pub presence_people: Gauge,
+    /// Leases begun; more than one in a gateway's life says that it was taken for dead.
+    pub presence_leases: Counter,
+    /// People taken back whom dead gateways had.
+    pub presence_swept: Counter,
     /// Seconds since something told the heads.
     pub heads_age: Gauge,
 }
@@ -53,6 +59,9 @@ impl Metrics {
             repaired: counter!("carillon_gateway_repaired_entries_total"),
             strange: counter!("carillon_gateway_strange_envelopes_total"),
             signs_dropped: counter!("carillon_gateway_signs_dropped_total"),
+            presence_people: gauge!("carillon_gateway_presence_people"),
+            presence_leases: counter!("carillon_gateway_presence_leases_total"),
+            presence_swept: counter!("carillon_gateway_presence_swept_total"),
             heads_age: gauge!("carillon_gateway_heads_age_seconds"),
         }
     }

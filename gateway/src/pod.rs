@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use shared::access::Verifier;
 use shared::broker::Broker;
 use shared::history::History;
+use shared::presence::Presence;
 
 use crate::acks::Acks;
+use crate::attendance::Attendance;
 use crate::catch_up::Pages;
 use crate::config::GatewaySettings;
 use crate::hub::Hub;
@@ -34,12 +36,16 @@ pub struct Pod {
     pub broker: Arc<dyn Broker>,
     /// What rooms remember.
     pub history: Arc<dyn History>,
+    /// Who is here, over all gateways.
+    pub presence: Arc<dyn Presence>,
     /// The api.
     pub upstream: Upstream,
     /// Questions to the api, in batches.
     pub questions: Questions,
     /// Shows what people are doing.
     pub signs: Signs,
+    /// Tells who is connected here.
+    pub attendance: Attendance,
     /// Pages for those who catch up.
     pub pages: Pages,
     /// What devices have received.

@@ -47,11 +47,16 @@ impl Pump {
 
     fn mend(&self, gap: &Gap) {
         METRICS.gaps("broker").increment(1);
-        tracing::warn!(?gap, "envelopes may have been lost: comparing heads and reading histories");
+        tracing::warn!(?gap, "envelopes may have been lost: comparing heads, reading histories and who is here");
         self.behind.compare_everything();
         let now = std::time::Instant::now();
         for room in self.hub.rooms() {
             let channel = Channel::Room(room);
+            if concerns(gap, &channel) {
+                self.behind.note(channel, now);
+            }
+        }
+        for channel in self.hub.watched().into_iter().map(Channel::Presence) {
             if concerns(gap, &channel) {
                 self.behind.note(channel, now);
             }

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use shared::channel::Channel;
 use shared::history::History;
+use shared::presence::Presence;
 use shared::upstream::{Differences, DifferencesAfter};
 use tokio_util::sync::CancellationToken;
 
@@ -35,6 +36,8 @@ pub struct Repairer {
     pub upstream: Upstream,
     /// Who has it of rooms.
     pub history: Arc<dyn History>,
+    /// Who knows who is here.
+    pub presence: Arc<dyn Presence>,
 }
 
 impl Repairer {
@@ -96,6 +99,20 @@ impl Repairer {
                 METRICS.repaired.increment(recovered.envelopes.len() as u64);
                 self.hub.repair_room(room, recovered);
             }
+        }
+        self.fetch_people(channels).await
+    }
+
+    /// Says what those are now of whom changes may have been lost. Whoever knew it already goes by the version.
+    async fn fetch_people(&self, channels: &[Channel]) -> Result<(), UpstreamError> {
+        let user_of = |channel: &Channel| match channel {
+            Channel::Presence(user) => Some(user.clone()),
+            _ => None,
+        };
+        let people: Vec<_> = channels.iter().filter_map(user_of).collect();
+        let read = self.presence.read(&people).await;
+        for status in read.map_err(|error| UpstreamError::Unavailable(Some(error.into())))? {
+            self.hub.hear(status.told());
         }
         Ok(())
     }

@@ -115,7 +115,7 @@ async fn permit(
 
 /// Whether `caller` may still hear each of `rooms`, and is seen there. While no api pod answers, nothing is taken away: it is
 /// asked again.
-pub async fn permits(pod: &Pod, caller: &Caller, rooms: Vec<RoomName>) -> Permits {
+pub async fn permits(pod: &Pod, caller: &Caller, rooms: Vec<RoomName>) -> RoomPermits {
     let asked = rooms.into_iter().map(|room| async move {
         loop {
             match permit(pod, caller, Who::Participants, &room, None).await {
@@ -128,7 +128,7 @@ pub async fn permits(pod: &Pod, caller: &Caller, rooms: Vec<RoomName>) -> Permit
 }
 
 /// Rooms, and what may be done there now.
-pub type Permits = Vec<(RoomName, Result<Seen, ErrorCode>)>;
+pub type RoomPermits = Vec<(RoomName, Result<Seen, ErrorCode>)>;
 
 async fn is_invited(
     verifier: &Verifier,

@@ -90,6 +90,10 @@ pub struct Orders {
     pub resync: Option<(ResyncReason, Option<Positions>)>,
     /// Events were dropped: read the rooms' histories again.
     pub rooms_dropped: bool,
+    /// Something was not told of those whom it watches: read what they are.
+    pub people_missed: bool,
+    /// Ask anew what it may see.
+    pub doubt: bool,
 }
 
 impl SendQueue {

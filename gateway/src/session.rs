@@ -15,7 +15,9 @@ use std::time::Duration;
 use serde_json::json;
 use shared::access::Caller;
 use shared::cursor::{Cursor, Feed, Positions};
-use shared::ids::{DeviceId, RoomName};
+use shared::envelope::{Content, Envelope};
+use shared::ids::{DeviceId, RoomName, UserId};
+use shared::presence::{Availability, Status};
 use shared::protocol::{CloseCode, ErrorCode, answer};
 use shared::sabotage;
 use shared::time::Timestamp;
@@ -31,12 +33,13 @@ use crate::interest::Held;
 use crate::metrics::METRICS;
 use crate::pod::Pod;
 use crate::policy::{Namespace, Who};
-use crate::rooms::{Member, Permits, Seen, permits};
+use crate::rooms::{Member, RoomPermits, Seen, permits};
 use crate::send_queue::{Glance, Live, Orders};
 use crate::signs::Shown;
 use crate::standing::{Standing, Step};
 use crate::transport::{Incoming, Transport};
 use crate::upstream::UpstreamError;
+use crate::watching::{Look, Watched, Watching, look};
 
 /// Frames are joined up to so many bytes a write.
 const JOINED: usize = 64 * 1024;
@@ -66,12 +69,14 @@ pub struct Session<T> {
     /// Whether the client acknowledges by itself; then pongs do not count.
     pub(crate) acknowledges: bool,
     pub(crate) rooms: HashMap<RoomName, Option<Member>>,
+    /// Whom it watches, if anybody.
+    pub(crate) watching: Option<Box<Watching>>,
     /// What the client is showing in them.
     pub(crate) shown: Shown,
     pub(crate) allowance: Allowance,
     /// The command under way; the next is read when it is done.
     pub(crate) work: Work<Done>,
-    /// What the client may do in its rooms, while that is asked.
+    /// What the client may do in its rooms and whom it may see, while that is asked.
     permits: Work<Permits>,
     /// When that was last asked, in milliseconds of the gateway's clock.
     permitted_at: u64,
@@ -86,6 +91,12 @@ pub struct Session<T> {
     transport: T,
 }
 
+/// What a client may do in its rooms, and what those are whom it may see.
+struct Permits {
+    rooms: RoomPermits,
+    people: Look,
+}
+
 /// What a connection's task woke up for.
 enum Turn {
     Orders(Orders),
@@ -95,6 +106,8 @@ enum Turn {
     Permits(Permits),
     /// Everything is written and the connection is not live.
     CatchUp,
+    /// Everything is written and something was not told of those whom it watches.
+    LookAgain,
     Gone,
 }
 
@@ -118,6 +131,8 @@ impl<T: Transport> Session<T> {
         feeds: Held,
         transport: T,
     ) -> Self {
+        connection.choose(Availability::Online);
+        pod.attendance.look(&connection.user);
         Self {
             allowance: Allowance::new(pod.settings.commands_per_second),
             pod,
@@ -128,6 +143,7 @@ impl<T: Transport> Session<T> {
             pinged: None,
             acknowledges: false,
             rooms: HashMap::new(),
+            watching: None,
             shown: Shown::default(),
             permits: None,
             permitted_at: clock::millis(),
@@ -154,11 +170,16 @@ impl<T: Transport> Session<T> {
                     None
                 }
                 Turn::Page(page) => self.take_page(page),
-                Turn::Permits(permits) => {
-                    permits.into_iter().for_each(|(room, permit)| self.take_permit(&room, permit));
+                Turn::Permits(Permits { rooms, people }) => {
+                    rooms.into_iter().for_each(|(room, permit)| self.take_permit(&room, permit));
+                    self.take_look(people);
                     None
                 }
                 Turn::CatchUp => self.catch_up(),
+                Turn::LookAgain => {
+                    self.ask_permits();
+                    None
+                }
                 Turn::Gone => Some(Ended::ByClient),
             };
             if let Some(ended) = end {
@@ -203,6 +224,8 @@ impl<T: Transport> Session<T> {
         }
         match written {
             Poll::Ready(Ok(())) if self.page.is_none() && live != Live::ALL => Poll::Ready(Turn::CatchUp),
+            // Not sooner: what is told again must not wait behind itself.
+            Poll::Ready(Ok(())) if self.permits.is_none() && self.misses_people() => Poll::Ready(Turn::LookAgain),
             Poll::Ready(Err(_)) => Poll::Ready(Turn::Gone),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
@@ -328,6 +351,12 @@ impl<T: Transport> Session<T> {
         if orders.rooms_dropped {
             self.tell_rooms_dropped();
         }
+        if orders.rooms_dropped || orders.people_missed {
+            self.miss_people();
+        }
+        if orders.doubt {
+            self.ask_permits();
+        }
         if orders.ping {
             if clock::millis() - self.permitted_at > PERMITTED.as_millis() as u64 {
                 self.ask_permits();
@@ -384,6 +413,7 @@ impl<T: Transport> Session<T> {
                 self.rooms.insert(room, Some(member));
             }
             Then::NotJoined(room) => self.forget_room(&room),
+            Then::Watching { begun, hidden } => self.take_watched(begun, &hidden),
             Then::Continue(start) => self.rewind(&start),
             Then::Renew(caller) => {
                 self.connection.expires_at.store(caller.expires_at.as_micros(), Ordering::Relaxed);
@@ -406,6 +436,11 @@ impl<T: Transport> Session<T> {
                 .queue
                 .push_own(Frame::Whole(WholeFrame::answer(&answer::own_event("resync_required", &told))));
         }
+        arrived.connection.choose(self.connection.availability());
+        for watched in self.watching.iter_mut().flat_map(|watching| watching.people.values_mut()) {
+            watched.pass_to(&arrived.connection);
+        }
+        self.miss_people();
         self.pod.hub.detach(&self.connection);
         self.connection = arrived.connection;
         *self.caller = arrived.caller;
@@ -534,19 +569,25 @@ impl<T: Transport> Session<T> {
         }
     }
 
-    /// Asks anew whether the client may hear the rooms that the api judges.
+    /// Asks anew whether the client may hear the rooms that the api judges, and see those whom it watches.
     fn ask_permits(&mut self) {
         self.permitted_at = clock::millis();
         let is_judged = |room: &&RoomName| {
             Namespace::of(&self.pod.settings.rooms, room).is_some_and(|namespace| namespace.join == Who::Participants)
         };
         let rooms: Vec<_> = self.rooms.keys().filter(is_judged).cloned().collect();
-        if rooms.is_empty() {
+        let (people, reads) = self.watching.as_mut().map(|watching| watching.begin_look()).unwrap_or_default();
+        if rooms.is_empty() && people.is_empty() {
             return;
         }
         let (pod, caller) = (Arc::clone(&self.pod), (*self.caller).clone());
         // One that is under way was asked before what makes us ask now.
-        self.permits = Some(Box::pin(async move { permits(&pod, &caller, rooms).await }));
+        self.permits = Some(Box::pin(async move {
+            let people =
+                async { if people.is_empty() { Look::default() } else { look(&pod, &caller, people, reads).await } };
+            let (rooms, people) = tokio::join!(permits(&pod, &caller, rooms), people);
+            Permits { rooms, people }
+        }));
     }
 
     /// Takes the client out of a room that it may no longer hear, and says so; or shows the others no more than they may see.
@@ -565,6 +606,47 @@ impl<T: Transport> Session<T> {
             }
             (Ok(_), None) => {}
         }
+    }
+
+    /// Watches those whom the client may see, and no longer those whom it may not.
+    fn take_watched(&mut self, begun: Vec<Watched>, hidden: &[UserId]) {
+        let watching = self.watching.get_or_insert_default();
+        hidden.iter().for_each(|user| drop(watching.people.remove(user)));
+        let stirred = begun.iter().filter(|watched| watched.show()).count();
+        watching.people.extend(begun.into_iter().map(|watched| (watched.user.clone(), watched)));
+        if stirred > 0 {
+            self.miss_people();
+        }
+        self.forget_watching_nobody();
+    }
+
+    /// Tells what was missed of those whom the client watches, and ends watching those whom it may not see any more.
+    fn take_look(&mut self, look: Look) {
+        let told = self.watching.as_mut().map(|watching| watching.end_look(look)).unwrap_or_default();
+        told.iter().for_each(|status| self.tell(status));
+        self.forget_watching_nobody();
+    }
+
+    fn tell(&self, status: &Status) {
+        let Envelope { content, committed_at, .. } = status.told();
+        if let Content::Sign(body) = content {
+            self.connection.queue.push_own(Frame::Whole(WholeFrame::live(&body, None, committed_at)));
+        }
+    }
+
+    fn miss_people(&mut self) {
+        if let Some(watching) = &mut self.watching {
+            watching.missed = true;
+        }
+    }
+
+    fn misses_people(&self) -> bool {
+        self.watching.as_ref().is_some_and(|watching| watching.missed)
+    }
+
+    /// Most connections watch nobody, and have no memory of it.
+    pub(crate) fn forget_watching_nobody(&mut self) {
+        self.watching.take_if(|watching| watching.people.is_empty());
     }
 
     /// Answers with an error. Too many of them end the connection.
@@ -592,7 +674,9 @@ impl<T: Transport> Session<T> {
 
     fn leave(&mut self) {
         self.leave_rooms();
+        self.watching = None;
         self.pod.hub.detach(&self.connection);
+        self.pod.attendance.look(&self.connection.user);
     }
 }
 
@@ -620,6 +704,7 @@ mod tests {
     use shared::config::Secret;
     use shared::history::memory::MemoryHistory;
     use shared::ids::{Epoch, Seq};
+    use shared::presence::memory::MemoryPresence;
 
     use super::*;
     use crate::config::GatewaySettings;
@@ -660,6 +745,7 @@ mod tests {
         let upstream = Upstream::new(Arc::new(NeverAnswers), "secret");
         let broker = place.link().broker;
         let (interest, _) = crate::interest::interest(Arc::clone(&broker));
+        let presence = Arc::new(MemoryPresence::new(place.clone()));
         let (hub, history) = (Arc::new(crate::hub::Hub::new(Arc::default())), Arc::new(MemoryHistory::new(place)));
         Arc::new(Pod {
             pages: crate::catch_up::Pages::new(upstream.clone(), Arc::clone(&hub), history.clone()),
@@ -670,6 +756,9 @@ mod tests {
             hub,
             interest,
             signs: crate::signs::signs(Arc::clone(&broker)).0,
+            attendance: crate::attendance::attendance(presence.clone(), Arc::new(crate::hub::Hub::new(Arc::default())))
+                .0,
+            presence,
             broker,
             history,
             questions: crate::questions::questions(upstream.clone()).0,

@@ -1,7 +1,8 @@
 //! Channels: the addresses of the pub/sub system, and the buckets they hash into.
 //!
 //! A channel is what a publisher names and a gateway hears. Channels that carry a feed (`user:`, `role:`, `all`,
-//! `fleet`) have durable, numbered entries; `room:` channels are live only; `heads` and `pod:` are for the pods themselves.
+//! `fleet`) have durable, numbered entries; `room:` and `presence:` channels are live only; `heads` and `pod:` are for the pods
+//! themselves.
 
 use std::fmt;
 use std::str::FromStr;
@@ -83,6 +84,8 @@ pub enum Channel {
     Fleet,
     /// A room: live, with recent history by policy.
     Room(RoomName),
+    /// Whether one user is here, and what they are: `presence:alice`.
+    Presence(UserId),
     /// The heads beat that every gateway hears.
     Heads,
     /// One pod's own address, by which it probes its link.
@@ -113,6 +116,7 @@ impl fmt::Display for Channel {
             Self::All => f.write_str("all"),
             Self::Fleet => f.write_str("fleet"),
             Self::Room(room) => write!(f, "room:{room}"),
+            Self::Presence(user) => write!(f, "presence:{user}"),
             Self::Heads => f.write_str("heads"),
             Self::Pod(pod) => write!(f, "pod:{pod}"),
         }
@@ -121,7 +125,7 @@ impl fmt::Display for Channel {
 
 /// A text that names no channel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a channel: one of user:<id>, role:<name>, all, fleet, room:<name>")]
+#[error("not a channel: one of user:<id>, role:<name>, all, fleet, room:<name>, presence:<id>")]
 pub struct InvalidChannel;
 
 impl FromStr for Channel {
@@ -138,6 +142,7 @@ impl FromStr for Channel {
             Some(("user", id)) => id.parse().ok().map(Self::User),
             Some(("role", name)) => name.parse().ok().map(Self::Role),
             Some(("room", name)) => name.parse().ok().map(Self::Room),
+            Some(("presence", id)) => id.parse().ok().map(Self::Presence),
             Some(("pod", id)) => id.parse().ok().map(Self::Pod),
             Some(_) => None,
         };
@@ -200,11 +205,20 @@ mod tests {
 
     #[test]
     fn a_channel_is_written_as_it_is_read() {
-        for text in ["user:alice", "role:staff", "all", "fleet", "room:tour_456", "room:conversation:7", "heads"] {
+        for text in [
+            "user:alice",
+            "role:staff",
+            "all",
+            "fleet",
+            "room:tour_456",
+            "room:conversation:7",
+            "presence:alice",
+            "heads",
+        ] {
             let channel: Channel = text.parse().expect("a channel");
             assert_eq!(channel.to_string(), text);
         }
-        for text in ["", "user:", "user:two words", "role:king", "everyone", "room:", "ROOM:x"] {
+        for text in ["", "user:", "user:two words", "role:king", "everyone", "room:", "ROOM:x", "presence:"] {
             assert_eq!(text.parse::<Channel>(), Err(InvalidChannel), "{text}");
         }
     }

@@ -16,6 +16,7 @@ pub mod event;
 pub mod history;
 pub mod ids;
 pub mod ops;
+pub mod presence;
 pub mod protocol;
 pub mod sabotage;
 pub mod telemetry;

@@ -20,6 +20,9 @@ pub const CALLER_HEADER: &str = "x-carillon-caller";
 /// The header with the trace id of what is asked.
 pub const TRACE_HEADER: &str = "x-carillon-trace";
 
+/// People whom one connection watches at most, or of whom is asked at once.
+pub const MOST_WATCHED: usize = 100;
+
 /// Feeds and how far they are: the answer to `POST /internal/v1/heads`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Heads {
@@ -158,6 +161,13 @@ pub enum Question {
         /// Where.
         room: RoomName,
     },
+    /// Of whom does the caller see whether they are here? Of at most [`MOST_WATCHED`].
+    Watch {
+        /// Who.
+        caller: Caller,
+        /// Whom.
+        people: Vec<UserId>,
+    },
 }
 
 /// A device that connects.
@@ -199,6 +209,11 @@ pub enum Verdict {
     Allowed,
     /// Yes, and the others shall see no signs of them there.
     AllowedUnseen,
+    /// Of these, in the order asked.
+    Visible {
+        /// Whom.
+        people: Vec<UserId>,
+    },
     /// No.
     Denied {
         /// Which error the client hears.

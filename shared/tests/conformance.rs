@@ -1,4 +1,4 @@
-//! The promises of the broker and of the rooms' history, put to every implementation over real servers.
+//! The promises of the broker, of the rooms' history and of presence, put to every implementation over real servers.
 
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use shared::broker::memory::MemoryBroker;
 use shared::broker::redis::{RedisSettings, open};
 use shared::channel::Channel;
 use shared::history::memory::MemoryHistory;
+use shared::presence::memory::MemoryPresence;
 
 mod broker {
     use super::*;
@@ -30,21 +31,33 @@ mod history {
     );
 }
 
+mod presence {
+    use super::*;
+    shared::presence_conformance!(
+        memory: Memory,
+        redis_standalone: Standalone,
+        redis_sentinel: Sentinel,
+        redis_cluster: Cluster,
+    );
+}
+
 /// One process. All it can suffer is a pump that does not keep up.
 struct Memory {
     place: MemoryBroker,
     history: Arc<MemoryHistory>,
+    presence: Arc<MemoryPresence>,
 }
 
 #[async_trait]
 impl Stage for Memory {
     async fn set() -> Self {
         let place = MemoryBroker::default();
-        Self { history: Arc::new(MemoryHistory::new(place.clone())), place }
+        let history = Arc::new(MemoryHistory::new(place.clone()));
+        Self { history, presence: Arc::new(MemoryPresence::new(place.clone())), place }
     }
 
     async fn pod(&self) -> Pod {
-        Pod { link: self.place.link(), history: self.history.clone() }
+        Pod { link: self.place.link(), history: self.history.clone(), presence: self.presence.clone() }
     }
 
     async fn lose_the_link(&self, heard: &Channel) {
@@ -62,8 +75,8 @@ impl Stage for Memory {
 
 async fn pod(redis: &Redis) -> Pod {
     let settings = RedisSettings::new(&redis.url(), "conformance").expect("settings");
-    let (link, history) = open(&settings).await;
-    Pod { link, history }
+    let (link, history, presence) = open(&settings).await;
+    Pod { link, history, presence }
 }
 
 /// One server.

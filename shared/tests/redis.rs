@@ -10,7 +10,8 @@ use shared::channel::Channel;
 use shared::envelope::{Content, Envelope};
 use shared::event::LiveBody;
 use shared::history::{History, Retention};
-use shared::ids::{RoomName, Seq, TraceId};
+use shared::ids::{RoomName, Seq, TraceId, UserId};
+use shared::presence::{Availability, PresenceError};
 use shared::time::Timestamp;
 use tokio::time::timeout;
 
@@ -148,8 +149,29 @@ async fn a_server_that_took_over_gives_no_number_twice_in_one_epoch() {
     assert_eq!((recovered.complete, recovered.top), (false, Some(after)));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn people_whom_redis_forgot_are_here_again_under_another_lease() {
+    let redis = Redis::standalone().await.expect("a redis");
+    let (_link, _, presence) = open(&RedisSettings::new(&redis.url(), "test").expect("settings")).await;
+    let lasts = Duration::from_secs(600);
+    let mut lease = presence.begin(lasts).await.expect("a lease");
+    let alice: UserId = "alice".parse().expect("an id");
+    let here = [(alice.clone(), Availability::Online)];
+    presence.put(&lease, None, &here).await.expect("written");
+    redis.flush().await.expect("a flush");
+    let before = presence.read(std::slice::from_ref(&alice)).await.expect("a reading");
+    assert_eq!(before[0].state, Availability::Offline);
+    assert!(matches!(presence.put(&lease, None, &here).await, Err(PresenceError::Ended)));
+    assert!(matches!(presence.renew(&mut lease, lasts).await, Err(PresenceError::Ended)));
+    let other = presence.begin(lasts).await.expect("a lease");
+    presence.put(&other, Some(lease.holder), &here).await.expect("written");
+    let after = presence.read(&[alice]).await.expect("a reading");
+    assert_eq!(after[0].state, Availability::Online);
+}
+
 async fn connect(redis: &Redis) -> (Link, std::sync::Arc<dyn History>) {
-    open(&RedisSettings::new(&redis.url(), "test").expect("settings")).await
+    let (link, history, _) = open(&RedisSettings::new(&redis.url(), "test").expect("settings")).await;
+    (link, history)
 }
 
 async fn next(link: &mut Link) -> Delivery {

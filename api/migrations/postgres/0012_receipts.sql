@@ -1,10 +1,11 @@
--- What others see of how far somebody has received and read, and of what they are doing.
+-- What others see of how far somebody has received and read, of what they are doing, and of whether they are here.
 
 -- What a person does not show. Without a row they show everything.
 create table privacy_settings (
     user_id  text collate "C" primary key,
     receipts boolean not null default true,
-    signs    boolean not null default true
+    signs    boolean not null default true,
+    presence boolean not null default true
 );
 
 select carillon_guard('privacy_settings');
@@ -13,23 +14,28 @@ grant select on privacy_settings to carillon_app;
 
 -- Changes those of the caller's settings that are in `p_changes`, and answers all of them. Every row of theirs says whether
 -- it is shown, so that nobody has to look here who reads it.
-create function carillon_set_privacy(p_caller text, p_changes jsonb) returns table (receipts boolean, signs boolean)
+create function carillon_set_privacy(p_caller text, p_changes jsonb)
+returns table (receipts boolean, signs boolean, presence boolean)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
 #variable_conflict use_column
 declare
     mine privacy_settings;
 begin
-    insert into privacy_settings as s (user_id, receipts, signs)
-    values (p_caller, coalesce((p_changes ->> 'receipts')::boolean, true), coalesce((p_changes ->> 'signs')::boolean, true))
+    insert into privacy_settings as s (user_id, receipts, signs, presence)
+    values (
+        p_caller, coalesce((p_changes ->> 'receipts')::boolean, true), coalesce((p_changes ->> 'signs')::boolean, true),
+        coalesce((p_changes ->> 'presence')::boolean, true)
+    )
     on conflict (user_id) do update set
         receipts = coalesce((p_changes ->> 'receipts')::boolean, s.receipts),
-        signs = coalesce((p_changes ->> 'signs')::boolean, s.signs)
+        signs = coalesce((p_changes ->> 'signs')::boolean, s.signs),
+        presence = coalesce((p_changes ->> 'presence')::boolean, s.presence)
     returning s.* into mine;
     perform from conversation_participants p
     where p.user_id = p_caller and p.shows_receipts <> mine.receipts order by p.conversation_id for no key update;
     update conversation_participants p set shows_receipts = mine.receipts, version = p.version + 1
     where p.user_id = p_caller and p.shows_receipts <> mine.receipts;
-    return query select mine.receipts, mine.signs;
+    return query select mine.receipts, mine.signs, mine.presence;
 end $$;
 
 -- Moves positions forwards as carillon_advance does, and with them how far each person has received every conversation of which

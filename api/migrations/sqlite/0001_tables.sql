@@ -94,7 +94,8 @@ create index conversation_participants_by_user on conversation_participants (use
 create table privacy_settings (
     user_id  text primary key,
     receipts integer not null default true,
-    signs    integer not null default true
+    signs    integer not null default true,
+    presence integer not null default true
 ) strict;
 
 create table messages (

@@ -164,11 +164,13 @@ pub struct Privacy {
     pub receipts: bool,
     /// That they write, or look at a conversation. Connections take it up when they next join a room.
     pub signs: bool,
+    /// Whether they are here, and when they were last. If not, others see them offline and never seen.
+    pub presence: bool,
 }
 
 impl Default for Privacy {
     fn default() -> Self {
-        Self { receipts: true, signs: true }
+        Self { receipts: true, signs: true, presence: true }
     }
 }
 
@@ -181,4 +183,7 @@ pub struct PrivacyChange {
     /// That they write, or look at a conversation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub signs: Option<bool>,
+    /// Whether they are here, and when they were last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub presence: Option<bool>,
 }

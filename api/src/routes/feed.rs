@@ -90,7 +90,9 @@ async fn arrive(app: &App, caller: &Caller, since: Option<String>) -> Result<(Ep
         Some(Verdict::Arrived { epoch, start, .. }) => Ok((epoch, start)),
         Some(Verdict::Resync { reason, .. }) => Err(resync(reason_in_words(reason))),
         Some(Verdict::Denied { code }) => Err(Problem::new(code, "these events are not yours to read")),
-        Some(Verdict::Allowed | Verdict::AllowedUnseen) | None => Err(Problem::internal("the store judged no arrival")),
+        Some(Verdict::Allowed | Verdict::AllowedUnseen | Verdict::Visible { .. }) | None => {
+            Err(Problem::internal("the store judged no arrival"))
+        }
     }
 }
 

@@ -11,6 +11,7 @@ pub mod members;
 pub mod messages;
 pub mod moderation;
 pub mod pages;
+pub mod presence;
 pub mod reading;
 pub mod scheduled;
 pub mod search;

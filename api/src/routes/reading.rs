@@ -58,6 +58,8 @@ struct NewPrivacy {
     receipts: Option<bool>,
     /// That one writes, or looks at a conversation.
     signs: Option<bool>,
+    /// Whether one is here, and when one was last.
+    presence: Option<bool>,
 }
 
 /// Counts, counted anew: all of them, or those of a page.
@@ -209,14 +211,14 @@ async fn privacy(State(app): State<App>, caller: Caller) -> Result<Json<Privacy>
 /// Change what one shows to others
 ///
 /// Receipts are withheld from everyone and everywhere at once; one's own counts are as right as before. Signs are withheld in the
-/// rooms that one joins from now on, and within five minutes in those one is in.
+/// rooms that one joins from now on, and within five minutes in those one is in. Presence is withheld from everybody at once.
 #[utoipa::path(
     patch, operation_id = "set_privacy",
     path = "/api/v1/users/me/privacy", tag = "reading", request_body = NewPrivacy,
     responses((status = 200, description = "All of it.", body = Privacy), Problems),
 )]
 async fn set_privacy(State(app): State<App>, caller: Caller, mut body: Fields) -> Result<Json<Privacy>, Problem> {
-    let (receipts, signs) = (body.optional("receipts"), body.optional("signs"));
-    let change = body.finish(|| Some(PrivacyChange { receipts, signs }))?;
-    Ok(Json(app.store.set_privacy(&caller, &change).await?))
+    let (receipts, signs, presence) = (body.optional("receipts"), body.optional("signs"), body.optional("presence"));
+    let change = body.finish(|| Some(PrivacyChange { receipts, signs, presence }))?;
+    Ok(Json(app.publisher.set_privacy(&caller, &change).await?))
 }

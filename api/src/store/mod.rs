@@ -307,6 +307,11 @@ pub trait People: Send + Sync {
     /// Of each pair, in the order asked, whether one of them has blocked the other. For what the fleet says on its own:
     /// signs of life do not pass between them.
     async fn blocked_pairs(&self, pairs: &[(UserId, UserId)]) -> Result<Vec<bool>, StoreError>;
+
+    /// Of each, in the order asked, whether the caller sees if the person is here. Of themselves they do. Of others not where one of
+    /// the two has blocked the other, in whatever conversations they are, where the person does not show it or is erased, and
+    /// where the two share no conversation; staff and services need share none.
+    async fn sees_presence(&self, asked: &[(&Caller, &UserId)]) -> Result<Vec<bool>, StoreError>;
 }
 
 /// What people report, what staff decide, and who may do nothing for a while.

@@ -67,6 +67,7 @@ async fn openapi_describes_every_route_with_its_problems() {
         "get /api/v1/messages/scheduled",
         "get /api/v1/messages/stats",
         "get /api/v1/messages/search",
+        "get /api/v1/presence",
         "get /api/v1/snapshot",
         "get /api/v1/unread",
         "get /api/v1/users/me/privacy",

@@ -22,6 +22,8 @@ use shared::channel::{Channel, Role};
 use shared::config::Secret;
 use shared::envelope::Envelope;
 use shared::ids::UserId;
+use shared::presence::Presence;
+use shared::presence::memory::MemoryPresence;
 use shared::time::Timestamp;
 use shared::upstream::{CALLER_HEADER, SECRET_HEADER};
 use sqlx::Connection as _;
@@ -44,6 +46,7 @@ pub(crate) struct Api {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) publisher: Publisher,
     pub(crate) client: Client,
+    pub(crate) presence: Arc<dyn Presence>,
     place: MemoryBroker,
     path: PathBuf,
     /// Where the bytes of attachments lie.
@@ -89,7 +92,9 @@ impl Api {
         let folder = directory.join(format!("rest-{}-{number}", std::process::id()));
         let blobs = storage(&folder);
         let attachments = blobs.clone().map(|blobs| Attachments { blobs, max_bytes: 25 * 1024 * 1024 });
-        let app = App::new(Arc::clone(&store), announcer, verifier, Secret::new(SECRET), attachments);
+        let presence: Arc<dyn Presence> = Arc::new(MemoryPresence::new(place.clone()));
+        let (kept, secret) = (Arc::clone(&presence), Secret::new(SECRET));
+        let app = App::new(Arc::clone(&store), announcer, verifier, kept, secret, attachments);
         let publisher = app.publisher.clone();
         let url = serve(api::router(app.clone()), &stop).await;
         let internal_url = serve(api::internal_router(app), &stop).await;
@@ -100,6 +105,7 @@ impl Api {
             store,
             publisher,
             client: Client::new(),
+            presence,
             place,
             path,
             folder,

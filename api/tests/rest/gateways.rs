@@ -78,6 +78,7 @@ async fn questions_are_answered_in_the_order_asked() {
     let id = alice.start_group(&["bob"]).await;
     let join = |caller, room: &str| json!({ "join": { "caller": caller, "room": room } });
     let arrive = json!({ "arrive": { "caller": alice.claims(), "device_id": "phone", "since": null } });
+    let watch = |caller, people: &[&str]| json!({ "watch": { "caller": caller, "people": people } });
     let room = format!("conversation:{id}");
     let questions = json!([
         join(alice.claims(), &room),
@@ -86,6 +87,8 @@ async fn questions_are_answered_in_the_order_asked() {
         join(api.user_as("maria", Role::Staff).claims(), &room),
         join(alice.claims(), "conversation:none"),
         join(alice.claims(), "backstage"),
+        watch(alice.claims(), &["eve", "bob", "alice"]),
+        watch(eve.claims(), &["bob"]),
     ]);
     let answered = answer(api.gateway(Method::POST, "authorise").json(&questions)).await;
     let verdicts: Vec<Verdict> = serde_json::from_value(answered.body).expect("verdicts");
@@ -93,6 +96,9 @@ async fn questions_are_answered_in_the_order_asked() {
     let heads = Positions { user: Seq(1), ..Positions::default() };
     assert!(matches!(&verdicts[1], Verdict::Arrived { heads: at, start, .. } if *at == heads && start.user == Seq(0)));
     assert_eq!(verdicts[3], Verdict::Allowed);
+    let visible =
+        |names: &[&str]| Verdict::Visible { people: names.iter().map(|name| name.parse().expect("an id")).collect() };
+    assert_eq!(verdicts[6..], [visible(&["bob", "alice"]), visible(&[])]);
     for denied in [&verdicts[2], &verdicts[4], &verdicts[5]] {
         assert!(matches!(denied, Verdict::Denied { .. }), "{denied:?}");
     }
@@ -145,7 +151,10 @@ async fn more_than_a_thousand_at_once_is_too_large() {
         "positions": { "user": 2, "role": 0, "all": 0 }, "unfiltered": true,
     });
     let join = json!({ "join": { "caller": api.user("alice").claims(), "room": "tour_1" } });
+    let people: Vec<_> = (0..101).map(|n| format!("u{n}")).collect();
+    let watch = json!([{ "watch": { "caller": api.user("alice").claims(), "people": people } }]);
     for (path, body) in [
+        ("authorise", watch),
         ("heads", json!({ "channels": channels })),
         ("differences", json!({ "epoch": "0000000000000001", "after": after, "page_bytes": 1 })),
         ("acks", json!(vec![ack; 1_001])),

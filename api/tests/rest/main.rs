@@ -11,6 +11,7 @@ mod gateways;
 mod members;
 mod messages;
 mod people;
+mod presence;
 mod reading;
 mod refusals;
 mod s3;

@@ -15,12 +15,13 @@ use gateway::{Gateway, Parts, accept};
 use serde_json::{Value, json};
 use shared::access::{AccessSettings, Grant, Verifier, sign};
 use shared::broker::memory::MemoryBroker;
-use shared::broker::{Broker, BrokerError};
+use shared::broker::{Broker, BrokerError, Delivering, Delivery, Gap, Link, deliveries};
 use shared::channel::{Channel, Role};
 use shared::config::Secret;
 use shared::drain::Drain;
 use shared::envelope::Envelope;
 use shared::history::memory::MemoryHistory;
+use shared::presence::memory::MemoryPresence;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -38,6 +39,8 @@ pub struct Village {
     access: AccessSettings,
     client: reqwest::Client,
     gateway: Gateway,
+    /// Into the ears of the gateway.
+    delivering: Delivering,
     _folder: Folder,
 }
 
@@ -48,6 +51,8 @@ pub struct Losses {
     pub entries: Arc<AtomicBool>,
     /// The heads beat.
     pub beats: Arc<AtomicBool>,
+    /// Whatever the gateway would hear.
+    pub heard: Arc<AtomicBool>,
 }
 
 /// A broker that loses what it is told to lose.
@@ -108,15 +113,29 @@ impl Village {
         let api_broker: Arc<dyn Broker> = Arc::new(LossyBroker { inner: api_link.broker, losses: losses.clone() });
         let announcer = Announcer::start(&api_broker, api_link.state, drain.tasks(), drain.stopped());
         drain.tasks().spawn(api::worker::heads::run(Arc::clone(&store), api_broker, drain.stopped().clone()));
-        let app = App::new(store, announcer, verifier.clone(), Secret::new("shared by pods"), None);
+        let presence = Arc::new(MemoryPresence::new(place.clone()));
+        let (kept, secret) = (presence.clone(), Secret::new("shared by pods"));
+        let app = App::new(store, announcer, verifier.clone(), kept, secret, None);
+
+        let (delivering, deliveries) = deliveries(1_024);
+        let Link { broker, deliveries: mut heard, state } = place.link();
+        let (ears, is_deaf) = (delivering.clone(), losses.clone());
+        tokio::spawn(async move {
+            while let Some(delivery) = heard.next().await {
+                if !is_deaf.heard.load(Ordering::Relaxed) {
+                    ears.offer(delivery);
+                }
+            }
+        });
 
         let upstream = Upstream::new(Arc::new(LocalWire(api::internal_router(app.clone()))), "shared by pods");
         let parts = Parts {
             settings,
             node: "village".into(),
             verifier,
-            link: place.link(),
+            link: Link { broker, deliveries, state },
             history,
+            presence,
             upstream,
             drain_window: Duration::from_secs(2),
         };
@@ -125,7 +144,7 @@ impl Village {
         let address = listener.local_addr().expect("an address");
         let site = gateway.site(api::router(app));
         tokio::spawn(accept::serve(listener, site, drain.draining().clone()));
-        Self { address, drain, losses, access, client: reqwest::Client::new(), gateway, _folder: folder }
+        Self { address, drain, losses, access, client: reqwest::Client::new(), gateway, delivering, _folder: folder }
     }
 
     /// A village with the settings of a new installation.
@@ -147,6 +166,17 @@ impl Village {
     /// Somebody with such a role, with a token for an hour.
     pub fn person_as(&self, user: &str, role: Role) -> Person<'_> {
         Person { village: self, user: user.to_owned(), token: self.token(user, role, 3_600) }
+    }
+
+    /// The gateway hears nothing any more.
+    pub fn falls_deaf(&self) {
+        self.losses.heard.store(true, Ordering::Relaxed);
+    }
+
+    /// The gateway hears again, and that it missed something.
+    pub fn hears_again(&self) {
+        self.losses.heard.store(false, Ordering::Relaxed);
+        self.delivering.offer(Delivery::Gap(Gap::Everything));
     }
 
     /// Sockets and streams that are open.
@@ -221,6 +251,14 @@ impl Person<'_> {
         let answer = self.village.client.put(url).bearer_auth(&self.token).json(body).send().await.expect("an answer");
         assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap_or_default());
         answer.json().await.expect("JSON")
+    }
+
+    /// Has REST change something.
+    pub async fn patches(&self, path: &str, body: &Value) {
+        let url = format!("http://{}{path}", self.village.address);
+        let answer =
+            self.village.client.patch(url).bearer_auth(&self.token).json(body).send().await.expect("an answer");
+        assert_eq!(answer.status(), 200, "{}", answer.text().await.unwrap_or_default());
     }
 
     /// Opens an event stream that continues after `since`.

@@ -18,6 +18,7 @@ use crate::envelope::{Content, Envelope};
 use crate::event::LiveBody;
 use crate::history::History;
 use crate::ids::TraceId;
+use crate::presence::Presence;
 use crate::time::Timestamp;
 
 /// How long anything may take. Failing over is the slowest.
@@ -49,6 +50,8 @@ pub struct Pod {
     pub link: Link,
     /// Its view of the rooms.
     pub history: Arc<dyn History>,
+    /// Its view of who is here.
+    pub presence: Arc<dyn Presence>,
 }
 
 /// Runs every promise of the broker for each `name: Stage`.

@@ -10,7 +10,7 @@ use fred::types::scripts::Script;
 
 use super::{History, Recovered, Retention, windows};
 use crate::broker::BrokerError;
-use crate::broker::redis::{Call, Commands, Names};
+use crate::broker::redis::{Call, Commands, Names, garbled};
 use crate::channel::Channel;
 use crate::envelope::{Content, Envelope};
 use crate::event::{LiveBody, RoomPosition};
@@ -92,9 +92,4 @@ impl History for RedisHistory {
         }
         Ok(Recovered::new(self.kept(room, 0).await?, since))
     }
-}
-
-/// Redis answered what our scripts do not answer.
-fn garbled(error: impl std::error::Error + Send + Sync + 'static) -> BrokerError {
-    BrokerError::Unavailable(Box::new(error))
 }

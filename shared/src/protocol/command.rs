@@ -12,7 +12,9 @@ use serde_json::value::RawValue;
 use super::ErrorCode;
 use crate::cursor::Cursor;
 use crate::event::RoomPosition;
-use crate::ids::{ConversationId, RoomName};
+use crate::ids::{ConversationId, RoomName, UserId};
+use crate::presence::Availability;
+use crate::upstream::MOST_WATCHED;
 
 /// Longest `ref`, in bytes.
 pub const LONGEST_REF: usize = 64;
@@ -68,6 +70,15 @@ pub enum Action {
         sign: Sign,
         /// Whether one does, or has stopped.
         active: bool,
+    },
+    /// To hear whether people are here, or no more, and to say what one is oneself.
+    Presence {
+        /// Whom to watch.
+        watch: Vec<UserId>,
+        /// Whom to watch no longer; done first.
+        unwatch: Vec<UserId>,
+        /// What one is on this connection, never offline.
+        state: Option<Availability>,
     },
     /// To hear `pong` with the heads.
     Ping,
@@ -176,6 +187,16 @@ struct SignData {
     active: bool,
 }
 
+#[derive(Deserialize)]
+struct PresenceData {
+    #[serde(default)]
+    watch: Vec<UserId>,
+    #[serde(default)]
+    unwatch: Vec<UserId>,
+    #[serde(default)]
+    state: Option<Availability>,
+}
+
 #[derive(Deserialize, Default)]
 #[serde(rename_all = "lowercase")]
 enum TypingKind {
@@ -266,8 +287,19 @@ impl Command {
 
 impl Action {
     /// Every `action` there is.
-    pub const NAMES: [&str; 10] =
-        ["subscribe", "unsubscribe", "message", "read", "typing", "viewing", "ping", "auth", "ack", "resume"];
+    pub const NAMES: [&str; 11] = [
+        "subscribe",
+        "unsubscribe",
+        "message",
+        "read",
+        "typing",
+        "viewing",
+        "presence",
+        "ping",
+        "auth",
+        "ack",
+        "resume",
+    ];
 
     fn parse(outline: &Outline<'_>, frame: &str) -> Result<Self, (ErrorCode, String)> {
         let Some(action) = outline.action.as_deref() else { return Err(bad("action is missing")) };
@@ -284,6 +316,7 @@ impl Action {
                 None => Err(bad("data is missing")),
             },
             "typing" | "viewing" => Self::parse_sign(outline, action == "typing"),
+            "presence" => Self::parse_presence(data_of(outline)?),
             "ping" => Ok(Self::Ping),
             "auth" => data_of::<AuthData>(outline).map(|data| Self::Auth { token: data.token }),
             "ack" => {
@@ -314,6 +347,18 @@ impl Action {
             TypingKind::Recording => Sign::Recording,
         };
         Ok(Self::Show { room, sign, active: data.active })
+    }
+
+    fn parse_presence(data: PresenceData) -> Result<Self, (ErrorCode, String)> {
+        let PresenceData { watch, unwatch, state } = data;
+        if state == Some(Availability::Offline) {
+            return Err(bad("data: state is online, idle or dnd: whoever is offline is not connected"));
+        }
+        if watch.len() > MOST_WATCHED || unwatch.len() > MOST_WATCHED {
+            let detail = format!("data: at most {MOST_WATCHED} people in watch and in unwatch");
+            return Err((ErrorCode::LimitExceeded, detail));
+        }
+        Ok(Self::Presence { watch, unwatch, state })
     }
 
     /// A `message` goes to the room it names, else to the conversation its data names.
@@ -387,6 +432,29 @@ mod tests {
     }
 
     #[test]
+    fn presence_says_whom_to_watch_and_what_one_is_oneself() {
+        let said = |data: &str| match Command::parse(&format!(r#"{{"action":"presence","data":{data}}}"#)) {
+            Ok(Command { action: Action::Presence { watch, unwatch, state }, .. }) => {
+                Ok((watch.len(), unwatch.len(), state))
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(error) => Err((error.code, error.detail)),
+        };
+        assert_eq!(said("{}"), Ok((0, 0, None)));
+        assert_eq!(said(r#"{"watch":["a","b"],"unwatch":["c"],"state":"dnd"}"#), Ok((2, 1, Some(Availability::Dnd))));
+        for data in
+            [r#"{"state":"offline"}"#, r#"{"state":"asleep"}"#, r#"{"watch":["two words"]}"#, r#"{"watch":"a"}"#]
+        {
+            assert_eq!(said(data).expect_err("wrong").0, ErrorCode::BadRequest, "{data}");
+        }
+        let many = serde_json::to_string(&vec!["a"; 101]).expect("JSON");
+        for part in ["watch", "unwatch"] {
+            let (code, detail) = said(&format!(r#"{{"{part}":{many}}}"#)).expect_err("too many");
+            assert!(code == ErrorCode::LimitExceeded && detail.contains("100"), "{detail}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named_and_the_ref_comes_back() {
         for (frame, code) in [
             ("", ErrorCode::BadRequest),
@@ -443,7 +511,7 @@ mod tests {
 
         #[test]
         fn no_object_makes_parsing_panic(
-            action in "(subscribe|unsubscribe|message|read|typing|viewing|ping|auth|ack|resume|x)",
+            action in "(subscribe|unsubscribe|message|read|typing|viewing|presence|ping|auth|ack|resume|x)",
             room in ".{0,40}",
             data in "(null|\\{\\}|\\[\\]|7|\"x\"|\\{\"since\":\"[a-z0-9-]{0,40}\"\\}|\\{\"cursor\":null\\})",
         ) {

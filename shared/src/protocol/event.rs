@@ -1,7 +1,7 @@
 //! Every `type` that a frame from the server can have, rooms aside: there a service may give its own.
 
 /// The types of answers, of the connection's own events, and of the events of feeds and rooms.
-pub const TYPES: [&str; 44] = [
+pub const TYPES: [&str; 45] = [
     "ack",
     "error",
     "pong",
@@ -45,5 +45,6 @@ pub const TYPES: [&str; 44] = [
     "typing",
     "viewing",
     "receipt.updated",
+    "presence.changed",
     "unsubscribed",
 ];

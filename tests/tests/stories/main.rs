@@ -30,6 +30,7 @@ mod messaging;
 mod people;
 mod pods;
 mod postgres;
+mod presence;
 mod redis;
 mod rooms;
 mod single;

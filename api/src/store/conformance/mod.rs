@@ -118,6 +118,7 @@ macro_rules! store_conformance {
                 a_profile_is_told_to_at_most_250_others_those_last_talked_with,
                 between_two_of_whom_one_blocks_the_other_nothing_direct_is_sent,
                 a_block_is_told_to_ones_own_devices_alone_and_once,
+                presence_is_seen_by_those_who_share_a_conversation_unless_it_is_hidden_or_blocked,
                 what_the_blocked_wrote_is_seen_in_groups_and_not_found,
                 those_whom_one_blocks_are_listed_the_last_first, a_person_blocks_at_most_a_thousand;
             moderation: a_report_is_told_to_staff_once_per_person_and_message,

@@ -8,7 +8,10 @@ use shared::channel::{Channel, Role};
 use shared::ids::{Seq, TraceId};
 
 use super::{Bed, conversation_draft, entry, event, feed_of, guest, message_draft, person, user};
-use crate::model::{Block, BlockDraft, Change, ChangeDraft, ConversationType, User, UserDraft};
+use crate::model::{
+    Block, BlockDraft, Change, ChangeDraft, ConversationChange, ConversationChangeDraft, ConversationType, Privacy,
+    PrivacyChange, User, UserDraft,
+};
 use crate::store::{BlockPage, Kept, MessagePage, MessagePart, SearchPage, StoreError};
 
 fn profile(id: &str, name: &str) -> UserDraft {
@@ -190,6 +193,46 @@ pub async fn a_block_is_told_to_ones_own_devices_alone_and_once(bed: &Bed) {
     assert_eq!(event(&back.envelopes[0])["data"]["blocked_at"], serde_json::Value::Null);
     assert!(!set_block(bed, &alice, "bob", false).await.created);
     assert_eq!((bed.head(&feed_of("alice")).await, bed.head(&feed_of("bob")).await), (Seq(2), Seq::ZERO));
+}
+
+pub async fn presence_is_seen_by_those_who_share_a_conversation_unless_it_is_hidden_or_blocked(bed: &Bed) {
+    let (alice, bob, sam) = (guest("alice"), guest("bob"), person("sam", Role::Staff));
+    let robot = person("robot", Role::Service);
+    let group = bed.group(&alice, &["bob", "carol"]).await;
+    let sees = async |caller: &Caller, names: &[&str]| {
+        let people: Vec<_> = names.iter().map(|name| user(name)).collect();
+        let asked: Vec<_> = people.iter().map(|person| (caller, person)).collect();
+        bed.store.sees_presence(&asked).await.expect("an answer")
+    };
+    assert_eq!(sees(&alice, &["bob", "eve", "alice", "carol"]).await, [true, false, true, true]);
+    assert_eq!(sees(&guest("eve"), &["alice", "eve"]).await, [false, true]);
+    for trusted in [&sam, &robot] {
+        assert_eq!(sees(trusted, &["alice", "eve"]).await, [true, true], "they need share no conversation");
+    }
+    assert!(sees(&alice, &[]).await.is_empty());
+
+    set_block(bed, &alice, "bob", true).await;
+    assert_eq!((sees(&alice, &["bob"]).await, sees(&bob, &["alice", "carol"]).await), (vec![false], vec![false, true]));
+    set_block(bed, &alice, "sam", true).await;
+    assert_eq!(sees(&sam, &["alice", "bob"]).await, [false, true]);
+    set_block(bed, &alice, "bob", false).await;
+    assert_eq!(sees(&bob, &["alice"]).await, [true]);
+
+    let change = PrivacyChange { presence: Some(false), ..PrivacyChange::default() };
+    let shows = bed.store.set_privacy(&alice, &change).await.expect("hers");
+    assert_eq!(shows, Privacy { presence: false, ..Privacy::default() });
+    assert_eq!(bed.store.privacy(&alice).await.expect("hers"), shows);
+    for caller in [&bob, &robot] {
+        assert_eq!(sees(caller, &["alice"]).await, [false]);
+    }
+    assert_eq!(sees(&alice, &["alice"]).await, [true], "of oneself one sees it");
+    let change = PrivacyChange { presence: Some(true), ..PrivacyChange::default() };
+    assert_eq!(bed.store.set_privacy(&alice, &change).await.expect("hers"), Privacy::default());
+
+    let change = ConversationChange::Remove(user("bob"));
+    let draft = ConversationChangeDraft { conversation_id: group.id, change, trace: TraceId::random() };
+    bed.store.change_conversation(&alice, &draft).await.expect("she owns it");
+    assert_eq!((sees(&alice, &["bob"]).await, sees(&bob, &["alice"]).await), (vec![false], vec![false]));
 }
 
 pub async fn what_the_blocked_wrote_is_seen_in_groups_and_not_found(bed: &Bed) {

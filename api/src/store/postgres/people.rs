@@ -111,6 +111,19 @@ impl People for PostgresStore {
             .await?;
         Ok(blocked.unwrap_or_default())
     }
+
+    async fn sees_presence(&self, asked: &[(&Caller, &UserId)]) -> Result<Vec<bool>, StoreError> {
+        let askers: Vec<&str> = asked.iter().map(|(caller, _)| caller.user.as_str()).collect();
+        let trusted: Vec<bool> = asked.iter().map(|(caller, _)| caller.role.is_trusted()).collect();
+        let people: Vec<&str> = asked.iter().map(|(_, person)| person.as_str()).collect();
+        let sees: Option<Vec<bool>> = sqlx::query_scalar("select carillon_sees_presence($1, $2, $3)")
+            .bind(askers)
+            .bind(trusted)
+            .bind(people)
+            .fetch_one(&self.pool)
+            .await?;
+        Ok(sees.unwrap_or_default())
+    }
 }
 
 /// What a function refused on account of people, in the words of the store.

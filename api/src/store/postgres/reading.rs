@@ -86,7 +86,7 @@ impl Reading for PostgresStore {
 
 /// What somebody shows to others.
 pub(super) async fn privacy(connection: &mut PgConnection, caller: &Caller) -> Result<Privacy, StoreError> {
-    let shows = sqlx::query_as("select receipts, signs from privacy_settings where user_id = $1");
+    let shows = sqlx::query_as("select receipts, signs, presence from privacy_settings where user_id = $1");
     Ok(shows.bind(caller.user.as_str()).fetch_optional(connection).await?.unwrap_or_default())
 }
 

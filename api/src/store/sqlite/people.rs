@@ -109,6 +109,30 @@ impl People for SqliteStore {
         }
         Ok(blocked)
     }
+
+    async fn sees_presence(&self, asked: &[(&Caller, &UserId)]) -> Result<Vec<bool>, StoreError> {
+        let mut connection = self.readers.acquire().await?;
+        let mut sees = Vec::with_capacity(asked.len());
+        for (caller, person) in asked {
+            let one = sqlx::query_scalar(
+                "select $1 = $2 or (
+                     coalesce((select presence from privacy_settings where user_id = $2), true)
+                     and not exists (select 1 from users where id = $2 and erased_at is not null)
+                     and not exists (select 1 from user_blocks where user_id = $1 and blocked_id = $2)
+                     and not exists (select 1 from user_blocks where user_id = $2 and blocked_id = $1)
+                     and ($3 or exists (
+                         select 1 from conversation_participants mine
+                         join conversation_participants theirs using (conversation_id)
+                         where mine.user_id = $1 and mine.left_at is null
+                             and theirs.user_id = $2 and theirs.left_at is null
+                     ))
+                 )",
+            );
+            let one = one.bind(caller.user.as_str()).bind(person.as_str()).bind(caller.role.is_trusted());
+            sees.push(one.fetch_one(&mut *connection).await?);
+        }
+        Ok(sees)
+    }
 }
 
 async fn block(connection: &mut SqliteConnection, caller: &Caller, user: &UserId, at: i64) -> Result<bool, StoreError> {

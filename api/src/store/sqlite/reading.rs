@@ -73,14 +73,17 @@ impl Reading for SqliteStore {
         let shows = Privacy {
             receipts: change.receipts.unwrap_or(before.receipts),
             signs: change.signs.unwrap_or(before.signs),
+            presence: change.presence.unwrap_or(before.presence),
         };
         sqlx::query(
-            "insert into privacy_settings (user_id, receipts, signs) values ($1, $2, $3)
-             on conflict (user_id) do update set receipts = excluded.receipts, signs = excluded.signs",
+            "insert into privacy_settings (user_id, receipts, signs, presence) values ($1, $2, $3, $4)
+             on conflict (user_id) do update set
+                 receipts = excluded.receipts, signs = excluded.signs, presence = excluded.presence",
         )
         .bind(caller.user.as_str())
         .bind(shows.receipts)
         .bind(shows.signs)
+        .bind(shows.presence)
         .execute(&mut *transaction)
         .await?;
         sqlx::query(
@@ -107,7 +110,7 @@ impl Reading for SqliteStore {
 
 /// What somebody shows to others.
 pub(super) async fn privacy(connection: &mut SqliteConnection, caller: &Caller) -> Result<Privacy, StoreError> {
-    let shows = sqlx::query_as("select receipts, signs from privacy_settings where user_id = $1");
+    let shows = sqlx::query_as("select receipts, signs, presence from privacy_settings where user_id = $1");
     Ok(shows.bind(caller.user.as_str()).fetch_optional(connection).await?.unwrap_or_default())
 }
 

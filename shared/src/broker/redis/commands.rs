@@ -85,6 +85,11 @@ impl Commands {
     }
 }
 
+/// Redis answered what our scripts do not answer.
+pub(crate) fn garbled(error: impl std::error::Error + Send + Sync + 'static) -> BrokerError {
+    BrokerError::Unavailable(Box::new(error))
+}
+
 /// What a failed command means to the caller.
 pub(super) fn unavailable(error: Error) -> BrokerError {
     match error.kind() {

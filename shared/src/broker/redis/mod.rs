@@ -26,7 +26,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::task::AbortOnDropHandle;
 
-pub(crate) use self::commands::{Call, Commands};
+pub(crate) use self::commands::{Call, Commands, garbled};
 use self::keeper::{Done, Keeper, Order, Tools};
 use self::listener::Listener;
 use self::metrics::Metrics;
@@ -40,6 +40,8 @@ use crate::envelope::Envelope;
 use crate::history::History;
 use crate::history::redis::RedisHistory;
 use crate::ids::PodId;
+use crate::presence::Presence;
+use crate::presence::redis::RedisPresence;
 
 /// Deliveries that may wait for one pump.
 const QUEUE: usize = 65_536;
@@ -61,11 +63,11 @@ struct RedisBroker {
     _tasks: [AbortOnDropHandle<()>; 3],
 }
 
-/// Connects a pod to Redis: its broker, and the rooms' history that lives beside it.
+/// Connects a pod to Redis: its broker, and what lives beside it, the rooms' history and who is here.
 ///
 /// Waits up to two seconds for the connection and answers all the same when Redis is down: it is tried again for ever, and
 /// [`Link::state`] tells. Metrics go to the recorder that is installed by then.
-pub async fn open(settings: &RedisSettings) -> (Link, Arc<dyn History>) {
+pub async fn open(settings: &RedisSettings) -> (Link, Arc<dyn History>, Arc<dyn Presence>) {
     let metrics = Metrics::new();
     let names = Names::new(settings.prefix());
     let commands = Arc::new(Commands::connect(settings));
@@ -102,7 +104,8 @@ pub async fn open(settings: &RedisSettings) -> (Link, Arc<dyn History>) {
         tracing::warn!("redis cannot be reached; trying on");
     }
     let broker = Arc::new(RedisBroker { publisher, orders, _tasks: tasks });
-    (Link { broker, deliveries, state }, Arc::new(RedisHistory::new(commands, names)))
+    let history = Arc::new(RedisHistory::new(Arc::clone(&commands), names.clone()));
+    (Link { broker, deliveries, state }, history, Arc::new(RedisPresence::new(commands, names)))
 }
 
 impl RedisBroker {

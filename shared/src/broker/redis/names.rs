@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use crate::channel::{Bucket, Channel};
-use crate::ids::{Epoch, PodId, RoomName};
+use crate::ids::{Epoch, PodId, RoomName, UserId};
 
 /// Makes the names of one fleet.
 #[derive(Clone)]
@@ -34,6 +34,41 @@ impl Names {
         format!("{}:{{{}}}:window:{epoch}:{feed}", self.prefix, feed.bucket())
     }
 
+    /// What is known of somebody's presence, beside its channel.
+    pub(crate) fn person(&self, user: &UserId) -> String {
+        let channel = Channel::Presence(user.clone());
+        format!("{}:{{{}}}:person:{user}", self.prefix, channel.bucket())
+    }
+
+    /// The lease of a gateway.
+    pub(crate) fn lease(&self, gateway: PodId) -> String {
+        self.of_gateway("lease", gateway)
+    }
+
+    /// Whom a gateway has, beside its lease.
+    pub(crate) fn people(&self, gateway: PodId) -> String {
+        self.of_gateway("people", gateway)
+    }
+
+    /// Who takes back what a dead gateway wrote, beside its lease.
+    pub(crate) fn claim(&self, gateway: PodId) -> String {
+        self.of_gateway("claim", gateway)
+    }
+
+    /// Whom a dead gateway had, claimed by whoever takes it back, beside its lease.
+    pub(crate) fn claimed(&self, gateway: PodId) -> String {
+        self.of_gateway("claimed", gateway)
+    }
+
+    /// Every gateway there is, and those that died and are not forgotten yet.
+    pub(crate) fn gateways(&self) -> String {
+        format!("{}:{{{}}}:gateways", self.prefix, Channel::Fleet.bucket())
+    }
+
+    fn of_gateway(&self, what: &str, gateway: PodId) -> String {
+        format!("{}:{{{}}}:{what}:{gateway}", self.prefix, Channel::Pod(gateway).bucket())
+    }
+
     /// Where `pod` hears itself through whichever node has `bucket`.
     pub(crate) fn probe(&self, bucket: Bucket, pod: PodId) -> String {
         format!("{}:{{{bucket}}}:pod:{pod}", self.prefix)
@@ -58,6 +93,13 @@ mod tests {
         let window = names.window(&channel, Epoch(1));
         for name in [names.channel(&channel), names.history(&room), names.probe(channel.bucket(), PodId::new()), window]
         {
+            assert_eq!(fred::util::redis_keyslot(name.as_bytes()), slot, "{name}");
+        }
+        let (user, gateway): (UserId, _) = ("alice".parse().expect("an id"), PodId::new());
+        let slot = Names::slot(Channel::Presence(user.clone()).bucket());
+        assert_eq!(fred::util::redis_keyslot(names.person(&user).as_bytes()), slot);
+        let slot = Names::slot(Channel::Pod(gateway).bucket());
+        for name in [names.lease(gateway), names.people(gateway), names.claim(gateway), names.claimed(gateway)] {
             assert_eq!(fred::util::redis_keyslot(name.as_bytes()), slot, "{name}");
         }
         assert!(names.channel(&channel).starts_with(&format!("carillon:{{{}}}:room:", channel.bucket())));

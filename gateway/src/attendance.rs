@@ -1,0 +1,437 @@
+//! Attendance: who is connected here, told to the fleet.
+//!
+//! Sessions only say of whom something may have changed, and never wait. One task looks at the hub, which knows every
+//! connection there is, so that nothing has to be counted and nothing said twice or lost makes a difference. It writes what it
+//! finds under the gateway's lease, and everybody once a minute, so that what the store forgot is there again.
+//!
+//! Another task takes back what stands under the leases of gateways that are not heard of any more.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use shared::ids::{PodId, UserId};
+use shared::presence::{Availability, Lease, Presence, PresenceError};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::hub::Hub;
+use crate::metrics::METRICS;
+
+/// How long a gateway is believed to live that is not heard of.
+const LEASE: Duration = Duration::from_secs(10);
+/// How often it makes itself heard.
+const BEAT: Duration = Duration::from_secs(3);
+/// Beats in which everybody is written once.
+const ROUND: u64 = 20;
+/// How long somebody is still here whose last connection has ended: whoever loads a page anew was not gone.
+const GRACE: Duration = Duration::from_secs(3);
+/// How often dead gateways are looked for.
+const SWEEP: Duration = Duration::from_secs(2);
+/// People who may wait to be looked at; when there are more, everybody is.
+const WAITING: usize = 8_192;
+/// People written, or taken back, in one step.
+const BATCH: usize = 512;
+/// The time between two times of writing: whoever changes their mind all the time costs the fleet no more than that.
+const PACE: Duration = Duration::from_millis(200);
+/// How long one time of writing takes at most, so that the gateway is still heard meanwhile.
+const STRETCH: Duration = Duration::from_secs(1);
+
+/// Says of whom something may have changed. Cheap to clone.
+#[derive(Clone)]
+pub struct Attendance {
+    queue: mpsc::Sender<UserId>,
+    lost: Arc<AtomicBool>,
+}
+
+/// The task behind [`Attendance`].
+pub struct Attendant {
+    presence: Arc<dyn Presence>,
+    hub: Arc<Hub>,
+    queue: mpsc::Receiver<UserId>,
+    lost: Arc<AtomicBool>,
+    lease: Option<Lease>,
+    /// Whose lease the gateway had before, while not everybody has been written again.
+    former: Option<PodId>,
+    /// Everybody who is or was connected here, and what the store has of them from here, as far as known.
+    people: HashMap<UserId, Option<Availability>>,
+    /// Those of them who have no connection, and when that was last found.
+    left: HashMap<UserId, Instant>,
+    /// When to see whether they have come back.
+    leaving: VecDeque<(Instant, UserId)>,
+    /// Who must be written.
+    due: HashSet<UserId>,
+    /// Whether the store did not answer; it is tried again with the next beat.
+    is_cut_off: bool,
+    beats: u64,
+    hasher: RandomState,
+}
+
+/// The two ends.
+#[must_use]
+pub fn attendance(presence: Arc<dyn Presence>, hub: Arc<Hub>) -> (Attendance, Attendant) {
+    let (sender, queue) = mpsc::channel(WAITING);
+    let lost = Arc::new(AtomicBool::new(false));
+    let attendant = Attendant {
+        presence,
+        hub,
+        queue,
+        lost: Arc::clone(&lost),
+        lease: None,
+        former: None,
+        people: HashMap::new(),
+        left: HashMap::new(),
+        leaving: VecDeque::new(),
+        due: HashSet::new(),
+        is_cut_off: false,
+        beats: 0,
+        hasher: RandomState::new(),
+    };
+    (Attendance { queue: sender, lost }, attendant)
+}
+
+impl Attendance {
+    /// Says that something may have changed with the connections of `user`.
+    pub fn look(&self, user: &UserId) {
+        if self.queue.try_send(user.clone()).is_err() {
+            // The queue is full, so that the task is sure to come by.
+            self.lost.store(true, Ordering::Release);
+        }
+    }
+}
+
+impl Attendant {
+    /// Tells who is here until `stop`. Whoever is still written then is gone unless they come back elsewhere within the grace.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut beat = interval(BEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut pace = interval(PACE);
+        pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looked_for = Vec::new();
+        loop {
+            let gone_at = self.leaving.front().map(|(at, _)| *at);
+            tokio::select! {
+                () = stop.cancelled() => break,
+                _ = beat.tick() => self.beat().await,
+                count = self.queue.recv_many(&mut looked_for, BATCH) => {
+                    if count == 0 {
+                        break;
+                    }
+                    looked_for.drain(..).for_each(|user| self.look(&user));
+                    if self.lost.swap(false, Ordering::Acquire) {
+                        self.look_at_everybody();
+                    }
+                }
+                () = sleep_until(gone_at.unwrap_or_else(Instant::now)), if gone_at.is_some() => self.see_off(),
+                _ = pace.tick(), if self.can_write() => self.write_all().await,
+            }
+        }
+        if let Some(mut lease) = self.lease {
+            let _ = self.presence.renew(&mut lease, GRACE).await;
+        }
+    }
+
+    fn look(&mut self, user: &UserId) {
+        let state = self.hub.availability(user);
+        if state == Availability::Offline {
+            // The grace begins with the last that was heard of them: they may have come and left again meanwhile.
+            if self.people.contains_key(user) {
+                let now = Instant::now();
+                self.left.insert(user.clone(), now);
+                self.leaving.push_back((now + GRACE, user.clone()));
+            }
+            return;
+        }
+        self.left.remove(user);
+        let written = self.people.entry(user.clone()).or_default();
+        if *written != Some(state) {
+            self.due.insert(user.clone());
+        }
+    }
+
+    fn look_at_everybody(&mut self) {
+        let everybody: HashSet<_> = self.people.keys().cloned().chain(self.hub.people()).collect();
+        everybody.iter().for_each(|user| self.look(user));
+    }
+
+    /// Has those written who have not come back.
+    fn see_off(&mut self) {
+        let now = Instant::now();
+        while let Some((_, user)) = self.leaving.pop_front_if(|(at, _)| *at <= now) {
+            if self.is_gone(&user, now) {
+                self.due.insert(user);
+            }
+        }
+    }
+
+    fn is_gone(&self, user: &UserId, now: Instant) -> bool {
+        self.left.get(user).is_some_and(|left_at| *left_at + GRACE <= now)
+    }
+
+    /// Makes the gateway heard, and has some of its people written again.
+    async fn beat(&mut self) {
+        self.is_cut_off = false;
+        let renewed = match &mut self.lease {
+            Some(lease) => self.presence.renew(lease, LEASE).await,
+            None => Err(PresenceError::Ended),
+        };
+        let renewed = match renewed {
+            Err(PresenceError::Ended) => self.begin().await,
+            renewed => renewed,
+        };
+        if let Err(error) = renewed {
+            tracing::debug!(%error, "not heard of who is here");
+            self.is_cut_off = true;
+        }
+        self.beats += 1;
+        let turn = self.beats % ROUND;
+        let has_its_turn = |user: &&UserId| self.hasher.hash_one(user) % ROUND == turn;
+        self.due.extend(self.people.keys().filter(has_its_turn).cloned());
+        METRICS.presence_people.set(self.people.len() as f64);
+    }
+
+    /// Begins a lease. Under a new one everybody is written again, instead of under the one before.
+    async fn begin(&mut self) -> Result<(), PresenceError> {
+        let lease = self.presence.begin(LEASE).await?;
+        METRICS.presence_leases.increment(1);
+        if let Some(former) = self.lease.replace(lease) {
+            tracing::warn!(people = self.people.len(), "taken for dead: telling anew who is here");
+            self.former = Some(former.holder);
+            self.due.extend(self.people.keys().cloned());
+        }
+        Ok(())
+    }
+
+    fn can_write(&self) -> bool {
+        self.lease.is_some() && !self.is_cut_off && !self.due.is_empty()
+    }
+
+    /// Writes those who are due.
+    async fn write_all(&mut self) {
+        let begun = Instant::now();
+        while self.can_write() && begun.elapsed() < STRETCH {
+            self.write().await;
+        }
+        // Room for everybody is needed once, after a loss.
+        if self.due.is_empty() && self.due.capacity() > WAITING {
+            self.due = HashSet::new();
+        }
+    }
+
+    /// Writes some of those who are due.
+    async fn write(&mut self) {
+        let Some(lease) = self.lease else { return };
+        let now = Instant::now();
+        let some: Vec<_> = self.due.iter().take(BATCH).cloned().collect();
+        let mut states = Vec::with_capacity(some.len());
+        for user in some {
+            self.due.remove(&user);
+            let Some(written) = self.people.get(&user) else { continue };
+            match self.hub.availability(&user) {
+                // Within the grace they are what they were.
+                Availability::Offline if !self.is_gone(&user, now) => states.extend(written.map(|state| (user, state))),
+                state => states.push((user, state)),
+            }
+        }
+        match self.presence.put(&lease, self.former, &states).await {
+            Ok(()) => states.into_iter().for_each(|(user, state)| self.note(&user, state)),
+            Err(error) => {
+                tracing::debug!(%error, people = states.len(), "not written who is here");
+                self.due.extend(states.into_iter().map(|(user, _)| user));
+                // With the next beat there is an answer, or another lease.
+                self.is_cut_off = true;
+            }
+        }
+        if self.due.is_empty() {
+            self.former = None;
+        }
+    }
+
+    fn note(&mut self, user: &UserId, state: Availability) {
+        if state == Availability::Offline {
+            self.people.remove(user);
+            self.left.remove(user);
+            // Who came back meanwhile was not told from who stayed away.
+            self.look(user);
+        } else if let Some(written) = self.people.get_mut(user) {
+            *written = Some(state);
+            if self.hub.availability(user) != state {
+                self.look(user);
+            }
+        }
+    }
+}
+
+/// Takes back, until `stop`, what gateways wrote that are not heard of any more. Of all gateways one does it, once.
+pub async fn sweep(presence: Arc<dyn Presence>, stop: CancellationToken) {
+    let sweeper = PodId::new();
+    let mut turn = interval(SWEEP);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = turn.tick() => {}
+        }
+        loop {
+            match presence.sweep(sweeper, LEASE, BATCH).await {
+                Ok(0) => break,
+                Ok(people) => METRICS.presence_swept.increment(people as u64),
+                Err(error) => {
+                    tracing::debug!(%error, "not swept");
+                    break;
+                }
+            }
+            if stop.is_cancelled() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shared::access::Caller;
+    use shared::broker::memory::MemoryBroker;
+    use shared::broker::{Delivery, Link};
+    use shared::channel::{Channel, Role};
+    use shared::presence::memory::MemoryPresence;
+    use shared::time::Timestamp;
+    use tokio::time::{advance, timeout};
+
+    use super::Availability::{Dnd, Offline, Online};
+    use super::*;
+    use crate::connection::{Connection, Door};
+
+    /// A gateway's hub and attendance, and somebody who listens.
+    struct Gate {
+        presence: Arc<MemoryPresence>,
+        hub: Arc<Hub>,
+        attendance: Attendance,
+        listener: Link,
+        stop: CancellationToken,
+    }
+
+    impl Gate {
+        fn begin() -> (Self, Attendant) {
+            let place = MemoryBroker::default();
+            let presence = Arc::new(MemoryPresence::new(place.clone()));
+            let hub = Arc::new(Hub::new(Arc::default()));
+            let (attendance, attendant) = attendance(presence.clone(), Arc::clone(&hub));
+            (Self { presence, hub, attendance, listener: place.link(), stop: CancellationToken::new() }, attendant)
+        }
+
+        async fn listen(&self, name: &str) {
+            self.listener.broker.subscribe(&[Channel::Presence(user(name))]).await.expect("memory takes everything");
+        }
+
+        fn connect(&self, name: &str) -> Arc<Connection> {
+            let (user, role, expires_at) = (user(name), Role::Guest, Timestamp::now());
+            let caller = Caller { user, role, name: None, token_id: None, expires_at };
+            let connection = Arc::new(Connection::new(&caller, Door::Main, 65_536));
+            self.hub.attach(&connection);
+            connection.choose(Online);
+            self.attendance.look(&connection.user);
+            connection
+        }
+
+        fn disconnect(&self, connection: &Connection) {
+            self.hub.detach(connection);
+            self.attendance.look(&connection.user);
+        }
+
+        async fn state(&self, name: &str) -> Availability {
+            self.presence.read(&[user(name)]).await.expect("a reading")[0].state
+        }
+
+        /// The state that the next change tells, if there is one before long.
+        async fn told(&mut self) -> Option<Availability> {
+            let heard = timeout(10 * GRACE, self.listener.deliveries.next()).await.ok()??;
+            let Delivery::Envelope(envelope) = heard else { panic!("{heard:?}") };
+            let text = String::from_utf8_lossy(envelope.body()).into_owned();
+            Availability::ALL.into_iter().find(|state| text.contains(&format!(r#""state":"{state}""#)))
+        }
+    }
+
+    fn user(name: &str) -> UserId {
+        name.parse().expect("an id")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_highest_state_of_all_devices_is_told_and_the_last_one_leaves_after_a_grace() {
+        let (mut gate, attendant) = Gate::begin();
+        gate.listen("alice").await;
+        tokio::spawn(attendant.run(gate.stop.clone()));
+        let (phone, desk) = (gate.connect("alice"), gate.connect("alice"));
+        assert_eq!(gate.told().await, Some(Online));
+        desk.choose(Dnd);
+        gate.attendance.look(&desk.user);
+        assert_eq!(gate.told().await, Some(Dnd));
+        gate.disconnect(&desk);
+        assert_eq!(gate.told().await, Some(Online));
+        gate.disconnect(&phone);
+        let left = Instant::now();
+        assert_eq!(gate.told().await, Some(Offline));
+        assert!(left.elapsed() >= GRACE);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_comes_back_within_the_grace_was_never_gone() {
+        let (mut gate, attendant) = Gate::begin();
+        gate.listen("alice").await;
+        tokio::spawn(attendant.run(gate.stop.clone()));
+        let mut page = gate.connect("alice");
+        assert_eq!(gate.told().await, Some(Online));
+        for _ in 0..5 {
+            gate.disconnect(&page);
+            tokio::time::sleep(GRACE / 2).await;
+            page = gate.connect("alice");
+        }
+        assert_eq!(gate.told().await, None);
+        gate.disconnect(&page);
+        assert_eq!(gate.told().await, Some(Offline));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn more_changes_than_may_wait_make_no_difference() {
+        let (gate, attendant) = Gate::begin();
+        let connections: Vec<_> = (0..WAITING + 100).map(|number| gate.connect(&format!("u{number}"))).collect();
+        connections.iter().step_by(2).for_each(|connection| gate.disconnect(connection));
+        tokio::spawn(attendant.run(gate.stop.clone()));
+        tokio::time::sleep(2 * GRACE).await;
+        for (number, connection) in connections.iter().enumerate() {
+            let state = if number % 2 == 0 { Offline } else { Online };
+            assert_eq!(gate.state(connection.user.as_str()).await, state, "{number}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_gateway_that_was_taken_for_dead_tells_anew_who_is_here() {
+        let (mut gate, attendant) = Gate::begin();
+        gate.listen("alice").await;
+        tokio::spawn(attendant.run(gate.stop.clone()));
+        let _connection = gate.connect("alice");
+        assert_eq!(gate.told().await, Some(Online));
+        // It does nothing while the clock runs on, and another one sweeps.
+        advance(2 * LEASE).await;
+        assert_eq!(gate.presence.sweep(PodId::new(), LEASE, BATCH).await.expect("a sweep"), 1);
+        assert_eq!(gate.told().await, Some(Offline));
+        assert_eq!(gate.told().await, Some(Online));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_a_stopped_gateway_had_is_swept_unless_they_come_back_elsewhere() {
+        let (mut gate, attendant) = Gate::begin();
+        gate.listen("alice").await;
+        let running = tokio::spawn(attendant.run(gate.stop.clone()));
+        let _connection = gate.connect("alice");
+        assert_eq!(gate.told().await, Some(Online));
+        gate.stop.cancel();
+        running.await.expect("it ends");
+        assert_eq!(gate.state("alice").await, Online, "within the grace");
+        tokio::spawn(sweep(gate.presence.clone(), CancellationToken::new()));
+        assert_eq!(gate.told().await, Some(Offline));
+    }
+}

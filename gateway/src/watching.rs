@@ -1,0 +1,200 @@
+//! Whom a connection watches, and what it is told of them.
+//!
+//! Whoever watches is registered before anything is asked; from then on nothing passes unnoticed. What is told has a version, so
+//! that an answer and an event that cross do no harm. Who may see whom the api knows; what it says is asked again with the
+//! permissions for rooms.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use serde_json::json;
+use shared::access::Caller;
+use shared::channel::Channel;
+use shared::ids::UserId;
+use shared::presence::Status;
+use shared::protocol::{ErrorCode, answer};
+use shared::time::Timestamp;
+use shared::upstream::{Question, Verdict};
+
+use crate::connection::Connection;
+use crate::errand::{Done, Then};
+use crate::interest::Held;
+use crate::pod::Pod;
+
+/// How long to wait before a permission is asked again that nobody answered.
+const AGAIN: Duration = Duration::from_millis(500);
+
+/// Whom a connection watches.
+#[derive(Default)]
+pub struct Watching {
+    /// Them.
+    pub people: HashMap<UserId, Watched>,
+    /// Whether something may have happened to them that was not told.
+    pub missed: bool,
+    /// Whether that is being read.
+    is_read: bool,
+}
+
+impl Watching {
+    /// Begins to look whom the client may see: answers whom it watches, and whether what they are must be read.
+    pub fn begin_look(&mut self) -> (Vec<UserId>, bool) {
+        // One that is under way is given up, and what it was to read is still missed.
+        self.is_read |= std::mem::take(&mut self.missed);
+        (self.people.keys().cloned().collect(), self.is_read)
+    }
+
+    /// Ends it: answers what the client is to be told.
+    pub fn end_look(&mut self, Look { visible, hidden }: Look) -> Vec<Status> {
+        let mut told = hidden;
+        told.retain(|status| self.people.remove(&status.user_id).is_some());
+        if std::mem::take(&mut self.is_read) {
+            self.missed |= visible.is_none();
+            told.extend(visible.into_iter().flatten().filter(|status| self.people.contains_key(&status.user_id)));
+        }
+        told
+    }
+}
+
+/// Somebody who is watched by a connection, until this is dropped.
+pub struct Watched {
+    pod: Arc<Pod>,
+    connection: Arc<Connection>,
+    /// Who.
+    pub user: UserId,
+    /// Their changes are heard as long as this is held.
+    heard: Held,
+}
+
+impl Watched {
+    /// Hears and registers somebody; nothing of them is told yet.
+    async fn begin(pod: Arc<Pod>, connection: Arc<Connection>, user: UserId) -> Self {
+        let heard = pod.interest.acquire([Channel::Presence(user.clone())]).await;
+        pod.hub.watch(&user, &connection);
+        Self { pod, connection, user, heard }
+    }
+
+    /// Tells the connection what happens to them from now on. Answers whether something has happened already.
+    pub fn show(&self) -> bool {
+        self.pod.hub.show(&self.user, &self.connection)
+    }
+
+    /// Goes on as another connection of the same user.
+    pub fn pass_to(&mut self, connection: &Arc<Connection>) {
+        self.pod.hub.unwatch(&self.user, &self.connection);
+        self.connection = Arc::clone(connection);
+        self.pod.hub.watch(&self.user, connection);
+        self.show();
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.pod.hub.unwatch(&self.user, &self.connection);
+    }
+}
+
+/// A wish to watch people.
+pub struct Watch {
+    /// The gateway.
+    pub pod: Arc<Pod>,
+    /// Who watches.
+    pub connection: Arc<Connection>,
+    /// Whose it is.
+    pub caller: Box<Caller>,
+    /// Whom, each once.
+    pub people: Vec<UserId>,
+    /// Those of them who are watched already.
+    pub known: HashSet<UserId>,
+    /// The command's `ref`.
+    pub reference: Option<String>,
+}
+
+impl Watch {
+    /// Watches them, or says why not.
+    pub async fn run(self) -> Done {
+        match self.try_watch().await {
+            Ok((statuses, begun, hidden)) => Done {
+                answer: answer::ack(self.reference.as_deref(), &json!({ "presence": statuses })),
+                then: Then::Watching { begun, hidden },
+            },
+            Err(detail) => Done::fail(self.reference.as_deref(), ErrorCode::Unavailable, detail),
+        }
+    }
+
+    async fn try_watch(&self) -> Result<(Vec<Status>, Vec<Watched>, Vec<UserId>), &'static str> {
+        let Self { pod, connection, caller, people, known, .. } = self;
+        let unknown = people.iter().filter(|user| !known.contains(*user));
+        let mut begun =
+            join_all(unknown.map(|user| Watched::begin(Arc::clone(pod), Arc::clone(connection), user.clone()))).await;
+        if begun.iter().any(|watched| !watched.heard.confirmed) {
+            return Err(UNKNOWN);
+        }
+        let visible = visible(pod, caller, people).await.ok_or("no api pod answered in time")?;
+        begun.retain(|watched| visible.contains(&watched.user));
+        let read = pod.presence.read(&visible).await.map_err(|_| UNKNOWN)?;
+        let mut read: HashMap<_, _> = read.into_iter().map(|status| (status.user_id.clone(), status)).collect();
+        // Whom one may not see is nobody: a block is not to be found out.
+        let status = |user: &UserId| read.remove(user).unwrap_or_else(|| Status::unknown(user.clone()));
+        let statuses: Vec<_> = people.iter().map(status).collect();
+        let hidden = people.iter().filter(|user| !visible.contains(user)).cloned().collect();
+        Ok((statuses, begun, hidden))
+    }
+}
+
+/// What is said when the store does not answer.
+const UNKNOWN: &str = "it is not known just now who is here";
+
+/// Those of `people` whom `caller` may see; `None` when no api pod answered in time.
+async fn visible(pod: &Pod, caller: &Caller, people: &[UserId]) -> Option<Vec<UserId>> {
+    let question = Question::Watch { caller: caller.clone(), people: people.to_vec() };
+    match pod.questions.ask(question).await {
+        Some(Verdict::Visible { people }) => Some(people),
+        _ => None,
+    }
+}
+
+/// What those are now whom a connection watches.
+#[derive(Default)]
+pub struct Look {
+    /// Those whom it may still see; none when that was not read.
+    pub visible: Option<Vec<Status>>,
+    /// Those whom it may not see any more, as they are to be told.
+    pub hidden: Vec<Status>,
+}
+
+/// Asks anew whom `caller` may see, and reads what they are if `reads`. While no api pod answers, nothing is taken away: it is
+/// asked again.
+pub async fn look(pod: &Pod, caller: &Caller, people: Vec<UserId>, reads: bool) -> Look {
+    let visible = loop {
+        match visible(pod, caller, &people).await {
+            Some(visible) => break visible,
+            None => tokio::time::sleep(AGAIN).await,
+        }
+    };
+    let hidden: Vec<_> = people.iter().filter(|user| !visible.contains(user)).cloned().collect();
+    if hidden.is_empty() && !reads {
+        return Look::default();
+    }
+    loop {
+        match pod.presence.read(&people).await {
+            Ok(mut read) => {
+                let hidden = read.extract_if(.., |status| hidden.contains(&status.user_id));
+                let hidden = hidden.map(|status| Status { version: status.version, ..Status::unknown(status.user_id) });
+                let hidden = hidden.collect();
+                return Look { visible: Some(read), hidden };
+            }
+            // What is to be hidden does not wait for it.
+            Err(_) if !hidden.is_empty() => {
+                let version = Timestamp::now().as_micros().unsigned_abs();
+                let hide = |user| Status { version, ..Status::unknown(user) };
+                return Look { visible: None, hidden: hidden.into_iter().map(hide).collect() };
+            }
+            Err(error) => {
+                tracing::debug!(%error, "not read who is here");
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+}
