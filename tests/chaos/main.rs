@@ -18,13 +18,16 @@ use anyhow::Context as _;
 use clap::{Parser, ValueEnum};
 use fleet::client::{Device, User};
 use fleet::fleet::{Fleet, RedisShape, Shape};
-use fleet::journal::{Journal, Run, Verified};
+use fleet::journal::{Here, Journal, Run, Verified};
 use fleet::place::Place as _;
 use reqwest::Method;
 use serde_json::{Value, json};
 
 use self::people::{Person, Place, Stage, World};
 use self::sabotage::Sabotage;
+
+/// How long it may take until who is here is said to be, and who has gone is not.
+const PRESENT: Duration = Duration::from_secs(30);
 
 /// How long devices may take to show everything once all is whole.
 const CAUGHT_UP: Duration = Duration::from_secs(60);
@@ -177,7 +180,9 @@ async fn run(wishes: &Wishes, seed: u64, sabotage: Option<Sabotage>) -> anyhow::
     };
     settle(&fleet, &people).await?;
     write(&journal, &fleet, &run, &stage, &people).await?;
-    drop(people);
+    // Of a cluster one server may forget a list and another one keep the people on it: for minutes it is not said who has gone.
+    let here = if redis == Redis::Standalone { who_is_here(&fleet, people).await? } else { Vec::new() };
+    journal.write("here.jsonl", here)?;
     let is_right = judge(&kept, sabotage)?;
     if let Some(ledger) = &wishes.ledger {
         note(ledger, &run, &stage, is_right)?;
@@ -243,6 +248,42 @@ async fn settle(fleet: &Fleet, people: &[Person]) -> anyhow::Result<()> {
     // What should not come any more would come now.
     tokio::time::sleep(Duration::from_secs(1)).await;
     Ok(())
+}
+
+/// Asks who is here: first everybody is, and then every second one goes away.
+async fn who_is_here(fleet: &Fleet, people: Vec<Person>) -> anyhow::Result<Vec<Here>> {
+    let sam = fleet.user_with_role("sam", "staff");
+    let names: Vec<String> = people.iter().map(|person| person.user.name().to_owned()).collect();
+    let path = format!("/api/v1/presence?user_ids={}", names.join(","));
+    // What is said of everybody, once it is `expected` of all or time is up.
+    let said = async |expected: &dyn Fn(usize) -> bool| {
+        let begun = Instant::now();
+        loop {
+            let answer = sam.asks(Method::GET, &path, &Value::Null).await;
+            let items = answer["items"].as_array().cloned().unwrap_or_default();
+            let state = |name: &str| {
+                let item = items.iter().find(|item| item["user_id"] == name);
+                item.and_then(|item| item["state"].as_str()).unwrap_or_default().to_owned()
+            };
+            let here = names.iter().enumerate().map(|(number, user)| Here {
+                user: user.clone(),
+                is_connected: expected(number),
+                state: state(user),
+            });
+            let here: Vec<Here> = here.collect();
+            let is_right = here.iter().all(|here| here.is_connected == (here.state == "online"));
+            if is_right || begun.elapsed() > PRESENT {
+                return here;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let mut here = said(&|_| true).await;
+    let stay: Vec<Person> =
+        people.into_iter().enumerate().filter(|(number, _)| number % 2 == 0).map(|(_, person)| person).collect();
+    here.extend(said(&|number| number % 2 == 0).await);
+    drop(stay);
+    Ok(here)
 }
 
 /// Writes down everything that the checker may know.

@@ -113,7 +113,9 @@ impl Person {
                 let key = format!("{name}-{}", self.deeds);
                 // Of every length, so that frames are of every size.
                 let filler = "·".repeat(self.dice.random_range(0..12_usize).pow(2));
-                What::Send { conversation, text: format!("{key} {filler}"), key }
+                let in_thread = self.dice.random_range(0..6) == 0;
+                let thread = recent(&mut self.dice, false).filter(|_| in_thread).map(|(root, _)| root);
+                What::Send { conversation, text: format!("{key} {filler}"), key, thread }
             }
             70..=76 => {
                 self.deeds += 1;
@@ -165,7 +167,7 @@ impl Person {
             world.conversations.iter().position(|place| place.id == id).expect("deeds are done in conversations")
         };
         match (&deed.what, &deed.outcome) {
-            (What::Send { conversation, .. }, Outcome::Done { id: Some(id), seq: Some(seq) }) => {
+            (What::Send { conversation, thread: None, .. }, Outcome::Done { id: Some(id), seq: Some(seq) }) => {
                 let place = place(&world, conversation);
                 let recent = &mut world.conversations[place].recent;
                 recent.push((id.clone(), *seq, deed.who.clone()));
@@ -207,8 +209,10 @@ async fn attempt(user: &User, stage: &Stage, what: &What) -> Outcome {
 async fn once(user: &User, what: &What) -> Option<Outcome> {
     let messages = "/api/v1/messages/messages";
     let (method, path, body) = match what {
-        What::Send { conversation, key, text } => {
-            let body = json!({ "conversation_id": conversation, "client_message_id": key, "message_text": text });
+        What::Send { conversation, key, text, thread } => {
+            let body = json!({
+                "conversation_id": conversation, "client_message_id": key, "message_text": text, "thread_root_id": thread,
+            });
             (Method::POST, messages.to_owned(), body)
         }
         What::Edit { message, text } => {

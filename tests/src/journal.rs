@@ -56,6 +56,8 @@ pub enum What {
         key: String,
         /// What.
         text: String,
+        /// The message in whose thread.
+        thread: Option<String>,
     },
     /// Say something else.
     Edit {
@@ -130,6 +132,17 @@ pub struct Verified {
     pub answer: Value,
     /// Their conversations with all messages that the api lists: ids in order.
     pub listed: Vec<(String, Vec<String>)>,
+}
+
+/// Whether a person is said to be here at the end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Here {
+    /// Who.
+    pub user: String,
+    /// Whether a device of theirs is connected.
+    pub is_connected: bool,
+    /// What the api says of them.
+    pub state: String,
 }
 
 /// A folder with what a run leaves behind.

@@ -57,6 +57,22 @@ fn every_row_of_the_mission_is_there_and_every_test_it_names_exists() {
 }
 
 #[test]
+fn the_ledger_of_runs_under_faults_comes_to_what_is_said() {
+    let ledger = read("docs/ledger.jsonl");
+    let runs: Vec<serde_json::Value> =
+        ledger.lines().map(|line| serde_json::from_str(line).expect("a line of the ledger is JSON")).collect();
+    let sum = |field: &str| runs.iter().map(|run| run[field].as_u64().expect(field)).sum::<u64>();
+    let wrong = runs.iter().filter(|run| run["right"] != true).count();
+    let said = format!(
+        "Ledger: {} runs, {} faults, {} messages acknowledged, {wrong} runs with violations.",
+        runs.len(),
+        sum("faults"),
+        sum("acknowledged")
+    );
+    assert!(read("docs/reliability.md").contains(&said), "{said}");
+}
+
+#[test]
 fn every_link_between_documents_leads_somewhere() {
     let mut documents = files(root().join("docs"), ".md");
     documents.extend(["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"].map(|name| root().join(name)));

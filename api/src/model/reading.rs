@@ -134,7 +134,7 @@ pub struct Unread {
     /// Each conversation that has unread messages.
     pub items: Vec<ReadMarker>,
     /// Each thread that has unread replies.
-    pub threads: Vec<ThreadMarker>,
+    pub thread_items: Vec<ThreadMarker>,
 }
 
 /// What is unread, over all conversations.

@@ -818,7 +818,7 @@ pub(super) fn unread_of(rows: &[(Uuid, i64, i64, i64)], threads: &[FollowerRow],
         threads: threads.len() as u64,
         version,
     };
-    Unread { totals, items, threads }
+    Unread { totals, items, thread_items: threads }
 }
 
 /// A message that was found.

@@ -36,7 +36,7 @@ async fn a_thread_is_answered_followed_read_and_left() {
 
     let unread = alice.get("/api/v1/unread").await.body;
     assert_eq!(
-        (&unread["messages"], &unread["thread_replies"], &unread["threads"][0]["thread_root_id"]),
+        (&unread["messages"], &unread["thread_replies"], &unread["thread_items"][0]["thread_root_id"]),
         (&json!(0), &json!(3), &json!(root)),
         "{unread}"
     );

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use fleet::client::STARTED_OVER;
-use fleet::journal::{Deed, Journal, Outcome, Run, Verified, What};
+use fleet::journal::{Deed, Here, Journal, Outcome, Run, Verified, What};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -19,6 +19,7 @@ pub struct Kept {
     pub message_text: String,
     pub client_message_id: Option<String>,
     pub version: u64,
+    pub in_main_line: bool,
     pub deleted_at: Option<String>,
 }
 
@@ -61,6 +62,8 @@ pub struct Told {
     pub counts: HashMap<String, (u64, u64)>,
     /// When the device heard last that its owner came into a conversation: the number in their feed.
     pub came: HashMap<String, u64>,
+    /// Whether it ever started over: then it shows the main lines of conversations as they were listed to it.
+    pub started_over: bool,
     /// What broke the rules of a feed: a hole or a repeat.
     pub holes: Vec<String>,
     pub repeats: Vec<String>,
@@ -77,6 +80,7 @@ pub struct Evidence {
     pub entries: BTreeMap<String, Vec<Entry>>,
     pub feeds: Vec<Feed>,
     pub verified: Vec<Verified>,
+    pub here: Vec<Here>,
 }
 
 impl Evidence {
@@ -103,6 +107,7 @@ impl Evidence {
             entries,
             feeds: journal.read("feeds.jsonl")?,
             verified: journal.read("verified.jsonl")?,
+            here: journal.read("here.jsonl")?,
         })
     }
 
@@ -152,6 +157,7 @@ impl Told {
     }
 
     fn start_over(&mut self, messages: &Value) {
+        self.started_over = true;
         self.shown.clear();
         self.texts.clear();
         for (conversation, messages) in messages.as_object().into_iter().flatten() {

@@ -26,6 +26,8 @@ pub enum Class {
     Leaked,
     /// A count is not what there is to count.
     Drift,
+    /// Somebody is said to be here who is not, or the other way round.
+    Ghost,
 }
 
 impl fmt::Display for Class {
@@ -52,7 +54,7 @@ pub fn judge(evidence: &Evidence) -> Vec<Violation> {
 
 type Rule = fn(&Evidence) -> Vec<String>;
 
-const RULES: [(Class, Rule); 15] = [
+const RULES: [(Class, Rule); 16] = [
     (Class::Lost, what_was_acknowledged_is_kept),
     (Class::Lost, an_edit_that_was_acknowledged_is_kept),
     (Class::Lost, numbers_have_no_holes),
@@ -68,12 +70,13 @@ const RULES: [(Class, Rule); 15] = [
     (Class::Stale, devices_show_what_is_kept),
     (Class::Leaked, who_was_not_there_is_not_told),
     (Class::Drift, counts_are_what_there_is_to_count),
+    (Class::Ghost, who_is_here_is_connected),
 ];
 
 /// The sends with their conversation, key and text.
 fn sends(evidence: &Evidence) -> impl Iterator<Item = (&Deed, &str, &str, &str)> {
     evidence.deeds.iter().filter_map(|deed| match &deed.what {
-        What::Send { conversation, key, text } => Some((deed, conversation.as_str(), key.as_str(), text.as_str())),
+        What::Send { conversation, key, text, .. } => Some((deed, conversation.as_str(), key.as_str(), text.as_str())),
         _ => None,
     })
 }
@@ -238,7 +241,9 @@ fn what_the_feed_tells_is_shown(evidence: &Evidence) -> Vec<String> {
     let mut wrong = Vec::new();
     for device in &evidence.devices {
         let shown: HashSet<&str> = device.shown.iter().map(|(_, id, _)| id.as_str()).collect();
-        let mut missing: Vec<_> = evidence.feed_of(&device.user).into_iter().filter(|id| !shown.contains(id)).collect();
+        let is_listed = |id: &&str| evidence.messages.get(*id).is_none_or(|kept| kept.in_main_line);
+        let told = evidence.feed_of(&device.user).into_iter().filter(|id| !device.started_over || is_listed(id));
+        let mut missing: Vec<_> = told.filter(|id| !shown.contains(id)).collect();
         missing.sort_unstable();
         for id in missing {
             wrong.push(format!("{}'s {} never showed {id}", device.user, device.name));
@@ -402,8 +407,11 @@ fn devices_show_what_is_kept(evidence: &Evidence) -> Vec<String> {
     }
     for verified in &evidence.verified {
         for (conversation, listed) in &verified.listed {
-            let mut kept: Vec<_> =
-                evidence.messages.values().filter(|kept| kept.conversation_id == *conversation).collect();
+            let mut kept: Vec<_> = evidence
+                .messages
+                .values()
+                .filter(|kept| kept.conversation_id == *conversation && kept.in_main_line)
+                .collect();
             kept.sort_unstable_by_key(|kept| kept.seq);
             if !kept.iter().map(|kept| &kept.id).eq(listed) {
                 wrong.push(format!(
@@ -441,11 +449,21 @@ fn counts_are_what_there_is_to_count(evidence: &Evidence) -> Vec<String> {
     wrong
 }
 
+fn who_is_here_is_connected(evidence: &Evidence) -> Vec<String> {
+    let wrong = evidence.here.iter().filter(|here| here.is_connected != (here.state == "online"));
+    wrong
+        .map(|here| {
+            let truth = if here.is_connected { "connected" } else { "gone" };
+            format!("{} is {truth} and said to be {:?}", here.user, here.state)
+        })
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use fleet::journal::{Run, Verified};
+    use fleet::journal::{Here, Run, Verified};
     use serde_json::json;
 
     use super::*;
@@ -462,7 +480,7 @@ mod tests {
         };
         let send = |number: u64| {
             let (key, text) = (format!("ann-{number}"), format!("text {number}"));
-            let mut deed = deed(number * 10, What::Send { conversation: "c".to_owned(), key, text });
+            let mut deed = deed(number * 10, What::Send { conversation: "c".to_owned(), key, text, thread: None });
             deed.outcome = Outcome::Done { id: Some(format!("m{number}")), seq: Some(number) };
             deed
         };
@@ -474,6 +492,7 @@ mod tests {
             message_text: format!("text {number}"),
             client_message_id: Some(format!("ann-{number}")),
             version: 1,
+            in_main_line: true,
             deleted_at: None,
         };
         let entry = |seq: u64| Entry {
@@ -509,6 +528,7 @@ mod tests {
             entries: BTreeMap::from([("user:bob".to_owned(), vec![entry(1), entry(2)])]),
             feeds: vec![Feed { channel: "user:bob".to_owned(), seq: 2 }],
             verified: vec![verified("bob")],
+            here: vec![Here { user: "bob".to_owned(), is_connected: true, state: "online".to_owned() }],
         }
     }
 
@@ -614,6 +634,12 @@ mod tests {
             evidence.deeds.push(Deed { asked_at: 16, answered_at: 18, who: "ann".to_owned(), what, outcome });
         };
         assert_eq!(found(left), [Class::Leaked]);
+    }
+
+    #[test]
+    fn a_ghost_is_found() {
+        assert_eq!(found(|evidence| evidence.here[0].is_connected = false), [Class::Ghost]);
+        assert_eq!(found(|evidence| evidence.here[0].state = "offline".to_owned()), [Class::Ghost]);
     }
 
     #[test]

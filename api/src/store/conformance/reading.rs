@@ -456,7 +456,7 @@ async fn agree(bed: &Bed, place: usize, deeds: &[(usize, Deed)]) {
         let kept = (check.kept.last_read_seq, (check.kept.unread_count, check.kept.unread_mention_count));
         assert_eq!(kept, (Seq(*marker), model.unread(*person)), "u{person} in {place}: {deeds:?}");
         assert_eq!(check.threads_kept, model.unread_apart(*person), "u{person} in {place}: {deeds:?}");
-        let threads = bed.store.unread(&guest(&format!("u{person}"))).await.expect("their own").threads;
+        let threads = bed.store.unread(&guest(&format!("u{person}"))).await.expect("their own").thread_items;
         for ((root, _), marker) in model.followers.iter().filter(|((_, who), _)| who == person) {
             let id = model.messages[*root as usize - 1].id;
             let kept = threads.iter().find(|thread| thread.thread_root_id == id);
