@@ -78,6 +78,8 @@ pub struct Session<T> {
     pub(crate) work: Work<Done>,
     /// What the client may do in its rooms and whom it may see, while that is asked.
     permits: Work<Permits>,
+    /// Whether something came up since the inquiry under way began, so that another one has to follow.
+    asks_again: bool,
     /// When that was last asked, in milliseconds of the gateway's clock.
     permitted_at: u64,
     /// The page under way.
@@ -146,6 +148,7 @@ impl<T: Transport> Session<T> {
             watching: None,
             shown: Shown::default(),
             permits: None,
+            asks_again: false,
             permitted_at: clock::millis(),
             work: None,
             page: None,
@@ -173,6 +176,9 @@ impl<T: Transport> Session<T> {
                 Turn::Permits(Permits { rooms, people }) => {
                     rooms.into_iter().for_each(|(room, permit)| self.take_permit(&room, permit));
                     self.take_look(people);
+                    if std::mem::take(&mut self.asks_again) {
+                        self.ask_permits();
+                    }
                     None
                 }
                 Turn::CatchUp => self.catch_up(),
@@ -569,8 +575,13 @@ impl<T: Transport> Session<T> {
         }
     }
 
-    /// Asks anew whether the client may hear the rooms that the api judges, and see those whom it watches.
+    /// Asks anew whether the client may hear the rooms that the api judges, and see those whom it watches. While an inquiry is under
+    /// way the next one waits for its end: whoever gives cause to ask all the time must not keep every answer from coming.
     fn ask_permits(&mut self) {
+        if self.permits.is_some() {
+            self.asks_again = true;
+            return;
+        }
         self.permitted_at = clock::millis();
         let is_judged = |room: &&RoomName| {
             Namespace::of(&self.pod.settings.rooms, room).is_some_and(|namespace| namespace.join == Who::Participants)
@@ -581,7 +592,6 @@ impl<T: Transport> Session<T> {
             return;
         }
         let (pod, caller) = (Arc::clone(&self.pod), (*self.caller).clone());
-        // One that is under way was asked before what makes us ask now.
         self.permits = Some(Box::pin(async move {
             let people =
                 async { if people.is_empty() { Look::default() } else { look(&pod, &caller, people, reads).await } };
