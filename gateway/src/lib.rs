@@ -23,6 +23,7 @@ pub mod frame;
 mod handshake;
 pub mod heads;
 pub mod hub;
+mod inquiry;
 pub mod interest;
 mod metrics;
 pub mod pod;

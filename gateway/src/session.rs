@@ -29,6 +29,7 @@ use crate::connection::{Connection, Door};
 use crate::errand::{Arrived, Done, Start, Then};
 use crate::frame::{EntryFrame, Frame, WholeFrame};
 use crate::hub::entry_frame;
+use crate::inquiry::Inquiry;
 use crate::interest::Held;
 use crate::metrics::METRICS;
 use crate::pod::Pod;
@@ -76,10 +77,10 @@ pub struct Session<T> {
     pub(crate) allowance: Allowance,
     /// The command under way; the next is read when it is done.
     pub(crate) work: Work<Done>,
-    /// What the client may do in its rooms and whom it may see, while that is asked.
-    permits: Work<Permits>,
-    /// Whether something came up since the inquiry under way began, so that another one has to follow.
-    asks_again: bool,
+    /// What the client may do in its rooms.
+    permits: Inquiry<RoomPermits>,
+    /// What those are whom it watches, as far as it may see them. Apart from its rooms, which must not wait for Redis.
+    look: Inquiry<Look>,
     /// When that was last asked, in milliseconds of the gateway's clock.
     permitted_at: u64,
     /// The page under way.
@@ -93,19 +94,14 @@ pub struct Session<T> {
     transport: T,
 }
 
-/// What a client may do in its rooms, and what those are whom it may see.
-struct Permits {
-    rooms: RoomPermits,
-    people: Look,
-}
-
 /// What a connection's task woke up for.
 enum Turn {
     Orders(Orders),
     Incoming(Incoming),
     Done(Done),
     Page(Result<Differences, UpstreamError>),
-    Permits(Permits),
+    Permits(RoomPermits, bool),
+    Look(Look, bool),
     /// Everything is written and the connection is not live.
     CatchUp,
     /// Everything is written and something was not told of those whom it watches.
@@ -147,8 +143,8 @@ impl<T: Transport> Session<T> {
             rooms: HashMap::new(),
             watching: None,
             shown: Shown::default(),
-            permits: None,
-            asks_again: false,
+            permits: Inquiry::default(),
+            look: Inquiry::default(),
             permitted_at: clock::millis(),
             work: None,
             page: None,
@@ -173,17 +169,23 @@ impl<T: Transport> Session<T> {
                     None
                 }
                 Turn::Page(page) => self.take_page(page),
-                Turn::Permits(Permits { rooms, people }) => {
+                Turn::Permits(rooms, again) => {
                     rooms.into_iter().for_each(|(room, permit)| self.take_permit(&room, permit));
-                    self.take_look(people);
-                    if std::mem::take(&mut self.asks_again) {
-                        self.ask_permits();
+                    if again {
+                        self.ask_about_rooms();
+                    }
+                    None
+                }
+                Turn::Look(look, again) => {
+                    self.take_look(look);
+                    if again {
+                        self.ask_about_people();
                     }
                     None
                 }
                 Turn::CatchUp => self.catch_up(),
                 Turn::LookAgain => {
-                    self.ask_permits();
+                    self.ask_about_people();
                     None
                 }
                 Turn::Gone => Some(Ended::ByClient),
@@ -218,8 +220,11 @@ impl<T: Transport> Session<T> {
         }
         let written = self.poll_write(cx, frames);
         // Behind the entries, one of which may have been the reason to ask.
-        if let Some(permits) = poll_work(&mut self.permits, cx) {
-            return Poll::Ready(Turn::Permits(permits));
+        if let Some((permits, again)) = self.permits.poll(cx) {
+            return Poll::Ready(Turn::Permits(permits, again));
+        }
+        if let Some((look, again)) = self.look.poll(cx) {
+            return Poll::Ready(Turn::Look(look, again));
         }
         if !listens {
             // While nobody listens to the client, its silence says nothing.
@@ -231,7 +236,7 @@ impl<T: Transport> Session<T> {
         match written {
             Poll::Ready(Ok(())) if self.page.is_none() && live != Live::ALL => Poll::Ready(Turn::CatchUp),
             // Not sooner: what is told again must not wait behind itself.
-            Poll::Ready(Ok(())) if self.permits.is_none() && self.misses_people() => Poll::Ready(Turn::LookAgain),
+            Poll::Ready(Ok(())) if self.look.rests() && self.misses_people() => Poll::Ready(Turn::LookAgain),
             Poll::Ready(Err(_)) => Poll::Ready(Turn::Gone),
             Poll::Ready(Ok(())) | Poll::Pending => Poll::Pending,
         }
@@ -450,6 +455,9 @@ impl<T: Transport> Session<T> {
         self.pod.hub.detach(&self.connection);
         self.connection = arrived.connection;
         *self.caller = arrived.caller;
+        // What was asked for the role before is nothing to this one.
+        self.permits = Inquiry::default();
+        self.look = Inquiry::default();
         self.feeds = arrived.feeds;
         self.standing.epoch = arrived.start.epoch;
         self.resync(ResyncReason::Owner, Some(arrived.start.positions));
@@ -575,29 +583,29 @@ impl<T: Transport> Session<T> {
         }
     }
 
-    /// Asks anew whether the client may hear the rooms that the api judges, and see those whom it watches. While an inquiry is under
-    /// way the next one waits for its end: whoever gives cause to ask all the time must not keep every answer from coming.
+    /// Asks anew whether the client may hear the rooms that the api judges, and see those whom it watches.
     fn ask_permits(&mut self) {
-        if self.permits.is_some() {
-            self.asks_again = true;
-            return;
-        }
         self.permitted_at = clock::millis();
+        self.ask_about_rooms();
+        self.ask_about_people();
+    }
+
+    fn ask_about_rooms(&mut self) {
         let is_judged = |room: &&RoomName| {
             Namespace::of(&self.pod.settings.rooms, room).is_some_and(|namespace| namespace.join == Who::Participants)
         };
         let rooms: Vec<_> = self.rooms.keys().filter(is_judged).cloned().collect();
-        let (people, reads) = self.watching.as_mut().map(|watching| watching.begin_look()).unwrap_or_default();
-        if rooms.is_empty() && people.is_empty() {
-            return;
+        if !rooms.is_empty() && self.permits.may_begin() {
+            let (pod, caller) = (Arc::clone(&self.pod), (*self.caller).clone());
+            self.permits.begin(async move { permits(&pod, &caller, rooms).await });
         }
+    }
+
+    fn ask_about_people(&mut self) {
+        let Some(watching) = self.watching.as_mut().filter(|_| self.look.may_begin()) else { return };
+        let (people, reads) = watching.begin_look();
         let (pod, caller) = (Arc::clone(&self.pod), (*self.caller).clone());
-        self.permits = Some(Box::pin(async move {
-            let people =
-                async { if people.is_empty() { Look::default() } else { look(&pod, &caller, people, reads).await } };
-            let (rooms, people) = tokio::join!(permits(&pod, &caller, rooms), people);
-            Permits { rooms, people }
-        }));
+        self.look.begin(async move { look(&pod, &caller, people, reads).await });
     }
 
     /// Takes the client out of a room that it may no longer hear, and says so; or shows the others no more than they may see.

@@ -40,7 +40,7 @@ pub struct Watching {
 impl Watching {
     /// Begins to look whom the client may see: answers whom it watches, and whether what they are must be read.
     pub fn begin_look(&mut self) -> (Vec<UserId>, bool) {
-        // One that is under way is given up, and what it was to read is still missed.
+        // One that was given up has left what it was to read missed.
         self.is_read |= std::mem::take(&mut self.missed);
         (self.people.keys().cloned().collect(), self.is_read)
     }
@@ -177,24 +177,22 @@ pub async fn look(pod: &Pod, caller: &Caller, people: Vec<UserId>, reads: bool) 
     if hidden.is_empty() && !reads {
         return Look::default();
     }
-    loop {
-        match pod.presence.read(&people).await {
-            Ok(mut read) => {
-                let hidden = read.extract_if(.., |status| hidden.contains(&status.user_id));
-                let hidden = hidden.map(|status| Status { version: status.version, ..Status::unknown(status.user_id) });
-                let hidden = hidden.collect();
-                return Look { visible: Some(read), hidden };
-            }
-            // What is to be hidden does not wait for it.
-            Err(_) if !hidden.is_empty() => {
-                let version = Timestamp::now().as_micros().unsigned_abs();
-                let hide = |user| Status { version, ..Status::unknown(user) };
-                return Look { visible: None, hidden: hidden.into_iter().map(hide).collect() };
-            }
-            Err(error) => {
-                tracing::debug!(%error, "not read who is here");
+    match pod.presence.read(&people).await {
+        Ok(mut read) => {
+            let hidden = read.extract_if(.., |status| hidden.contains(&status.user_id));
+            let hidden = hidden.map(|status| Status { version: status.version, ..Status::unknown(status.user_id) });
+            let hidden = hidden.collect();
+            Look { visible: Some(read), hidden }
+        }
+        // What is to be hidden does not wait for it, and what was not read is missed: it is looked for again.
+        Err(error) => {
+            tracing::debug!(%error, "not read who is here");
+            if hidden.is_empty() {
                 tokio::time::sleep(AGAIN).await;
             }
+            let version = Timestamp::now().as_micros().unsigned_abs();
+            let hide = |user| Status { version, ..Status::unknown(user) };
+            Look { visible: None, hidden: hidden.into_iter().map(hide).collect() }
         }
     }
 }
