@@ -200,7 +200,8 @@ impl Publisher {
         let kept = timed("block", self.store.set_block(caller, draft)).await?;
         self.announcer.offer(&kept.envelopes);
         // A repeat may be of one whose announcement was lost.
-        self.announcer.offer(&[presence::doubt(&caller.user), presence::doubt(&draft.user_id)]);
+        let (one, other) = (&caller.user, &draft.user_id);
+        self.announcer.offer(&[presence::doubt(one, Some(other)), presence::doubt(other, Some(one))]);
         Ok(kept.value)
     }
 
@@ -212,7 +213,7 @@ impl Publisher {
     pub async fn set_privacy(&self, caller: &Caller, change: &PrivacyChange) -> Result<Privacy, StoreError> {
         let shows = timed("privacy", self.store.set_privacy(caller, change)).await?;
         if change.presence.is_some() {
-            self.announcer.offer(&[presence::doubt(&caller.user)]);
+            self.announcer.offer(&[presence::doubt(&caller.user, None)]);
         }
         Ok(shows)
     }

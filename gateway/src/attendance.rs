@@ -265,23 +265,25 @@ impl Attendant {
     }
 }
 
-/// Takes back, until `stop`, what gateways wrote that are not heard of any more. Of all gateways one does it, once.
+/// Takes back, until `stop`, what gateways wrote that are not heard of any more. Of all gateways one does it, once. When the store
+/// did not answer, none of them could make itself heard: they are given the time of a lease to do that.
 pub async fn sweep(presence: Arc<dyn Presence>, stop: CancellationToken) {
     let sweeper = PodId::new();
     let mut turn = interval(SWEEP);
     turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut not_before = Instant::now();
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
             _ = turn.tick() => {}
         }
-        loop {
+        while Instant::now() >= not_before {
             match presence.sweep(sweeper, LEASE, BATCH).await {
                 Ok(0) => break,
                 Ok(people) => METRICS.presence_swept.increment(people as u64),
                 Err(error) => {
                     tracing::debug!(%error, "not swept");
-                    break;
+                    not_before = Instant::now() + LEASE;
                 }
             }
             if stop.is_cancelled() {
@@ -293,13 +295,17 @@ pub async fn sweep(presence: Arc<dyn Presence>, stop: CancellationToken) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use async_trait::async_trait;
     use shared::access::Caller;
     use shared::broker::memory::MemoryBroker;
-    use shared::broker::{Delivery, Link};
+    use shared::broker::{BrokerError, Delivery, Link};
     use shared::channel::{Channel, Role};
+    use shared::presence::Status;
     use shared::presence::memory::MemoryPresence;
     use shared::time::Timestamp;
-    use tokio::time::{advance, timeout};
+    use tokio::time::{advance, sleep, timeout};
 
     use super::Availability::{Dnd, Offline, Online};
     use super::*;
@@ -419,6 +425,44 @@ mod tests {
         assert_eq!(gate.presence.sweep(PodId::new(), LEASE, BATCH).await.expect("a sweep"), 1);
         assert_eq!(gate.told().await, Some(Offline));
         assert_eq!(gate.told().await, Some(Online));
+    }
+
+    /// A store that can be cut off, and that only sweeps.
+    struct Broom {
+        is_cut_off: AtomicBool,
+        sweeps: AtomicUsize,
+    }
+
+    #[async_trait]
+    impl Presence for Broom {
+        async fn begin(&self, _: Duration) -> Result<Lease, BrokerError> {
+            unreachable!("nobody begins")
+        }
+        async fn renew(&self, _: &mut Lease, _: Duration) -> Result<(), PresenceError> {
+            unreachable!("nobody renews")
+        }
+        async fn put(&self, _: &Lease, _: Option<PodId>, _: &[(UserId, Availability)]) -> Result<(), PresenceError> {
+            unreachable!("nobody writes")
+        }
+        async fn read(&self, _: &[UserId]) -> Result<Vec<Status>, BrokerError> {
+            unreachable!("nobody reads")
+        }
+        async fn sweep(&self, _: PodId, _: Duration, _: usize) -> Result<usize, BrokerError> {
+            self.sweeps.fetch_add(1, Ordering::Relaxed);
+            if self.is_cut_off.load(Ordering::Relaxed) { Err(BrokerError::Overloaded) } else { Ok(0) }
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_could_not_make_itself_heard_is_given_time_to_before_it_is_swept() {
+        let broom = Arc::new(Broom { is_cut_off: true.into(), sweeps: 0.into() });
+        tokio::spawn(sweep(broom.clone(), CancellationToken::new()));
+        sleep(Duration::from_millis(1)).await;
+        broom.is_cut_off.store(false, Ordering::Relaxed);
+        sleep(LEASE - Duration::from_millis(2)).await;
+        assert_eq!(broom.sweeps.load(Ordering::Relaxed), 1, "the one that was not answered");
+        sleep(SWEEP + Duration::from_millis(2)).await;
+        assert!(broom.sweeps.load(Ordering::Relaxed) > 1);
     }
 
     #[tokio::test(start_paused = true)]

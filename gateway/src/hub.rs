@@ -99,7 +99,11 @@ impl Hub {
                 let frame = WholeFrame::live(&body, None, committed_at);
                 self.each_watcher(&user, |watcher| watcher.offer(&frame));
             }
-            (Content::Pods(_), Channel::Presence(user)) => self.each_watcher(&user, Watcher::doubt),
+            (Content::Pods(watcher), Channel::Presence(user)) => self.each_watcher(&user, |one| {
+                if watcher.is_empty() || one.connection.user.as_str().as_bytes() == watcher {
+                    one.doubt();
+                }
+            }),
             (Content::Live { .. } | Content::Sign(_) | Content::Pods(_), _) => {}
         }
     }

@@ -15,7 +15,6 @@ use shared::channel::Channel;
 use shared::ids::UserId;
 use shared::presence::Status;
 use shared::protocol::{ErrorCode, answer};
-use shared::time::Timestamp;
 use shared::upstream::{Question, Verdict};
 
 use crate::connection::Connection;
@@ -133,11 +132,12 @@ impl Watch {
         }
         let visible = visible(pod, caller, people).await.ok_or("no api pod answered in time")?;
         begun.retain(|watched| visible.contains(&watched.user));
-        let read = pod.presence.read(&visible).await.map_err(|_| UNKNOWN)?;
-        let mut read: HashMap<_, _> = read.into_iter().map(|status| (status.user_id.clone(), status)).collect();
-        // Whom one may not see is nobody: a block is not to be found out.
-        let status = |user: &UserId| read.remove(user).unwrap_or_else(|| Status::unknown(user.clone()));
-        let statuses: Vec<_> = people.iter().map(status).collect();
+        // Whom one may not see is nobody, and is asked after all the same.
+        let read = pod.presence.read(people).await.map_err(|_| UNKNOWN)?;
+        let status = |status: Status| {
+            if visible.contains(&status.user_id) { status } else { Status::unknown(status.user_id) }
+        };
+        let statuses: Vec<_> = read.into_iter().map(status).collect();
         let hidden = people.iter().filter(|user| !visible.contains(user)).cloned().collect();
         Ok((statuses, begun, hidden))
     }
@@ -179,9 +179,9 @@ pub async fn look(pod: &Pod, caller: &Caller, people: Vec<UserId>, reads: bool) 
     }
     match pod.presence.read(&people).await {
         Ok(mut read) => {
+            // What was told of them last is older than now, and so is a change that is on its way.
             let hidden = read.extract_if(.., |status| hidden.contains(&status.user_id));
-            let hidden = hidden.map(|status| Status { version: status.version, ..Status::unknown(status.user_id) });
-            let hidden = hidden.collect();
+            let hidden = hidden.map(|status| Status::unknown(status.user_id)).collect();
             Look { visible: Some(read), hidden }
         }
         // What is to be hidden does not wait for it, and what was not read is missed: it is looked for again.
@@ -190,9 +190,7 @@ pub async fn look(pod: &Pod, caller: &Caller, people: Vec<UserId>, reads: bool) 
             if hidden.is_empty() {
                 tokio::time::sleep(AGAIN).await;
             }
-            let version = Timestamp::now().as_micros().unsigned_abs();
-            let hide = |user| Status { version, ..Status::unknown(user) };
-            Look { visible: None, hidden: hidden.into_iter().map(hide).collect() }
+            Look { visible: None, hidden: hidden.into_iter().map(Status::unknown).collect() }
         }
     }
 }

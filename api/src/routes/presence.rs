@@ -97,16 +97,12 @@ async fn list(
     let People(people) = query.finish(|| people)?;
     let asked: Vec<_> = people.iter().map(|person| (&caller, person)).collect();
     let sees = app.store.sees_presence(&asked).await?;
-    let visible: Vec<_> =
-        people.iter().zip(&sees).filter(|(_, sees)| **sees).map(|(person, _)| person.clone()).collect();
-    let read = app.presence.read(&visible).await.map_err(|error| {
+    // Those too whom the caller may not see: that Redis does not answer must not tell who they are.
+    let read = app.presence.read(&people).await.map_err(|error| {
         tracing::warn!(%error, "nobody knows who is here");
         Problem::new(ErrorCode::Unavailable, "it is not known just now who is here")
     })?;
-    let mut read = read.into_iter();
-    let shown = people.into_iter().zip(sees).map(|(person, sees)| {
-        let known = if sees { read.next() } else { None };
-        known.unwrap_or_else(|| Status::unknown(person))
-    });
+    let shown = read.into_iter().zip(sees);
+    let shown = shown.map(|(status, sees)| if sees { status } else { Status::unknown(status.user_id) });
     Ok(Json(List { items: shown.map(Presence::from).collect(), next: None }))
 }

@@ -58,7 +58,11 @@ pub fn assert_complete(listed: &[&str]) {
 pub async fn somebody_never_seen_is_offline<S: Stage>() {
     let stage = S::set().await;
     let pod = stage.pod().await;
-    assert_eq!(pod.status("alice").await, Status::unknown(user("alice")));
+    let before = Status::unknown(user("alice"));
+    let status = pod.status("alice").await;
+    assert_eq!(status, Status { version: status.version, ..before.clone() });
+    // The server's clock is not this one's.
+    assert!(status.version + 10_000_000 > before.version, "{status:?}");
     assert!(pod.presence.read(&[]).await.expect("a reading").is_empty());
 }
 

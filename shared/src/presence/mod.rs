@@ -84,10 +84,12 @@ pub struct Status {
 }
 
 impl Status {
-    /// What is known of somebody of whom nothing is known, or may be told.
+    /// What is known of somebody of whom nothing is known, or may be told. It is as new as can be: whoever knew more before must
+    /// not go by that.
     #[must_use]
-    pub const fn unknown(user_id: UserId) -> Self {
-        Self { user_id, state: Availability::Offline, last_seen: None, version: 0 }
+    pub fn unknown(user_id: UserId) -> Self {
+        let version = Timestamp::now().as_micros().unsigned_abs();
+        Self { user_id, state: Availability::Offline, last_seen: None, version }
     }
 
     /// The event that tells it.
@@ -154,14 +156,16 @@ pub trait Presence: Send + Sync {
     async fn sweep(&self, sweeper: PodId, lasts: Duration, most: usize) -> Result<usize, BrokerError>;
 }
 
-/// Has gateways ask anew who may see whether somebody is here: what is said to pods only, on the person's channel.
+/// Has gateways ask anew whether `watcher`, or everybody who watches, may see whether `user` is here: what is said to pods only, on
+/// that person's channel. Nobody else is asked after: whom many watch must not cost all of them a question.
 #[must_use]
-pub fn doubt(user: &UserId) -> Envelope {
+pub fn doubt(user: &UserId, watcher: Option<&UserId>) -> Envelope {
+    let watcher = watcher.map_or("", |watcher| watcher.as_str());
     Envelope {
         channel: Channel::Presence(user.clone()),
         committed_at: Timestamp::now(),
         trace: TraceId::random(),
-        content: Content::Pods(Bytes::new()),
+        content: Content::Pods(Bytes::copy_from_slice(watcher.as_bytes())),
     }
 }
 

@@ -103,7 +103,7 @@ async fn whoever_watches_at_another_gateway_sees_somebody_come_change_and_leave(
     let seen = is_seen(&bob, &alice, "offline").await;
     assert!(seen["last_seen"].is_string() && seen["version"].as_u64() > Some(0), "{seen}");
     let hidden = is_seen(&eve, &alice, "offline").await;
-    assert_eq!((&hidden["last_seen"], &hidden["version"]), (&Value::Null, &json!(0)), "{hidden}");
+    assert_eq!(hidden["last_seen"], Value::Null, "{hidden}");
     outside.asks(json!({ "action": "ping" })).await;
     assert!(told(&outside, &alice).is_empty());
 }
