@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use fred::prelude::Value;
 use fred::types::scripts::Script;
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error as InvalidText, StrDeserializer};
@@ -133,7 +133,8 @@ impl RedisPresence {
         Ok(())
     }
 
-    /// Writes people, those of different slots side by side.
+    /// Writes people, those of different slots side by side. A server that does not answer keeps none from being written elsewhere; who
+    /// may not have been written is written again by whoever hears of the error, and once more does no harm.
     async fn write(&self, holder: &Holder, people: &[(UserId, Availability)]) -> Result<(), PresenceError> {
         let groups = self.by_slot(people.iter(), |(user, _)| user).into_values();
         let groups = groups.map(async |group: Vec<&(UserId, Availability)>| {
@@ -144,7 +145,7 @@ impl RedisPresence {
             }
             Ok(())
         });
-        try_join_all(groups).await.map(drop)
+        join_all(groups).await.into_iter().collect()
     }
 
     fn put_call(&self, holder: &Holder, people: &[&(UserId, Availability)]) -> Call {
@@ -184,6 +185,22 @@ impl RedisPresence {
             groups.entry(self.commands.is_clustered().then(bucket)).or_default().push(item);
         }
         groups
+    }
+
+    /// Takes back some of what stands under the lease of one gateway, if it has ended, and answers of how many people.
+    async fn take_back(&self, dead: PodId, sweeper: PodId, lasts: Duration, most: usize) -> Result<usize, BrokerError> {
+        let Some(claimed) = self.claim(dead, sweeper, lasts, most).await? else { return Ok(0) };
+        if claimed.is_empty() {
+            return self.on_list(&self.scripts.strike, dead).await.map(|()| 0);
+        }
+        let gone: Vec<_> = claimed.iter().map(|user| (user.clone(), Availability::Offline)).collect();
+        let written = self.write(&Holder { id: dead, former: None, ends_at: 0 }, &gone).await;
+        written.map_err(|error| match error {
+            PresenceError::Broker(error) => error,
+            ended @ PresenceError::Ended => garbled(ended),
+        })?;
+        self.forget(&self.names.claimed(dead), &claimed.iter().collect::<Vec<_>>()).await?;
+        Ok(claimed.len())
     }
 
     /// Claims whom a dead gateway had; `None` while it lives, or somebody else has them.
@@ -261,22 +278,16 @@ impl Presence for RedisPresence {
     }
 
     async fn sweep(&self, sweeper: PodId, lasts: Duration, most: usize) -> Result<usize, BrokerError> {
+        let mut failed = Ok(0);
         for dead in self.gateways().await? {
-            let Some(claimed) = self.claim(dead, sweeper, lasts, most).await? else { continue };
-            if claimed.is_empty() {
-                self.on_list(&self.scripts.strike, dead).await?;
-                continue;
+            match self.take_back(dead, sweeper, lasts, most).await {
+                Ok(0) => {}
+                Ok(people) => return Ok(people),
+                // A server that does not answer keeps nothing elsewhere from being taken back.
+                Err(error) => failed = Err(error),
             }
-            let gone: Vec<_> = claimed.iter().map(|user| (user.clone(), Availability::Offline)).collect();
-            let written = self.write(&Holder { id: dead, former: None, ends_at: 0 }, &gone).await;
-            written.map_err(|error| match error {
-                PresenceError::Broker(error) => error,
-                ended @ PresenceError::Ended => garbled(ended),
-            })?;
-            self.forget(&self.names.claimed(dead), &claimed.iter().collect::<Vec<_>>()).await?;
-            return Ok(claimed.len());
         }
-        Ok(0)
+        failed
     }
 }
 
