@@ -43,6 +43,7 @@ mod watching;
 mod welcome;
 pub mod wheel;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -137,7 +138,9 @@ impl Gateway {
         tasks.spawn(signaller.run(stop.clone()));
         tasks.spawn(attendant.run(stop.clone()));
         tasks.spawn(attendance::sweep(Arc::clone(&presence), stop.clone()));
-        tasks.spawn(repair::Repairer { hub, behind, upstream: upstream.clone(), history, presence }.run(stop.clone()));
+        let unknown = HashMap::new();
+        let repairer = repair::Repairer { hub, behind, upstream: upstream.clone(), history, presence, unknown };
+        tasks.spawn(repairer.run(stop.clone()));
         tasks.spawn({
             let (heads, upstream, stop) = (Arc::clone(&heads), upstream.clone(), stop.clone());
             async move {

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use shared::channel::Channel;
 use shared::history::History;
+use shared::ids::UserId;
 use shared::presence::Presence;
 use shared::upstream::{Differences, DifferencesAfter};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,9 @@ const PAGE_BYTES: usize = 256 * 1024;
 /// How long to wait before trying again what did not work.
 const AGAIN: Duration = Duration::from_millis(500);
 
+/// How long somebody of whom nothing is known any more is not said to be gone: gateways write anew whom they have.
+const WRITTEN_ANEW: Duration = Duration::from_secs(10);
+
 /// Fetches what is missing.
 pub struct Repairer {
     /// Who knows what was delivered.
@@ -38,11 +42,13 @@ pub struct Repairer {
     pub history: Arc<dyn History>,
     /// Who knows who is here.
     pub presence: Arc<dyn Presence>,
+    /// Of whom nothing was known any more, and since when.
+    pub unknown: HashMap<UserId, Instant>,
 }
 
 impl Repairer {
     /// Repairs until `stop`.
-    pub async fn run(self, stop: CancellationToken) {
+    pub async fn run(mut self, stop: CancellationToken) {
         loop {
             let work = tokio::select! {
                 () = stop.cancelled() => return,
@@ -88,7 +94,7 @@ impl Repairer {
         Ok(())
     }
 
-    async fn fetch(&self, channels: &[Channel]) -> Result<(), UpstreamError> {
+    async fn fetch(&mut self, channels: &[Channel]) -> Result<(), UpstreamError> {
         self.fetch_feeds(channels).await?;
         for channel in channels {
             if let Channel::Room(room) = channel
@@ -103,8 +109,9 @@ impl Repairer {
         self.fetch_people(channels).await
     }
 
-    /// Says what those are now of whom changes may have been lost. Whoever knew it already goes by the version.
-    async fn fetch_people(&self, channels: &[Channel]) -> Result<(), UpstreamError> {
+    /// Says what those are now of whom changes may have been lost. Whoever knew it already goes by the version. A store that lost
+    /// everything is asked once more after those whom it does not know, before they are said to be gone.
+    async fn fetch_people(&mut self, channels: &[Channel]) -> Result<(), UpstreamError> {
         let user_of = |channel: &Channel| match channel {
             Channel::Presence(user) => Some(user.clone()),
             _ => None,
@@ -112,7 +119,18 @@ impl Repairer {
         let people: Vec<_> = channels.iter().filter_map(user_of).collect();
         let read = self.presence.read(&people).await;
         for status in read.map_err(|error| UpstreamError::Unavailable(Some(error.into())))? {
-            self.hub.hear(status.told());
+            if status.is_known() {
+                self.unknown.remove(&status.user_id);
+                self.hub.hear(status.told());
+                continue;
+            }
+            let told_at = *self.unknown.entry(status.user_id.clone()).or_insert_with(Instant::now) + WRITTEN_ANEW;
+            if Instant::now() < told_at {
+                self.behind.note(Channel::Presence(status.user_id), told_at);
+            } else {
+                self.unknown.remove(&status.user_id);
+                self.hub.hear(status.told());
+            }
         }
         Ok(())
     }

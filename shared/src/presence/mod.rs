@@ -92,6 +92,12 @@ impl Status {
         Self { user_id, state: Availability::Offline, last_seen: None, version }
     }
 
+    /// Whether anything is known of them: that they are here, or when they were.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        self.state != Availability::Offline || self.last_seen.is_some()
+    }
+
     /// The event that tells it.
     #[must_use]
     pub fn told(&self) -> Envelope {

@@ -208,21 +208,27 @@ async fn a_gateway_freezes_and_its_people_are_here_again_when_it_thaws() {
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_forgets_everything_and_everybody_is_here_again() {
     let fleet = Fleet::start(Shape { redis: RedisShape::Standalone, ..Shape::default() }).await;
-    let (alice, bob) = (fleet.user("alice"), fleet.user("bob"));
-    alice.starts(Kind::Group, &[&bob]).await;
+    let (alice, bob, carol) = (fleet.user("alice"), fleet.user("bob"), fleet.user("carol"));
+    alice.starts(Kind::Group, &[&bob, &carol]).await;
     let his = fleet.at_gateway(&bob, 1).device("phone").connect().await;
     let hers = fleet.at_gateway(&alice, 0).device("phone").connect().await;
+    let other = fleet.at_gateway(&carol, 0).device("phone").connect().await;
     is(&hers, "dnd").await;
     is_seen(&bob, &alice, "dnd").await;
-    watches(&his, &[&alice]).await;
+    is_seen(&bob, &carol, "online").await;
+    watches(&his, &[&alice, &carol]).await;
 
     fleet.redis.flush().await.expect("redis is there");
     is_seen(&bob, &alice, "dnd").await;
+    is_seen(&bob, &carol, "online").await;
     fleet.redis.kill();
+    // Whoever leaves while nobody can write it down is gone all the same.
+    drop(other);
     fleet.redis.restart_empty().await.expect("redis comes back");
     is_seen(&bob, &alice, "dnd").await;
     is(&hers, "idle").await;
     was_told_at_last(&his, &alice, "idle").await;
+    was_told_at_last(&his, &carol, "offline").await;
     assert!(!told(&his, &alice).contains(&"offline".to_owned()), "she was never seen to leave");
 }
 
