@@ -211,11 +211,9 @@ impl Publisher {
     ///
     /// When the store refuses. After [`StoreError::Unavailable`] it may be changed; changing it again does no harm.
     pub async fn set_privacy(&self, caller: &Caller, change: &PrivacyChange) -> Result<Privacy, StoreError> {
-        let shows = timed("privacy", self.store.set_privacy(caller, change)).await?;
-        if change.presence.is_some() {
-            self.announcer.offer(&[presence::doubt(&caller.user, None)]);
-        }
-        Ok(shows)
+        let kept = timed("privacy", self.store.set_privacy(caller, change)).await?;
+        self.announcer.offer(&kept.envelopes);
+        Ok(kept.value)
     }
 
     /// Puts a message before staff, and tells them.

@@ -12,30 +12,28 @@ select carillon_guard('privacy_settings');
 create policy own_rows on privacy_settings for select to carillon_app using (user_id = (select carillon_caller()));
 grant select on privacy_settings to carillon_app;
 
--- Changes those of the caller's settings that are in `p_changes`, and answers all of them. Every row of theirs says whether
--- it is shown, so that nobody has to look here who reads it.
+-- Changes those of the caller's settings that are in `p_changes`, and answers all of them as they were and as they are. Every row
+-- of theirs says whether it is shown, so that nobody has to look here who reads it.
 create function carillon_set_privacy(p_caller text, p_changes jsonb)
 returns table (receipts boolean, signs boolean, presence boolean)
 language plpgsql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
 #variable_conflict use_column
 declare
-    mine privacy_settings;
+    before privacy_settings;
+    mine   privacy_settings;
 begin
-    insert into privacy_settings as s (user_id, receipts, signs, presence)
-    values (
-        p_caller, coalesce((p_changes ->> 'receipts')::boolean, true), coalesce((p_changes ->> 'signs')::boolean, true),
-        coalesce((p_changes ->> 'presence')::boolean, true)
-    )
-    on conflict (user_id) do update set
+    insert into privacy_settings (user_id) values (p_caller) on conflict do nothing;
+    select s.* into strict before from privacy_settings s where s.user_id = p_caller for no key update;
+    update privacy_settings s set
         receipts = coalesce((p_changes ->> 'receipts')::boolean, s.receipts),
         signs = coalesce((p_changes ->> 'signs')::boolean, s.signs),
         presence = coalesce((p_changes ->> 'presence')::boolean, s.presence)
-    returning s.* into mine;
+    where s.user_id = p_caller returning s.* into mine;
     perform from conversation_participants p
     where p.user_id = p_caller and p.shows_receipts <> mine.receipts order by p.conversation_id for no key update;
     update conversation_participants p set shows_receipts = mine.receipts, version = p.version + 1
     where p.user_id = p_caller and p.shows_receipts <> mine.receipts;
-    return query select mine.receipts, mine.signs, mine.presence;
+    return query values (before.receipts, before.signs, before.presence), (mine.receipts, mine.signs, mine.presence);
 end $$;
 
 -- Moves positions forwards as carillon_advance does, and with them how far each person has received every conversation of which

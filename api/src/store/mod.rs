@@ -239,8 +239,9 @@ pub trait Reading: Send + Sync {
     /// What the caller shows to others.
     async fn privacy(&self, caller: &Caller) -> Result<Privacy, StoreError>;
 
-    /// Changes what the caller shows to others, and answers all of it.
-    async fn set_privacy(&self, caller: &Caller, change: &PrivacyChange) -> Result<Privacy, StoreError>;
+    /// Changes what the caller shows to others, and answers all of it. If that changes who sees whether they are here, gateways are
+    /// to ask anew.
+    async fn set_privacy(&self, caller: &Caller, change: &PrivacyChange) -> Result<Kept<Privacy>, StoreError>;
 
     /// Where the caller has unread messages, and how many over all, from one moment.
     async fn unread(&self, caller: &Caller) -> Result<Unread, StoreError>;

@@ -12,17 +12,18 @@ use shared::cursor::Positions;
 use shared::envelope::{Content, Entry, Envelope};
 use shared::event::{self, DurableBody, Topic};
 use shared::ids::{AttachmentId, ConversationId, Epoch, JobId, MessageId, ReportId, Seq, TraceId};
+use shared::presence;
 use shared::time::Timestamp;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::{Hit, StoreError};
+use super::{Hit, Kept, StoreError};
 use crate::attachments::model::{Attachment, FiledAttachment, thumbnail_url};
 use crate::model::{
     Acknowledged, Acknowledgements, Ban, Block, Conversation, Due, ExportLine, ExportPage, ExportPlace, Forwarded, Job,
     Mentions, Message, MessageDraft, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant,
-    ParticipantRole, Planned, Reactions, ReadMarker, Refusal, Report, Scheduled, Thread, ThreadMarker, ThreadSummary,
-    Unread, UnreadCheck, UnreadTotals, Unsent, User,
+    ParticipantRole, Planned, Privacy, Reactions, ReadMarker, Refusal, Report, Scheduled, Thread, ThreadMarker,
+    ThreadSummary, Unread, UnreadCheck, UnreadTotals, Unsent, User,
 };
 use crate::render;
 
@@ -791,6 +792,12 @@ pub(super) fn stats(
         unread,
         all,
     }
+}
+
+/// What somebody shows to others from now on, and what gateways hear of it.
+pub fn privacy_set(caller: &Caller, before: Privacy, after: Privacy) -> Kept<Privacy> {
+    let envelopes = if before.presence == after.presence { vec![] } else { vec![presence::doubt(&caller.user, None)] };
+    Kept { value: after, created: before != after, envelopes }
 }
 
 /// Markers with unread messages behind them (conversation, marker, count, mentions among them), those of threads, and what they

@@ -219,7 +219,20 @@ pub async fn presence_is_seen_by_those_who_share_a_conversation_unless_it_is_hid
     assert_eq!(sees(&bob, &["alice"]).await, [true]);
 
     let change = PrivacyChange { presence: Some(false), ..PrivacyChange::default() };
-    let shows = bed.store.set_privacy(&alice, &change).await.expect("hers");
+    let set = bed.store.set_privacy(&alice, &change).await.expect("hers");
+    let shows = set.value;
+    assert_eq!(
+        (set.created, set.envelopes[0].channel.to_string(), set.envelopes.len()),
+        (true, "presence:alice".into(), 1)
+    );
+    let again = bed.store.set_privacy(&alice, &change).await.expect("hers");
+    assert!(!again.created && again.envelopes.is_empty(), "a repeat has nobody asked anew");
+    let signs = PrivacyChange { signs: Some(false), ..PrivacyChange::default() };
+    assert!(
+        bed.store.set_privacy(&alice, &signs).await.expect("hers").envelopes.is_empty(),
+        "nor what does not concern it"
+    );
+    bed.store.set_privacy(&alice, &PrivacyChange { signs: Some(true), ..signs }).await.expect("hers");
     assert_eq!(shows, Privacy { presence: false, ..Privacy::default() });
     assert_eq!(bed.store.privacy(&alice).await.expect("hers"), shows);
     for caller in [&bob, &robot] {
@@ -227,7 +240,7 @@ pub async fn presence_is_seen_by_those_who_share_a_conversation_unless_it_is_hid
     }
     assert_eq!(sees(&alice, &["alice"]).await, [true], "of oneself one sees it");
     let change = PrivacyChange { presence: Some(true), ..PrivacyChange::default() };
-    assert_eq!(bed.store.set_privacy(&alice, &change).await.expect("hers"), Privacy::default());
+    assert_eq!(bed.store.set_privacy(&alice, &change).await.expect("hers").value, Privacy::default());
 
     let change = ConversationChange::Remove(user("bob"));
     let draft = ConversationChangeDraft { conversation_id: group.id, change, trace: TraceId::random() };

@@ -96,7 +96,7 @@ pub async fn who_shows_no_receipts_is_seen_without_any_and_counts_as_before(bed:
     assert_eq!(receipts(bed, &alice, &group, &bob).await, (1, 1));
     assert_eq!(bed.store.privacy(&bob).await.expect("his"), Privacy::default());
     let change = PrivacyChange { receipts: Some(false), ..PrivacyChange::default() };
-    let shows = bed.store.set_privacy(&bob, &change).await.expect("his");
+    let shows = bed.store.set_privacy(&bob, &change).await.expect("his").value;
     assert_eq!(
         (shows, bed.store.privacy(&bob).await.expect("his")),
         (Privacy { receipts: false, ..Privacy::default() }, shows)
@@ -119,7 +119,7 @@ pub async fn who_shows_no_receipts_is_seen_without_any_and_counts_as_before(bed:
     let his = told["data"]["participants"].as_array().expect("people").iter().find(|one| one["user_id"] == "bob");
     assert_eq!(his.expect("in it")["last_read_seq"], 0, "{told}");
     let change = PrivacyChange { receipts: Some(true), signs: Some(false), presence: None };
-    assert!(!bed.store.set_privacy(&bob, &change).await.expect("his").signs);
+    assert!(!bed.store.set_privacy(&bob, &change).await.expect("his").value.signs);
     assert_eq!(receipts(bed, &alice, &group, &bob).await, (2, 2));
     let shows = bed.store.participates(&bob, group.id).await.expect("an answer").expect("in it");
     assert!(!shows.signs);

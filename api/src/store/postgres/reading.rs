@@ -56,12 +56,13 @@ impl Reading for PostgresStore {
         Ok(shows)
     }
 
-    async fn set_privacy(&self, caller: &Caller, change: &PrivacyChange) -> Result<Privacy, StoreError> {
+    async fn set_privacy(&self, caller: &Caller, change: &PrivacyChange) -> Result<Kept<Privacy>, StoreError> {
         let mut set = self.call_set_privacy(caller, change).await;
         if is_deadlock(&set) {
             set = self.call_set_privacy(caller, change).await;
         }
-        Ok(set?)
+        let (before, after) = set?;
+        Ok(rows::privacy_set(caller, before, after))
     }
 
     async fn unread(&self, caller: &Caller) -> Result<Unread, StoreError> {
@@ -113,12 +114,18 @@ pub(super) async fn unread(connection: &mut PgConnection, caller: &Caller) -> Re
 }
 
 impl PostgresStore {
-    async fn call_set_privacy(&self, caller: &Caller, change: &PrivacyChange) -> Result<Privacy, sqlx::Error> {
-        sqlx::query_as("select * from carillon_set_privacy($1, $2)")
+    async fn call_set_privacy(
+        &self,
+        caller: &Caller,
+        change: &PrivacyChange,
+    ) -> Result<(Privacy, Privacy), sqlx::Error> {
+        let set = sqlx::query_as("select * from carillon_set_privacy($1, $2)")
             .bind(caller.user.as_str())
             .bind(Json(change))
-            .fetch_one(&self.pool)
-            .await
+            .fetch_all(&self.pool)
+            .await?;
+        let [before, after] = <[Privacy; 2]>::try_from(set).map_err(|_| sqlx::Error::RowNotFound)?;
+        Ok((before, after))
     }
 
     async fn move_marker(&self, caller: &Caller, draft: &MarkerDraft) -> Result<MarkedRow, sqlx::Error> {

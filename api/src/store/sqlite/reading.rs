@@ -67,7 +67,7 @@ impl Reading for SqliteStore {
         privacy(&mut *self.read().await?, caller).await
     }
 
-    async fn set_privacy(&self, caller: &Caller, change: &PrivacyChange) -> Result<Privacy, StoreError> {
+    async fn set_privacy(&self, caller: &Caller, change: &PrivacyChange) -> Result<Kept<Privacy>, StoreError> {
         let mut transaction = self.write().await?;
         let before = privacy(&mut transaction, caller).await?;
         let shows = Privacy {
@@ -95,7 +95,7 @@ impl Reading for SqliteStore {
         .execute(&mut *transaction)
         .await?;
         transaction.commit().await?;
-        Ok(shows)
+        Ok(rows::privacy_set(caller, before, shows))
     }
 
     async fn unread(&self, caller: &Caller) -> Result<Unread, StoreError> {
