@@ -71,10 +71,15 @@ impl Behind {
     fn take_due(&self, most: usize) -> (Vec<Channel>, Option<Instant>) {
         let now = Instant::now();
         let mut due = self.due.lock();
+        // First come, first served; feeds before rooms and people, of whom a gap can concern very many.
+        let turn = |(channel, at): &(&Channel, &Instant)| (!channel.is_feed(), **at);
         let mut ready: Vec<_> = due.iter().filter(|(_, at)| **at <= now).collect();
-        // First come, first served; feeds before rooms, of which a gap can concern very many.
-        ready.sort_unstable_by_key(|(channel, at)| (!channel.is_feed(), **at));
-        let ready: Vec<_> = ready.into_iter().take(most).map(|(channel, _)| channel.clone()).collect();
+        if ready.len() > most {
+            ready.select_nth_unstable_by_key(most, turn);
+            ready.truncate(most);
+        }
+        ready.sort_unstable_by_key(turn);
+        let ready: Vec<_> = ready.into_iter().map(|(channel, _)| channel.clone()).collect();
         for channel in &ready {
             due.remove(channel);
         }

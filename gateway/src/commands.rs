@@ -3,7 +3,7 @@
 //! One command at a time: the next is read when the last is answered, so that answers come in order and a client cannot have
 //! more under way than one. What takes time is an errand beside the frames, which go on.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -175,7 +175,7 @@ impl<T: Transport> Session<T> {
         reference: Option<String>,
     ) -> Option<Ended> {
         if let Some(watching) = &mut self.watching {
-            unwatch.iter().for_each(|user| drop(watching.people.remove(user)));
+            unwatch.iter().for_each(|user| watching.forget(user));
         }
         self.forget_watching_nobody();
         if let Some(state) = state {
@@ -188,13 +188,13 @@ impl<T: Transport> Session<T> {
             self.say(&answer::ack(reference.as_deref(), &json!({ "presence": [] })));
             return None;
         }
-        let watched = self.watching.as_ref().map(|watching| &watching.people);
-        let mut known = HashSet::new();
-        known.extend(people.iter().filter(|user| watched.is_some_and(|watched| watched.contains_key(*user))).cloned());
-        if watched.map_or(0, HashMap::len) + people.len() - known.len() > MOST_WATCHED {
+        let watching = self.watching.get_or_insert_default();
+        if watching.count() + watching.count_new(&people) > MOST_WATCHED {
             let detail = format!("at most {MOST_WATCHED} people are watched at once");
+            self.forget_watching_nobody();
             return self.complain(reference.as_deref(), ErrorCode::LimitExceeded, &detail);
         }
+        let known = people.iter().filter(|user| watching.people.contains_key(*user)).cloned().collect();
         let watch = Watch {
             pod: Arc::clone(&self.pod),
             connection: Arc::clone(&self.connection),

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
 use std::hash::BuildHasher;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Mutex, MutexGuard, RwLock};
 use shared::channel::Channel;
@@ -17,7 +17,7 @@ use shared::envelope::{Content, Envelope};
 use shared::event::{LiveBody, RoomPosition};
 use shared::history::Recovered;
 use shared::ids::{Epoch, RoomName, Seq, UserId};
-use shared::presence::Availability;
+use shared::presence::{Availability, Status};
 use shared::protocol::{CloseCode, answer};
 use shared::time::Timestamp;
 use shared::upstream::ResyncReason;
@@ -30,7 +30,7 @@ use crate::metrics::METRICS;
 use crate::room::{JoinError, Room};
 
 /// Locks are spread over this many parts, so that connecting does not wait for delivering.
-const SHARDS: usize = 64;
+pub const SHARDS: usize = 64;
 
 /// Channel → connections, for one gateway.
 pub struct Hub {
@@ -44,7 +44,15 @@ pub struct Hub {
 struct Shard {
     feeds: HashMap<Channel, LocalFeed>,
     rooms: HashMap<RoomName, Room>,
-    watched: HashMap<UserId, HashMap<u64, Watcher>>,
+    watched: HashMap<UserId, Watched>,
+}
+
+/// Somebody who is watched here.
+#[derive(Default)]
+struct Watched {
+    /// What was told of them last, and its version.
+    told: Option<(u64, Availability)>,
+    watchers: HashMap<u64, Watcher>,
 }
 
 /// A connection that watches somebody.
@@ -97,33 +105,34 @@ impl Hub {
             }
             (Content::Sign(body), Channel::Presence(user)) => {
                 let frame = WholeFrame::live(&body, None, committed_at);
-                self.each_watcher(&user, |watcher| watcher.offer(&frame));
-            }
-            (Content::Pods(watcher), Channel::Presence(user)) => self.each_watcher(&user, |one| {
-                if watcher.is_empty() || one.connection.user.as_str().as_bytes() == watcher {
-                    one.doubt();
+                if let Some(watched) = self.user_shard(&user).watched.get_mut(&user) {
+                    if let Some(status) = Status::heard(&body).filter(|status| !watched.has_heard(status)) {
+                        watched.told = Some((status.version, status.state));
+                    }
+                    watched.watchers.values_mut().for_each(|watcher| watcher.offer(&frame));
                 }
-            }),
+            }
+            (Content::Pods(watcher), Channel::Presence(user)) => {
+                let watched = &mut self.user_shard(&user).watched;
+                let watchers = watched.get_mut(&user).into_iter().flat_map(|watched| watched.watchers.values_mut());
+                let concerns = |one: &Watcher| watcher.is_empty() || one.connection.user.as_str().as_bytes() == watcher;
+                watchers.filter(|one| concerns(one)).for_each(Watcher::doubt);
+            }
             (Content::Live { .. } | Content::Sign(_) | Content::Pods(_), _) => {}
-        }
-    }
-
-    fn each_watcher(&self, user: &UserId, tell: impl Fn(&mut Watcher)) {
-        if let Some(watchers) = self.user_shard(user).watched.get_mut(user) {
-            watchers.values_mut().for_each(tell);
         }
     }
 
     /// Registers a connection that watches somebody. It is not told anything yet.
     pub fn watch(&self, user: &UserId, connection: &Arc<Connection>) {
         let watcher = Watcher { connection: Arc::clone(connection), is_shown: false, missed: false };
-        self.user_shard(user).watched.entry(user.clone()).or_default().insert(connection.key, watcher);
+        let mut shard = self.user_shard(user);
+        shard.watched.entry(user.clone()).or_default().watchers.insert(connection.key, watcher);
     }
 
     /// Tells a connection what happens to somebody from now on. Answers whether something happened since it was registered.
     pub fn show(&self, user: &UserId, connection: &Connection) -> bool {
         let mut shard = self.user_shard(user);
-        let watcher = shard.watched.get_mut(user).and_then(|watchers| watchers.get_mut(&connection.key));
+        let watcher = shard.watched.get_mut(user).and_then(|watched| watched.watchers.get_mut(&connection.key));
         watcher.is_some_and(|watcher| {
             watcher.is_shown = true;
             watcher.missed
@@ -133,18 +142,37 @@ impl Hub {
     /// Forgets a connection that watched somebody.
     pub fn unwatch(&self, user: &UserId, connection: &Connection) {
         let mut shard = self.user_shard(user);
-        if let Some(watchers) = shard.watched.get_mut(user) {
-            watchers.remove(&connection.key);
-            if watchers.is_empty() {
+        if let Some(watched) = shard.watched.get_mut(user) {
+            watched.watchers.remove(&connection.key);
+            if watched.watchers.is_empty() {
                 shard.watched.remove(user);
             }
         }
     }
 
-    /// Everybody who is watched here.
-    #[must_use]
-    pub fn watched(&self) -> Vec<UserId> {
-        self.shards.iter().flat_map(|shard| shard.lock().watched.keys().cloned().collect::<Vec<_>>()).collect()
+    /// Takes what was read of people to tell it to one who watches them. Of whom the others were told something else, it is
+    /// fetched and told to all.
+    pub fn compare_people(&self, read: &[Status]) {
+        for status in read.iter().filter(|status| self.take_read(status)) {
+            self.behind.note(Channel::Presence(status.user_id.clone()), Instant::now());
+        }
+    }
+
+    /// Takes what was read of somebody, and answers whether those who watch them here were told something else before. If nobody
+    /// was told anything, whoever has read it tells it.
+    pub fn take_read(&self, status: &Status) -> bool {
+        let mut shard = self.user_shard(&status.user_id);
+        let Some(watched) = shard.watched.get_mut(&status.user_id) else { return false };
+        let is_other = watched.told.is_some_and(|(_, state)| state != status.state);
+        if !is_other && !watched.has_heard(status) {
+            watched.told = Some((status.version, status.state));
+        }
+        is_other && !watched.has_heard(status)
+    }
+
+    /// Everybody who is watched here, in [`SHARDS`] parts.
+    pub fn watched(&self) -> impl Iterator<Item = Vec<UserId>> {
+        self.shards.iter().map(|shard| shard.lock().watched.keys().cloned().collect())
     }
 
     /// What somebody is here, over all their connections.
@@ -226,7 +254,7 @@ impl Hub {
         let Some(local) = shard.rooms.get_mut(room) else { return };
         if !local.takes(position) {
             // A hole: the history has this one too, and everyone gets it in order from there.
-            self.behind.note(Channel::Room(room.clone()), std::time::Instant::now());
+            self.behind.note(Channel::Room(room.clone()), Instant::now());
             return;
         }
         let frame = WholeFrame::live(body, position, committed_at);
@@ -404,6 +432,13 @@ impl Hub {
 
     fn room_shard(&self, room: &RoomName) -> MutexGuard<'_, Shard> {
         self.shards[self.hasher.hash_one(room) as usize % SHARDS].lock()
+    }
+}
+
+impl Watched {
+    /// Whether something as new was told already.
+    fn has_heard(&self, status: &Status) -> bool {
+        self.told.is_some_and(|(version, _)| version >= status.version)
     }
 }
 

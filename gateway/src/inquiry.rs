@@ -2,6 +2,25 @@
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
+
+/// How long to wait, about, before the first time that is asked again what nobody answered.
+const AGAIN: Duration = Duration::from_millis(500);
+/// How often that time doubles.
+const DOUBLINGS: u32 = 5;
+
+/// Time between two times that the same is asked: longer each time, and never the same for all whom an outage left without an answer.
+#[derive(Default)]
+pub struct Patience(u32);
+
+impl Patience {
+    /// Waits.
+    pub async fn wait(&mut self) {
+        let wait = AGAIN * 2_u32.pow(self.0);
+        self.0 = DOUBLINGS.min(self.0 + 1);
+        tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..1.5))).await;
+    }
+}
 
 /// An inquiry, and whether another one has to follow.
 pub struct Inquiry<T> {

@@ -106,6 +106,7 @@ impl Gateway {
         let heads = Arc::new(HeadsWatch::new(Arc::clone(&hub), Arc::clone(&behind)));
         let (interest, keeper) = interest::interest(Arc::clone(&link.broker));
         let (questions, asker) = questions::questions(upstream.clone());
+        let (watches, watches_asker) = questions::questions(upstream.clone());
         let (signs, signaller) = signs::signs(Arc::clone(&link.broker));
         let (attendance, attendant) = attendance::attendance(Arc::clone(&presence), Arc::clone(&hub));
         let acks = Arc::new(acks::Acks::default());
@@ -121,6 +122,7 @@ impl Gateway {
             presence: Arc::clone(&presence),
             upstream: upstream.clone(),
             questions,
+            watches,
             signs,
             attendance,
             pages: catch_up::Pages::new(upstream.clone(), Arc::clone(&hub), Arc::clone(&history)),
@@ -135,9 +137,11 @@ impl Gateway {
         tasks.spawn(pump.run(link.deliveries, stop.clone()));
         tasks.spawn(keeper.run(stop.clone()));
         tasks.spawn(asker.run(stop.clone()));
+        tasks.spawn(watches_asker.run(stop.clone()));
         tasks.spawn(signaller.run(stop.clone()));
         tasks.spawn(attendant.run(stop.clone()));
         tasks.spawn(attendance::sweep(Arc::clone(&presence), stop.clone()));
+        tasks.spawn(watching::look_after(Arc::clone(&hub), Arc::clone(&behind), stop.clone()));
         let unknown = HashMap::new();
         let repairer = repair::Repairer { hub, behind, upstream: upstream.clone(), history, presence, unknown };
         tasks.spawn(repairer.run(stop.clone()));

@@ -40,6 +40,8 @@ pub struct Metrics {
     pub presence_leases: Counter,
     /// People taken back whom dead gateways had.
     pub presence_swept: Counter,
+    /// People of whom something else was read than had been told here.
+    pub presence_repaired: Counter,
     /// Seconds since something told the heads.
     pub heads_age: Gauge,
 }
@@ -62,6 +64,7 @@ impl Metrics {
             presence_people: gauge!("carillon_gateway_presence_people"),
             presence_leases: counter!("carillon_gateway_presence_leases_total"),
             presence_swept: counter!("carillon_gateway_presence_swept_total"),
+            presence_repaired: counter!("carillon_gateway_presence_repaired_total"),
             heads_age: gauge!("carillon_gateway_heads_age_seconds"),
         }
     }

@@ -40,8 +40,10 @@ pub struct Pod {
     pub presence: Arc<dyn Presence>,
     /// The api.
     pub upstream: Upstream,
-    /// Questions to the api, in batches.
+    /// Questions to the api about arrivals and rooms, in batches.
     pub questions: Questions,
+    /// Questions about who may see whom, apart from the others: whoever watches many must not keep anybody from arriving.
+    pub watches: Questions,
     /// Shows what people are doing.
     pub signs: Signs,
     /// Tells who is connected here.

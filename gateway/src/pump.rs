@@ -56,7 +56,7 @@ impl Pump {
                 self.behind.note(channel, now);
             }
         }
-        for channel in self.hub.watched().into_iter().map(Channel::Presence) {
+        for channel in self.hub.watched().flatten().map(Channel::Presence) {
             if concerns(gap, &channel) {
                 self.behind.note(channel, now);
             }

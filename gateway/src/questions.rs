@@ -11,6 +11,8 @@ use crate::upstream::Upstream;
 
 /// Questions in one request; the api's limit.
 const BATCH: usize = 1_000;
+/// People asked after in one request, about: what the api answers well within its deadline.
+const PEOPLE: usize = 5_000;
 /// Requests under way at once.
 const UNDER_WAY: usize = 4;
 /// Questions that may wait; a client whose question finds no room is told to come back.
@@ -57,12 +59,33 @@ impl Asker {
             while under_way.len() >= UNDER_WAY {
                 under_way.join_next().await;
             }
-            let mut batch = Vec::new();
-            tokio::select! {
+            let first = tokio::select! {
                 () = stop.cancelled() => return,
-                count = self.queue.recv_many(&mut batch, BATCH) => if count == 0 { return },
-            }
-            under_way.spawn(ask(self.upstream.clone(), batch));
+                first = self.queue.recv() => first,
+            };
+            let Some(first) = first else { return };
+            under_way.spawn(ask(self.upstream.clone(), self.gather(first)));
+        }
+    }
+
+    /// What waits besides `first`, up to one request.
+    fn gather(&mut self, first: Asked) -> Vec<Asked> {
+        let mut people = first.people();
+        let mut batch = vec![first];
+        while batch.len() < BATCH && people < PEOPLE {
+            let Ok(next) = self.queue.try_recv() else { break };
+            people += next.people();
+            batch.push(next);
+        }
+        batch
+    }
+}
+
+impl Asked {
+    const fn people(&self) -> usize {
+        match &self.question {
+            Question::Watch { people, .. } => people.len(),
+            Question::Arrive(_) | Question::Join { .. } => 0,
         }
     }
 }

@@ -109,7 +109,7 @@ impl Repairer {
         self.fetch_people(channels).await
     }
 
-    /// Says what those are now of whom changes may have been lost. Whoever knew it already goes by the version. A store that lost
+    /// Says what those are now of whom changes may have been lost, if it is something else than was told. A store that lost
     /// everything is asked once more after those whom it does not know, before they are said to be gone.
     async fn fetch_people(&mut self, channels: &[Channel]) -> Result<(), UpstreamError> {
         let user_of = |channel: &Channel| match channel {
@@ -119,18 +119,20 @@ impl Repairer {
         let people: Vec<_> = channels.iter().filter_map(user_of).collect();
         let read = self.presence.read(&people).await;
         for status in read.map_err(|error| UpstreamError::Unavailable(Some(error.into())))? {
-            if status.is_known() {
+            if !self.hub.take_read(&status) {
                 self.unknown.remove(&status.user_id);
-                self.hub.hear(status.told());
                 continue;
             }
-            let told_at = *self.unknown.entry(status.user_id.clone()).or_insert_with(Instant::now) + WRITTEN_ANEW;
-            if Instant::now() < told_at {
-                self.behind.note(Channel::Presence(status.user_id), told_at);
-            } else {
-                self.unknown.remove(&status.user_id);
-                self.hub.hear(status.told());
+            if !status.is_known() {
+                let told_at = *self.unknown.entry(status.user_id.clone()).or_insert_with(Instant::now) + WRITTEN_ANEW;
+                if Instant::now() < told_at {
+                    self.behind.note(Channel::Presence(status.user_id), told_at);
+                    continue;
+                }
             }
+            self.unknown.remove(&status.user_id);
+            METRICS.presence_repaired.increment(1);
+            self.hub.hear(status.told());
         }
         Ok(())
     }

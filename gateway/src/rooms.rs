@@ -3,7 +3,6 @@
 //! The room's namespace decides who may; what it cannot decide is asked of the api.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::json;
 use serde_json::value::RawValue;
@@ -20,13 +19,12 @@ use shared::upstream::{Question, Verdict};
 use crate::connection::Connection;
 use crate::errand::{Done, Then};
 use crate::frame::{Frame, WholeFrame};
+use crate::inquiry::Patience;
 use crate::interest::Held;
 use crate::pod::Pod;
 use crate::policy::{Namespace, Ruling, Who};
 use crate::room::JoinError;
 
-/// How long to wait before a permission is asked again that nobody answered.
-const AGAIN: Duration = Duration::from_millis(500);
 /// How often a history is read again for one join before the client is asked to try later.
 const JOIN_ATTEMPTS: usize = 5;
 
@@ -117,9 +115,10 @@ async fn permit(
 /// asked again.
 pub async fn permits(pod: &Pod, caller: &Caller, rooms: Vec<RoomName>) -> RoomPermits {
     let asked = rooms.into_iter().map(|room| async move {
+        let mut patience = Patience::default();
         loop {
             match permit(pod, caller, Who::Participants, &room, None).await {
-                Err(ErrorCode::Unavailable | ErrorCode::Internal) => tokio::time::sleep(AGAIN).await,
+                Err(ErrorCode::Unavailable) => patience.wait().await,
                 permit => return (room, permit),
             }
         }

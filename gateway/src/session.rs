@@ -629,9 +629,9 @@ impl<T: Transport> Session<T> {
     /// Watches those whom the client may see, and no longer those whom it may not.
     fn take_watched(&mut self, begun: Vec<Watched>, hidden: &[UserId]) {
         let watching = self.watching.get_or_insert_default();
-        hidden.iter().for_each(|user| drop(watching.people.remove(user)));
+        hidden.iter().for_each(|user| watching.hide(user));
         let stirred = begun.iter().filter(|watched| watched.show()).count();
-        watching.people.extend(begun.into_iter().map(|watched| (watched.user.clone(), watched)));
+        begun.into_iter().for_each(|watched| watching.take(watched));
         if stirred > 0 {
             self.miss_people();
         }
@@ -664,7 +664,7 @@ impl<T: Transport> Session<T> {
 
     /// Most connections watch nobody, and have no memory of it.
     pub(crate) fn forget_watching_nobody(&mut self) {
-        self.watching.take_if(|watching| watching.people.is_empty());
+        self.watching.take_if(|watching| watching.count() == 0);
     }
 
     /// Answers with an error. Too many of them end the connection.
@@ -780,6 +780,7 @@ mod tests {
             broker,
             history,
             questions: crate::questions::questions(upstream.clone()).0,
+            watches: crate::questions::questions(upstream.clone()).0,
             upstream,
             acks: Arc::default(),
             open: AtomicUsize::new(0),

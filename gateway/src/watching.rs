@@ -6,7 +6,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use serde_json::json;
@@ -16,20 +16,27 @@ use shared::ids::UserId;
 use shared::presence::Status;
 use shared::protocol::{ErrorCode, answer};
 use shared::upstream::{Question, Verdict};
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
 
+use crate::behind::Behind;
 use crate::connection::Connection;
 use crate::errand::{Done, Then};
+use crate::hub::{Hub, SHARDS};
+use crate::inquiry::Patience;
 use crate::interest::Held;
 use crate::pod::Pod;
 
-/// How long to wait before a permission is asked again that nobody answered.
-const AGAIN: Duration = Duration::from_millis(500);
+/// In how long all who are watched here are looked after once. A change that was never told is missed for no longer.
+const ROUND: Duration = Duration::from_secs(60);
 
 /// Whom a connection watches.
 #[derive(Default)]
 pub struct Watching {
     /// Them.
     pub people: HashMap<UserId, Watched>,
+    /// Those whom it wanted to watch and may not see. They count like the others, or the count would tell who they are.
+    pub hidden: HashSet<UserId>,
     /// Whether something may have happened to them that was not told.
     pub missed: bool,
     /// Whether that is being read.
@@ -37,6 +44,34 @@ pub struct Watching {
 }
 
 impl Watching {
+    /// How many of `people` it neither watches nor wanted to.
+    pub fn count_new(&self, people: &[UserId]) -> usize {
+        people.iter().filter(|user| !self.people.contains_key(*user) && !self.hidden.contains(*user)).count()
+    }
+
+    /// How many it wants to watch.
+    pub fn count(&self) -> usize {
+        self.people.len() + self.hidden.len()
+    }
+
+    /// Watches somebody no longer.
+    pub fn forget(&mut self, user: &UserId) {
+        self.people.remove(user);
+        self.hidden.remove(user);
+    }
+
+    /// Watches somebody no longer whom it may not see.
+    pub fn hide(&mut self, user: &UserId) {
+        self.hidden.insert(user.clone());
+        self.people.remove(user);
+    }
+
+    /// Watches somebody whom it may see.
+    pub fn take(&mut self, watched: Watched) {
+        self.hidden.remove(&watched.user);
+        self.people.insert(watched.user.clone(), watched);
+    }
+
     /// Begins to look whom the client may see: answers whom it watches, and whether what they are must be read.
     pub fn begin_look(&mut self) -> (Vec<UserId>, bool) {
         // One that was given up has left what it was to read missed.
@@ -47,7 +82,8 @@ impl Watching {
     /// Ends it: answers what the client is to be told.
     pub fn end_look(&mut self, Look { visible, hidden }: Look) -> Vec<Status> {
         let mut told = hidden;
-        told.retain(|status| self.people.remove(&status.user_id).is_some());
+        told.retain(|status| self.people.contains_key(&status.user_id));
+        told.iter().for_each(|status| self.hide(&status.user_id));
         if std::mem::take(&mut self.is_read) {
             self.missed |= visible.is_none();
             told.extend(visible.into_iter().flatten().filter(|status| self.people.contains_key(&status.user_id)));
@@ -134,6 +170,7 @@ impl Watch {
         begun.retain(|watched| visible.contains(&watched.user));
         // Whom one may not see is nobody, and is asked after all the same.
         let read = pod.presence.read(people).await.map_err(|_| UNKNOWN)?;
+        pod.hub.compare_people(&read);
         let status = |status: Status| {
             if visible.contains(&status.user_id) { status } else { Status::unknown(status.user_id) }
         };
@@ -149,7 +186,7 @@ const UNKNOWN: &str = "it is not known just now who is here";
 /// Those of `people` whom `caller` may see; `None` when no api pod answered in time.
 async fn visible(pod: &Pod, caller: &Caller, people: &[UserId]) -> Option<Vec<UserId>> {
     let question = Question::Watch { caller: caller.clone(), people: people.to_vec() };
-    match pod.questions.ask(question).await {
+    match pod.watches.ask(question).await {
         Some(Verdict::Visible { people }) => Some(people),
         _ => None,
     }
@@ -167,10 +204,11 @@ pub struct Look {
 /// Asks anew whom `caller` may see, and reads what they are if `reads`. While no api pod answers, nothing is taken away: it is
 /// asked again.
 pub async fn look(pod: &Pod, caller: &Caller, people: Vec<UserId>, reads: bool) -> Look {
+    let mut patience = Patience::default();
     let visible = loop {
         match visible(pod, caller, &people).await {
             Some(visible) => break visible,
-            None => tokio::time::sleep(AGAIN).await,
+            None => patience.wait().await,
         }
     };
     let hidden: Vec<_> = people.iter().filter(|user| !visible.contains(user)).cloned().collect();
@@ -179,6 +217,7 @@ pub async fn look(pod: &Pod, caller: &Caller, people: Vec<UserId>, reads: bool) 
     }
     match pod.presence.read(&people).await {
         Ok(mut read) => {
+            pod.hub.compare_people(&read);
             // What was told of them last is older than now, and so is a change that is on its way.
             let hidden = read.extract_if(.., |status| hidden.contains(&status.user_id));
             let hidden = hidden.map(|status| Status::unknown(status.user_id)).collect();
@@ -188,9 +227,101 @@ pub async fn look(pod: &Pod, caller: &Caller, people: Vec<UserId>, reads: bool) 
         Err(error) => {
             tracing::debug!(%error, "not read who is here");
             if hidden.is_empty() {
-                tokio::time::sleep(AGAIN).await;
+                patience.wait().await;
             }
             Look { visible: None, hidden: hidden.into_iter().map(Status::unknown).collect() }
         }
+    }
+}
+
+/// Has everybody looked after, until `stop`, who is watched here: what was told of them last is compared with what they are. A part of
+/// them at a time, so that it is the same little work all the time.
+pub async fn look_after(hub: Arc<Hub>, behind: Arc<Behind>, stop: CancellationToken) {
+    let mut turn = interval(ROUND / SHARDS as u32);
+    turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        for people in hub.watched() {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                _ = turn.tick() => {}
+            }
+            let now = Instant::now();
+            people.into_iter().for_each(|user| behind.note(Channel::Presence(user), now));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use async_trait::async_trait;
+    use axum::http::{Request, Response};
+    use bytes::Bytes;
+    use shared::broker::memory::MemoryBroker;
+    use shared::channel::Role;
+    use shared::history::memory::MemoryHistory;
+    use shared::presence::memory::MemoryPresence;
+    use shared::presence::{Availability, Presence};
+    use shared::time::Timestamp;
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+    use crate::connection::Door;
+    use crate::repair::Repairer;
+    use crate::upstream::{Upstream, UpstreamError, Wire};
+
+    struct NeverAnswers;
+
+    #[async_trait]
+    impl Wire for NeverAnswers {
+        async fn call(&self, _: Request<Bytes>, _: bool) -> Result<Response<Bytes>, UpstreamError> {
+            std::future::pending().await
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_never_told_of_somebody_is_found_within_a_round_and_told_once() {
+        let behind: Arc<Behind> = Arc::default();
+        let hub = Arc::new(Hub::new(Arc::clone(&behind)));
+        // What this store tells, nobody hears.
+        let presence = Arc::new(MemoryPresence::new(MemoryBroker::default()));
+        let stop = CancellationToken::new();
+        let repairer = Repairer {
+            hub: Arc::clone(&hub),
+            behind: Arc::clone(&behind),
+            upstream: Upstream::new(Arc::new(NeverAnswers), "secret"),
+            history: Arc::new(MemoryHistory::new(MemoryBroker::default())),
+            presence: presence.clone(),
+            unknown: HashMap::new(),
+        };
+        tokio::spawn(repairer.run(stop.clone()));
+        tokio::spawn(look_after(Arc::clone(&hub), behind, stop));
+
+        let (alice, bob): (UserId, UserId) = ("alice".parse().expect("an id"), "bob".parse().expect("an id"));
+        let caller = Caller { user: bob, role: Role::Guest, name: None, token_id: None, expires_at: Timestamp::now() };
+        let connection = Arc::new(Connection::new(&caller, Door::Main, 65_536));
+        let lease = presence.begin(10 * ROUND).await.expect("a lease");
+        let put = async |state| presence.put(&lease, None, &[(alice.clone(), state)]).await.expect("written");
+        put(Availability::Online).await;
+        hub.watch(&alice, &connection);
+        hub.compare_people(&presence.read(std::slice::from_ref(&alice)).await.expect("a reading"));
+        assert!(!hub.show(&alice, &connection), "nothing happened meanwhile");
+        sleep(2 * ROUND).await;
+        assert!(connection.queue.pop().is_none(), "what was told is not told again");
+
+        put(Availability::Dnd).await;
+        let told = async {
+            loop {
+                match connection.queue.pop() {
+                    Some(frame) => break frame,
+                    None => sleep(Duration::from_millis(100)).await,
+                }
+            }
+        };
+        let told = timeout(2 * ROUND, told).await.expect("within a round");
+        assert!(format!("{told:?}").contains("dnd"), "{told:?}");
+        sleep(2 * ROUND).await;
+        assert!(connection.queue.pop().is_none(), "once");
     }
 }

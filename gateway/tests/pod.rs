@@ -812,6 +812,13 @@ async fn at_most_a_hundred_people_are_watched_and_what_is_wrong_is_named() {
     assert_eq!(watches(&mut his, &people[..100]).await.len(), 100);
     his.says(&json!({"action": "presence", "data": {"watch": [people[100]], "unwatch": [people[0]]}})).await;
     assert_eq!(his.waits_for("ack").await["data"]["presence"][0]["user_id"], "u100");
+    // Whom one may not see counts as well: otherwise the limit would tell who they are.
+    let mut hers = village.person("eve").connects("").await;
+    assert_eq!(watches(&mut hers, &people[..100]).await.len(), 100);
+    hers.says(&json!({"action": "presence", "data": {"watch": [people[100]]}})).await;
+    assert_eq!(hers.waits_for("error").await["data"]["code"], "limit_exceeded");
+    hers.says(&json!({"action": "presence", "data": {"watch": [people[100]], "unwatch": [people[0]]}})).await;
+    assert_eq!(hers.waits_for("ack").await["data"]["presence"][0]["user_id"], "u100");
     for data in [json!({"state": "offline"}), json!({"watch": ["two words"]}), json!({"watch": "alice"})] {
         his.says(&json!({"action": "presence", "data": data})).await;
         assert_eq!(his.waits_for("error").await["data"]["code"], "bad_request", "{data}");

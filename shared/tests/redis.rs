@@ -11,7 +11,7 @@ use shared::envelope::{Content, Envelope};
 use shared::event::LiveBody;
 use shared::history::{History, Retention};
 use shared::ids::{RoomName, Seq, TraceId, UserId};
-use shared::presence::{Availability, PresenceError};
+use shared::presence::{Availability, HELD, PresenceError, Status};
 use shared::time::Timestamp;
 use tokio::time::timeout;
 
@@ -167,6 +167,36 @@ async fn people_whom_redis_forgot_are_here_again_under_another_lease() {
     presence.put(&other, Some(lease.holder), &here).await.expect("written");
     let after = presence.read(&[alice]).await.expect("a reading");
     assert_eq!(after[0].state, Availability::Online);
+}
+
+/// A server that lost a lease, and the list of whom it was about, leaves fields behind of which nobody knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_forgotten_gateway_wrote_ends_when_another_one_writes_the_person_after_a_while() {
+    let redis = Redis::standalone().await.expect("a redis");
+    let (mut link, _, presence) = open(&RedisSettings::new(&redis.url(), "test").expect("settings")).await;
+    let alice: UserId = "alice".parse().expect("an id");
+    link.broker.subscribe(&[Channel::Presence(alice.clone())]).await.expect("a subscription");
+    let lease = presence.begin(Duration::from_secs(600)).await.expect("a lease");
+    let here = [(alice.clone(), Availability::Online)];
+    presence.put(&lease, None, &here).await.expect("written");
+    assert!(matches!(next(&mut link).await, Delivery::Envelope(_)));
+    let key = redis.cli(0, &["--raw", "KEYS", "*person:alice"]).await.expect("a key");
+    let leaves = async |age: Duration| {
+        let written_at = Timestamp::now().as_micros() / 1_000 - age.as_millis() as i64;
+        redis.cli(0, &["HSET", key.trim(), "forgotten", &format!("dnd {written_at}")]).await.expect("written");
+    };
+    let state = async || presence.read(std::slice::from_ref(&alice)).await.expect("a reading")[0].state;
+    leaves(HELD / 2).await;
+    presence.put(&lease, None, &here).await.expect("written");
+    assert_eq!(state().await, Availability::Dnd, "it may still be written anew");
+    leaves(HELD * 2).await;
+    assert_eq!(state().await, Availability::Dnd, "nobody was told otherwise");
+    presence.put(&lease, None, &here).await.expect("written");
+    assert_eq!(state().await, Availability::Online);
+    let Delivery::Envelope(Envelope { content: Content::Sign(body), .. }) = next(&mut link).await else {
+        panic!("a change is told");
+    };
+    assert_eq!(Status::heard(&body).map(|status| status.state), Some(Availability::Online));
 }
 
 async fn connect(redis: &Redis) -> (Link, std::sync::Arc<dyn History>) {

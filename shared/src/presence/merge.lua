@@ -1,13 +1,17 @@
--- What somebody is over all gateways: the highest of what each has written. Every other script of this folder that needs it
--- begins with this one.
+-- What somebody is over all gateways: the highest of what each has written, which is a state and when it was written, in
+-- milliseconds. Answers besides which gateways wrote before `since`. Every other script of this folder that needs it begins with
+-- this one.
 local RANKS = { offline = 0, idle = 1, online = 2, dnd = 3 }
-local function merge(person)
-  local highest, fields = 'offline', redis.call('HGETALL', person)
+local function merge(person, since)
+  local highest, old, fields = 'offline', {}, redis.call('HGETALL', person)
   for i = 1, #fields, 2 do
-    local rank = fields[i] ~= 'version' and fields[i] ~= 'last_seen' and RANKS[fields[i + 1]]
-    if rank and rank > RANKS[highest] then
-      highest = fields[i + 1]
+    local state, written_at = string.match(fields[i + 1], '^(%a+) (%d+)$')
+    if state and RANKS[state] > RANKS[highest] then
+      highest = state
+    end
+    if state and tonumber(written_at) < since then
+      old[#old + 1] = fields[i]
     end
   end
-  return highest
+  return highest, old
 end

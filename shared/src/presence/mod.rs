@@ -98,6 +98,25 @@ impl Status {
         self.state != Availability::Offline || self.last_seen.is_some()
     }
 
+    /// What an event of a change tells.
+    #[must_use]
+    pub fn heard(body: &LiveBody) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Event {
+            version: u64,
+            data: Data,
+        }
+        #[derive(Deserialize)]
+        struct Data {
+            user_id: UserId,
+            state: Availability,
+            last_seen: Option<Timestamp>,
+        }
+        let text = [body.as_bytes(), LiveBody::tail(None).as_bytes()].concat();
+        let Event { version, data: Data { user_id, state, last_seen } } = serde_json::from_slice(&text).ok()?;
+        Some(Self { user_id, state, last_seen, version })
+    }
+
     /// The event that tells it.
     #[must_use]
     pub fn told(&self) -> Envelope {
@@ -251,6 +270,8 @@ mod tests {
         assert_eq!((&event["type"], &event["version"]), (&json!(CHANGED), &json!(7)));
         assert_eq!(event["channel"], "presence:alice");
         assert_eq!(event["data"], json!({ "user_id": "alice", "state": "offline", "last_seen": at }));
+        let Content::Sign(body) = gone.told().content else { panic!("a sign") };
+        assert_eq!(Status::heard(&body).as_ref(), Some(&gone));
         let here = Status { state: Availability::Dnd, last_seen: None, ..gone };
         assert_eq!(told(&here)["data"], json!({ "user_id": "alice", "state": "dnd", "last_seen": null }));
     }

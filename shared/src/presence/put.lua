@@ -10,19 +10,24 @@ local micros = seconds[1] * 1000000 + seconds[2]
 if ends_at > 0 and micros / 1000 >= ends_at then
   return 0
 end
+local millis = string.format('%.0f', math.floor(micros / 1000))
 for i = 1, #KEYS / 2 do
   local person, channel = KEYS[2 * i - 1], KEYS[2 * i]
   local state, head, opening, naming = ARGV[4 * i + 3], ARGV[4 * i + 4], ARGV[4 * i + 5], ARGV[4 * i + 6]
-  local before = merge(person)
+  -- Whoever was written by a gateway that has not written them anew for so long was forgotten by a server that lost its lease.
+  local before, old = merge(person, tonumber(millis) - tonumber(ARGV[4]))
+  if #old > 0 then
+    redis.call('HDEL', person, unpack(old))
+  end
   if former ~= '' then
     redis.call('HDEL', person, former)
   end
   if state == 'offline' then
     redis.call('HDEL', person, holder)
   else
-    redis.call('HSET', person, holder, state)
+    redis.call('HSET', person, holder, state .. ' ' .. millis)
   end
-  local after = merge(person)
+  local after = merge(person, 0)
   if before ~= after then
     local version = math.max(micros, (tonumber(redis.call('HGET', person, 'version')) or 0) + 1)
     version = string.format('%.0f', version)
