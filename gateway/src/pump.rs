@@ -2,7 +2,9 @@
 //!
 //! On the line it stands between the broker and the hub. It decides nothing and never waits for a connection.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 
 use shared::broker::{Deliveries, Delivery, Gap};
 use shared::channel::Channel;
@@ -13,6 +15,10 @@ use crate::behind::Behind;
 use crate::heads::HeadsWatch;
 use crate::hub::Hub;
 use crate::metrics::METRICS;
+
+/// Deliveries after which the sessions that they woke have their turn. A runtime leaves a task that never waits alone for longer than
+/// a send queue is long.
+const TURN: usize = 16;
 
 /// Where the pump puts what it takes.
 pub struct Pump {
@@ -27,7 +33,10 @@ pub struct Pump {
 impl Pump {
     /// Moves deliveries until the broker ends or `stop`.
     pub async fn run(self, mut deliveries: Deliveries, stop: CancellationToken) {
-        loop {
+        for count in 1_usize.. {
+            if count.is_multiple_of(TURN) {
+                give_way().await;
+            }
             let delivery = tokio::select! {
                 () = stop.cancelled() => return,
                 delivery = deliveries.next() => delivery,
@@ -62,6 +71,19 @@ impl Pump {
             }
         }
     }
+}
+
+/// Goes to the end of the queue of tasks. (`tokio::task::yield_now` would come back before all others have been there.)
+async fn give_way() {
+    let mut has_waited = false;
+    poll_fn(|cx| {
+        if std::mem::replace(&mut has_waited, true) {
+            return Poll::Ready(());
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 fn concerns(gap: &Gap, channel: &Channel) -> bool {
