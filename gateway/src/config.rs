@@ -22,6 +22,8 @@ shared::settings! {
         pub auth_timeout: Duration = "5s" in Duration::from_millis(100)..=Duration::from_secs(60),
         /// Bytes of events that may wait for one connection before it is caught up by its position instead.
         pub send_queue_bytes: ByteSize = "64KiB" in ByteSize(4 * 1024)..=ByteSize(16 << 20),
+        /// Bytes that the kernel may hold besides for a connection whose client takes nothing, as it counts them.
+        pub socket_buffer_bytes: ByteSize = "64KiB" in ByteSize(4 * 1024)..=ByteSize(16 << 20),
         /// Longest text frame that is read.
         pub max_frame_bytes: ByteSize = "64KiB" in ByteSize(1024)..=ByteSize(1 << 20),
         /// Most rooms that one connection is in.

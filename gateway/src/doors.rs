@@ -15,6 +15,7 @@ use axum::routing::get;
 use serde_json::json;
 use shared::ids::UserId;
 use shared::protocol::{ErrorCode, Since};
+use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
@@ -167,6 +168,8 @@ impl Doors {
     pub(crate) async fn enter(self, admitted: Admitted, stream: TcpStream, read: Vec<u8>) {
         let Self { pod, sessions } = self;
         let Admitted { visit, answer } = admitted;
+        // By itself the kernel holds megabytes for a client that takes nothing. Without the bound it is served all the same.
+        let _ = SockRef::from(&stream).set_send_buffer_size(pod.settings.socket_buffer_bytes.0 / 2);
         let socket = WebSocket::new(stream, answer, read, pod.settings.max_frame_bytes.0).await;
         sessions.track_future(receive(pod, visit, socket)).await;
     }
