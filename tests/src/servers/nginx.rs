@@ -40,9 +40,14 @@ fn program() -> &'static str {
     if Path::new(debian).exists() { debian } else { "nginx" }
 }
 
+/// How the api pods are named, as shipped.
+const API: &str = "max_fails=1 fail_timeout=2s";
+/// How the gateway pods are named, as shipped.
+const GATEWAY: &str = "max_fails=0";
+
 /// The lines that name pods on these ports of 127.0.0.1.
-fn servers(ports: &[u16]) -> String {
-    ports.iter().map(|port| format!("server 127.0.0.1:{port} max_fails=1 fail_timeout=2s;\n")).collect()
+fn servers(ports: &[u16], how: &str) -> String {
+    ports.iter().map(|port| format!("server 127.0.0.1:{port} {how};\n")).collect()
 }
 
 impl Nginx {
@@ -55,8 +60,8 @@ impl Nginx {
         let scratch = Scratch::new("nginx");
         let port = ports::free();
         scratch.write("nginx.conf", &std::fs::read_to_string(shipped().join("nginx.conf"))?);
-        scratch.write("api.servers", &servers(api));
-        scratch.write("gateway.servers", &servers(gateway));
+        scratch.write("api.servers", &servers(api, API));
+        scratch.write("gateway.servers", &servers(gateway, GATEWAY));
         let limits = match limits {
             Limits::None => String::new(),
             Limits::AsShipped => std::fs::read_to_string(shipped().join("limits.conf"))?,
@@ -76,8 +81,8 @@ impl Nginx {
 
     /// Names other pods, as an operator does: by a reload, which keeps every socket.
     pub fn reload(&mut self, api: &[u16], gateway: &[u16]) {
-        self.scratch.write("api.servers", &servers(api));
-        self.scratch.write("gateway.servers", &servers(gateway));
+        self.scratch.write("api.servers", &servers(api, API));
+        self.scratch.write("gateway.servers", &servers(gateway, GATEWAY));
         self.process.signal(Signal::Hup);
     }
 

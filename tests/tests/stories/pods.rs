@@ -92,6 +92,28 @@ async fn every_pod_is_replaced_one_after_the_other_and_nobody_misses_a_word() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_crowd_is_let_in_elsewhere_at_once_however_often_its_gateways_are_replaced() {
+    let mut fleet = Fleet::new().await;
+    let alice = fleet.user("alice");
+    let mut devices = Vec::new();
+    for number in 0..100 {
+        devices.push(alice.device(&format!("d{number}")).connect().await);
+    }
+    for _ in 0..2 {
+        for gateway in &mut fleet.gateway {
+            gateway.stop(GRACE).await;
+            for device in &devices {
+                device.is_connected().await;
+            }
+            gateway.start();
+            gateway.is_ready().await;
+        }
+    }
+    let closed = |device: &Device| device.record().closed.as_ref().map(|(code, _)| *code);
+    assert!(devices.iter().filter_map(closed).all(|code| code == 1012));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_freezes_until_its_devices_have_left_and_nobody_misses_a_word() {
     let mut fleet = Fleet::new().await;
     let (alice, bob, carol) = (fleet.user("alice"), fleet.user("bob"), fleet.user("carol"));
