@@ -4,6 +4,7 @@
 //! each message once and in order. A broken rule is noted, with the frame that broke it.
 
 use std::collections::HashMap;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -29,6 +30,8 @@ pub struct Record {
     positions: HashMap<String, u64>,
     /// The messages of each conversation, in the order in which they were shown.
     messages: HashMap<String, Vec<Shown>>,
+    /// When each of them was shown first, by its id.
+    pub shown_at: HashMap<String, Instant>,
     /// The `ref` of the `resume` that ends a start over. Until its answer, what comes belongs to the old position.
     starting_over: Option<String>,
     /// What to hand back as `since`.
@@ -132,7 +135,7 @@ impl Record {
         let shown =
             Shown { id: text("message_id"), seq: data["seq"].as_u64().unwrap_or_default(), text: text("message_text") };
         let messages = self.messages.entry(text("conversation_id")).or_default();
-        if messages.iter().any(|before| before.id == shown.id) {
+        if self.shown_at.insert(shown.id.clone(), Instant::now()).is_some() {
             self.wrongs.push(format!("shown twice: {frame}"));
         } else if let Some(last) = messages.last()
             && last.seq + 1 != shown.seq
@@ -155,6 +158,8 @@ impl Record {
             .collect();
         self.frames.push(json!({ "type": STARTED_OVER, "messages": shown }));
         self.positions.clear();
+        let shown = messages.values().flatten().map(|shown| (shown.id.clone(), Instant::now()));
+        self.shown_at = shown.collect();
         self.messages = messages;
         self.cursor = Some(cursor.to_owned());
         json!({ "action": "resume", "ref": self.starting_over, "data": { "since": cursor } })
