@@ -126,6 +126,8 @@ async fn no_forged_claim_is_believed() {
         forged("exp as truth", json!({ "exp": true })),
         forged("nbf ahead", json!({ "nbf": now() + 60 })),
         forged("nbf as text", json!({ "nbf": "soon" })),
+        forged("iat ahead", json!({ "iat": now() + 60 })),
+        forged("iat as text", json!({ "iat": "yesterday" })),
         forged("no aud", json!({ "aud": null })),
         forged("other aud", json!({ "aud": "elsewhere" })),
         forged("other auds", json!({ "aud": ["elsewhere", "Carillon", ""] })),
@@ -159,7 +161,9 @@ async fn no_forged_header_is_believed() {
     let own_key = json!({ "kty": "oct", "k": URL_SAFE_NO_PAD.encode("mine"), "kid": "mine" });
     let header = |what, header: Value, secret| (what, handmade(&header.to_string(), &payload, secret));
     let verifier = verifier(Some(SECRET), None);
-    assert!(verifier.verify(&header("", json!({ "alg": "HS256" }), SECRET).1).await.is_ok(), "handmade, but good");
+    for good in [json!({ "alg": "HS256" }), json!({ "alg": "HS256", "typ": "AT+JWT" })] {
+        assert!(verifier.verify(&header("", good, SECRET).1).await.is_ok(), "handmade, but good");
+    }
     let unsigned = |alg| {
         let head = URL_SAFE_NO_PAD.encode(json!({ "alg": alg, "typ": "JWT" }).to_string());
         format!("{head}.{}.", URL_SAFE_NO_PAD.encode(&payload))
@@ -180,6 +184,10 @@ async fn no_forged_header_is_believed() {
         header("kid as path", json!({ "alg": "HS256", "kid": "../../dev/null" }), ""),
         header("kid as SQL", json!({ "alg": "HS256", "kid": "x' union select 'k" }), "k"),
         header("critical extension", json!({ "alg": "HS256", "crit": ["b64"], "b64": false }), SECRET),
+        header("a logout token", json!({ "alg": "HS256", "typ": "logout+jwt" }), SECRET),
+        header("a security event", json!({ "alg": "HS256", "typ": "secevent+jwt" }), SECRET),
+        header("a proof of possession", json!({ "alg": "HS256", "typ": "dpop+jwt" }), SECRET),
+        header("a kind that is empty", json!({ "alg": "HS256", "typ": "" }), SECRET),
         header("critical nothing", json!({ "alg": "HS256", "crit": [] }), SECRET),
         header("empty secret", json!({ "alg": "HS256" }), ""),
         header("secret nearly right", json!({ "alg": "HS256" }), &SECRET[1..]),

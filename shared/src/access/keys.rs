@@ -13,6 +13,8 @@ use crate::time::Timestamp;
 const LONGEST_NAME: usize = 200;
 /// Seconds by which clocks may differ.
 const LEEWAY: u64 = 5;
+/// What a token may say that it is.
+const KINDS: [&str; 3] = ["JWT", "at+jwt", "application/at+jwt"];
 /// The last second of the year 9999; nobody's token needs to live longer.
 const END_OF_TIME: f64 = 253_402_300_799.0;
 
@@ -38,6 +40,7 @@ struct Claims {
     role: Option<Role>,
     name: Option<String>,
     jti: Option<String>,
+    iat: Option<f64>,
     exp: f64,
     room: Option<RoomName>,
 }
@@ -119,7 +122,16 @@ impl Key {
         if verified.header.crit.is_some() {
             return Err(TokenError::Invalid);
         }
-        let Claims { sub, role, name, jti, exp, room } = verified.claims;
+        // RFC 8725, 3.11: what says that it is another kind of token is none of ours. RFC 9068 has a name for access tokens.
+        let kind = verified.header.typ.as_deref().unwrap_or(KINDS[0]);
+        if !KINDS.iter().any(|known| known.eq_ignore_ascii_case(kind)) {
+            return Err(TokenError::Invalid);
+        }
+        let Claims { sub, role, name, jti, iat, exp, room } = verified.claims;
+        let now = Timestamp::now().as_micros() as f64 / 1e6;
+        if iat.is_some_and(|iat| iat > now + LEEWAY as f64) {
+            return Err(TokenError::Invalid);
+        }
         let caller = Caller {
             user: sub,
             role: role.unwrap_or(Role::Guest),

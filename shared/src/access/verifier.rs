@@ -15,8 +15,9 @@ const LONGEST: usize = 8 * 1024;
 
 /// Verifies tokens with the keys of the configuration. Clones are cheap and share what was fetched.
 ///
-/// The algorithm of a token must be the one its key vouches for. `exp` and `sub` are required, `nbf` is checked, `aud` and
-/// `iss` are required and checked where configured; clocks may differ by five seconds.
+/// The algorithm of a token must be the one its key vouches for. `exp` and `sub` are required, `nbf` and `iat` are checked,
+/// `aud` and `iss` are required and checked where configured; clocks may differ by five seconds. A `typ` of another kind of
+/// token is refused.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     inner: Arc<Inner>,
