@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Path, State};
-use axum::http::{Request, StatusCode, header};
+use axum::http::{Method, Request, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
@@ -106,6 +106,10 @@ async fn stream_door(State(doors): State<Doors>, request: Request<Body>) -> Resp
 /// Answers an upgrade that came through the router, behind other requests of its connection as a rule. `user_id` is what the
 /// path says.
 fn open(doors: Doors, door: Door, user_id: Option<Cow<'_, str>>, mut request: Request<Body>) -> Response {
+    // Whoever routes a `GET` gives it the `HEAD` as well.
+    if request.method() != Method::GET || request.version() < Version::HTTP_11 {
+        return refuse(NotAHandshake::NotWebSocket);
+    }
     let query = Query::read(request.uri().query().unwrap_or_default());
     let query = Query { user_id: user_id.or(query.user_id), ..query };
     let (visit, switch) = match doors.check(door, query, &Headers::of(request.headers())) {
@@ -189,11 +193,15 @@ fn refuse(why: NotAHandshake) -> Response {
         NotAHandshake::NoKey => {
             problem(ErrorCode::BadRequest, "Sec-WebSocket-Key is missing or not 16 bytes of base64")
         }
+        NotAHandshake::Body => problem(ErrorCode::BadRequest, "a request for a socket has no body"),
     }
 }
 
 /// Reads what the client brought.
 fn visit(door: Door, query: Query<'_>, headers: &Headers<'_>) -> Result<Visit, String> {
+    if headers.doubled {
+        return Err("a header came twice that may come once".to_owned());
+    }
     let Query { user_id, device_id, device_type, app_version, since, token } = query;
     let user_id = user_id.map(|id| id.parse::<UserId>()).transpose().map_err(|error| format!("user_id: {error}"))?;
     let device_id = device_id.map(|id| id.parse()).transpose().map_err(|error| format!("device_id: {error}"))?;

@@ -11,22 +11,27 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
 /// The subprotocol we speak; a token may stand beside it as `bearer.<jwt>`.
 const SUBPROTOCOL: &str = "carillon.v1";
-/// Length of a `Sec-WebSocket-Key`: 16 bytes in base64.
+/// Length of a `Sec-WebSocket-Key`: 16 bytes in base64, of which two stand for no byte.
 const KEY: usize = 24;
 
-/// The headers that count at a door. Of a header that comes twice the first counts, except where it is a list.
+/// The headers that count at a door. One that comes twice and is no list means one thing to us and may mean another to a proxy
+/// before us.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Headers<'a> {
     /// `Connection: upgrade`.
     upgrades: bool,
     /// `Upgrade: websocket`.
     to_websocket: bool,
-    /// `Sec-WebSocket-Version: 13`.
-    of_version: bool,
+    version: Option<&'a str>,
     key: Option<&'a [u8]>,
     host: Option<&'a str>,
-    origin: Option<&'a [u8]>,
+    /// Which page asks: empty, which is nobody's, when it is no text or came twice.
+    origin: Option<&'a str>,
     authorization: Option<&'a str>,
+    /// Whether something came twice that may come once.
+    pub(crate) doubled: bool,
+    /// Whether a body follows.
+    has_body: bool,
     /// Whether our subprotocol was offered.
     speaks_ours: bool,
     /// The token among the subprotocols.
@@ -53,6 +58,8 @@ pub(crate) enum NotAHandshake {
     NotWebSocket,
     /// Its `Sec-WebSocket-Key` is missing or none.
     NoKey,
+    /// It has a body, which would be read as frames.
+    Body,
 }
 
 /// The answer that turns a connection into a socket.
@@ -80,20 +87,24 @@ impl<'a> Headers<'a> {
         } else if is(&header::UPGRADE) {
             self.to_websocket |= listed.any(|each| each.eq_ignore_ascii_case("websocket"));
         } else if is(&header::SEC_WEBSOCKET_VERSION) {
-            self.of_version |= listed.any(|each| each == "13");
+            self.doubled |= self.version.replace(text.unwrap_or_default()).is_some();
         } else if is(&header::SEC_WEBSOCKET_PROTOCOL) {
             for each in listed {
                 self.speaks_ours |= each == SUBPROTOCOL;
                 self.offered = self.offered.or_else(|| each.strip_prefix("bearer."));
             }
         } else if is(&header::SEC_WEBSOCKET_KEY) {
-            self.key = self.key.or(Some(value));
+            self.doubled |= self.key.replace(value).is_some();
         } else if is(&header::HOST) {
-            self.host = self.host.or(text);
+            self.doubled |= self.host.replace(text.unwrap_or_default()).is_some();
         } else if is(&header::ORIGIN) {
-            self.origin = self.origin.or(Some(value));
+            self.origin = Some(text.filter(|_| self.origin.is_none()).unwrap_or_default());
         } else if is(&header::AUTHORIZATION) {
-            self.authorization = self.authorization.or(text);
+            self.doubled |= self.authorization.replace(text.unwrap_or_default()).is_some();
+        } else if is(&header::TRANSFER_ENCODING) {
+            self.has_body = true;
+        } else if is(&header::CONTENT_LENGTH) {
+            self.has_body |= text != Some("0");
         } else if name.eq_ignore_ascii_case("last-event-id") {
             self.last_event_id = self.last_event_id.or(text);
         }
@@ -101,10 +112,13 @@ impl<'a> Headers<'a> {
 
     /// The answer to the handshake, if it is one.
     pub(crate) fn switch(&self) -> Result<Switch, NotAHandshake> {
-        if !(self.upgrades && self.to_websocket && self.of_version) {
+        if !(self.upgrades && self.to_websocket && self.version == Some("13")) {
             return Err(NotAHandshake::NotWebSocket);
         }
-        let key = self.key.filter(|key| key.len() == KEY).ok_or(NotAHandshake::NoKey)?;
+        if self.has_body {
+            return Err(NotAHandshake::Body);
+        }
+        let key = self.key.filter(|key| is_key(key)).ok_or(NotAHandshake::NoKey)?;
         Ok(Switch { accept: derive_accept_key(key), speaks_ours: self.speaks_ours })
     }
 
@@ -129,13 +143,22 @@ impl<'a> Headers<'a> {
     /// Whether a page may open a socket. Only browsers send `Origin`, and only they carry somebody else's pages.
     pub(crate) fn is_allowed_origin(&self, allowed: &[String]) -> bool {
         let Some(origin) = self.origin else { return true };
-        let Ok(origin) = std::str::from_utf8(origin) else { return false };
+        // Browsers write it in small letters.
+        if origin.is_empty() || origin.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return false;
+        }
         if allowed.is_empty() {
-            let page = origin.split_once("://").map(|(_, host)| host);
-            return page.is_some() && page == self.host;
+            let page = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
+            return page.is_some_and(|page| self.host.is_some_and(|host| host.eq_ignore_ascii_case(page)));
         }
         allowed.iter().any(|each| each == "*" || each.eq_ignore_ascii_case(origin))
     }
+}
+
+/// Whether it is 16 bytes in base64.
+fn is_key(key: &[u8]) -> bool {
+    let Some((digits, b"==")) = key.split_last_chunk::<2>() else { return false };
+    key.len() == KEY && digits.iter().all(|byte| byte.is_ascii_alphanumeric() || b"+/".contains(byte))
 }
 
 impl<'a> Query<'a> {
@@ -187,6 +210,8 @@ impl Switch {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn headers(pairs: &[(&str, &'static str)]) -> Headers<'static> {
@@ -197,15 +222,53 @@ mod tests {
 
     #[test]
     fn a_page_of_another_host_may_not_open_a_socket_unless_allowed() {
-        let ours = headers(&[("Host", "chat.example:8000"), ("Origin", "http://chat.example:8000")]);
-        let theirs = headers(&[("Host", "chat.example:8000"), ("Origin", "https://evil.example")]);
-        let allowed = ["https://evil.example".to_owned()];
-        assert!(headers(&[("host", "x")]).is_allowed_origin(&[]));
-        assert!(ours.is_allowed_origin(&[]) && !theirs.is_allowed_origin(&[]));
-        assert!(theirs.is_allowed_origin(&allowed) && !ours.is_allowed_origin(&allowed));
+        let from = |origin: &'static str, allowed: &[String]| {
+            headers(&[("Host", "app.example:8000"), ("Origin", origin)]).is_allowed_origin(allowed)
+        };
+        let allowed = ["https://App.example".to_owned(), "https://other.example:444".to_owned()];
+        assert!(headers(&[("host", "x")]).is_allowed_origin(&allowed), "only browsers say where they come from");
+        for ours in ["http://app.example:8000", "https://app.example:8000"] {
+            assert!(from(ours, &[]) && !from(ours, &allowed), "{ours}");
+        }
+        for theirs in ["https://app.example", "https://other.example:444"] {
+            assert!(from(theirs, &allowed) && !from(theirs, &[]), "{theirs}");
+        }
+        for nobodys in [
+            "null",
+            "",
+            "https://",
+            "app.example:8000",
+            "app.example",
+            "http://app.example",
+            "https://app.example:443",
+            "https://app.example:8001",
+            "https://app.example.evil.example",
+            "https://evil-app.example",
+            "https://evil.example/https://app.example",
+            "https://evil.example#https://app.example:8000",
+            "https://app.example@evil.example",
+            "https://app.example/",
+            "https://app.example:8000/",
+            "https://other.example",
+            "http://other.example:444",
+            "ftp://app.example:8000",
+            "chrome-extension://app.example:8000",
+            "file://",
+            "HTTPS://APP.EXAMPLE",
+            "HTTP://app.example:8000",
+            "https://app.example, https://app.example",
+            "https://app.example https://evil.example",
+            "*",
+        ] {
+            assert!(!from(nobodys, &[]) && !from(nobodys, &allowed), "{nobodys}");
+        }
+        let any = ["*".to_owned()];
+        assert!(from("https://evil.example", &any) && from("null", &any));
         let mut garbled = Headers::default();
         garbled.note("origin", b"http://\xff");
-        assert!(!garbled.is_allowed_origin(&["*".to_owned()]), "an origin that is no text is nobody's");
+        assert!(!garbled.is_allowed_origin(&any), "an origin that is no text is nobody's");
+        let ours = ("origin", "http://x");
+        assert!(!headers(&[("host", "x"), ours, ours]).is_allowed_origin(&any), "nor are two");
     }
 
     #[test]
@@ -223,7 +286,7 @@ mod tests {
         let asked = headers(&[
             ("Connection", "keep-alive, Upgrade"),
             ("UPGRADE", "WebSocket"),
-            ("Sec-WebSocket-Version", "8, 13"),
+            ("Sec-WebSocket-Version", "13"),
             ("Sec-WebSocket-Protocol", "carillon.v1"),
             ("Sec-WebSocket-Protocol", "other, bearer.g.h.i"),
             ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
@@ -238,18 +301,64 @@ mod tests {
 
     #[test]
     fn what_is_no_handshake_is_told_apart() {
+        use NotAHandshake::{Body, NoKey, NotWebSocket};
         let all = [
             ("connection", "upgrade"),
             ("upgrade", "websocket"),
             ("sec-websocket-version", "13"),
             ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
         ];
-        for missing in 0..3 {
-            let some: Vec<_> = all.iter().enumerate().filter(|(n, _)| *n != missing).map(|(_, pair)| *pair).collect();
-            assert_eq!(headers(&some).switch(), Err(NotAHandshake::NotWebSocket), "{missing}");
-        }
-        assert_eq!(headers(&all[..3]).switch(), Err(NotAHandshake::NoKey));
         assert!(headers(&all).switch().is_ok());
+        for (missing, why) in [NotWebSocket, NotWebSocket, NotWebSocket, NoKey].into_iter().enumerate() {
+            let some: Vec<_> = all.iter().enumerate().filter(|(n, _)| *n != missing).map(|(_, pair)| *pair).collect();
+            assert_eq!(headers(&some).switch(), Err(why), "{missing}");
+        }
+        for (place, wrong, why) in [
+            (0, "keep-alive", NotWebSocket),
+            (0, "upgraded", NotWebSocket),
+            (1, "h2c", NotWebSocket),
+            (1, "websockets", NotWebSocket),
+            (2, "8", NotWebSocket),
+            (2, "0", NotWebSocket),
+            (2, "013", NotWebSocket),
+            (2, "8, 13", NotWebSocket),
+            (2, "", NotWebSocket),
+            (3, "", NoKey),
+            (3, "dGhlIHNhbXBsZSBub25jZQ", NoKey),
+            (3, "dGhlIHNhbXBsZSBub25jZQ=A", NoKey),
+            (3, "dGhlIHNhbXBsZSBub25jZQA=", NoKey),
+            (3, "dGhlIHNhbXBsZSBub25j!Q==", NoKey),
+            (3, "dGhlIHNhbXBsZSBub25jZQ==dGhlIHNhbXBsZSBub25jZQ==", NoKey),
+        ] {
+            let mut asked = all;
+            asked[place].1 = wrong;
+            assert_eq!(headers(&asked).switch(), Err(why), "{:?}", asked[place]);
+        }
+        for (body, is_one) in [
+            (("content-length", "0"), false),
+            (("content-length", "5"), true),
+            (("content-length", "00"), true),
+            (("transfer-encoding", "chunked"), true),
+            (("transfer-encoding", ""), true),
+        ] {
+            let asked = headers(&[&all[..], &[body]].concat()).switch();
+            assert_eq!(asked.err(), is_one.then_some(Body), "{body:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_come_once_is_noticed_when_it_comes_twice() {
+        for (name, twice) in [
+            ("host", true),
+            ("authorization", true),
+            ("sec-websocket-key", true),
+            ("sec-websocket-version", true),
+            ("sec-websocket-protocol", false),
+            ("connection", false),
+        ] {
+            assert!(!headers(&[(name, "a")]).doubled, "{name}");
+            assert_eq!(headers(&[(name, "a"), (name, "a")]).doubled, twice, "{name}");
+        }
     }
 
     #[test]
@@ -259,5 +368,40 @@ mod tests {
         assert_eq!(query.since.as_deref(), Some(""));
         assert_eq!(query.user_id.as_deref(), Some("al@ice"));
         assert_eq!(Query::read(""), Query::default());
+    }
+
+    proptest! {
+        #[test]
+        fn an_origin_is_judged_like_a_parser_of_addresses_judges_it(
+            scheme in "(https?|HTTPS|ftp|null|)",
+            host in "(app\\.example|other\\.example|App\\.example|[a-z.@/#?:\\\\ -]{0,12})",
+            port in "(:8000|:80|:443|:0|)",
+            rest in "(/|/x|\\?x|#x|@evil\\.example|\\.evil\\.example|)",
+        ) {
+            let origin = format!("{scheme}://{host}{port}{rest}");
+            let mut asked = headers(&[("host", "app.example:8000")]);
+            asked.note("origin", origin.as_bytes());
+            if asked.is_allowed_origin(&[]) {
+                let address = reqwest::Url::parse(&origin).expect("whatever is allowed is an address");
+                prop_assert_eq!(address.host_str(), Some("app.example"), "{}", &origin);
+                prop_assert_eq!(address.port_or_known_default(), Some(8000), "{}", &origin);
+                prop_assert!(["http", "https"].contains(&address.scheme()), "{}", &origin);
+                prop_assert_eq!(address.origin().ascii_serialization(), origin);
+            }
+        }
+
+        #[test]
+        fn no_request_makes_reading_the_handshake_panic(
+            lines in proptest::collection::vec(("[a-zA-Z-]{0,24}", proptest::collection::vec(0_u8.., 0..64)), 0..12),
+            query in ".{0,64}",
+            name in "(host|origin|connection|upgrade|authorization|sec-websocket-(key|version|protocol)|content-length)",
+            value in ".{0,32}",
+        ) {
+            let mut asked = Headers::default();
+            lines.iter().for_each(|(name, value)| asked.note(name, value));
+            asked.note(&name, value.as_bytes());
+            let _ = (asked.switch(), asked.bearer(), asked.is_local(), asked.is_allowed_origin(&[]));
+            let _ = Query::read(&query);
+        }
     }
 }
