@@ -23,7 +23,7 @@ use shared::sabotage;
 use shared::time::Timestamp;
 use shared::upstream::{Acknowledgement, Differences, Page, ResyncReason};
 
-use crate::allowance::Allowance;
+use crate::allowance::{Allowance, Grant};
 use crate::clock;
 use crate::connection::{Connection, Door};
 use crate::errand::{Arrived, Done, Start, Then};
@@ -194,11 +194,15 @@ impl<T: Transport> Session<T> {
                 break ended;
             }
         };
-        if let Ended::ByUs(code) = ended {
-            METRICS.closed(code).increment(1);
-            // Whoever takes nothing is not waited for any longer.
-            let _ = tokio::time::timeout(FAREWELL, self.say_goodbye(code)).await;
-        }
+        let code = match ended {
+            Ended::ByUs(code) => {
+                METRICS.closed(code).increment(1);
+                code
+            }
+            Ended::ByClient => CloseCode::Normal,
+        };
+        // Whoever takes nothing is not waited for any longer.
+        let _ = tokio::time::timeout(FAREWELL, self.say_goodbye(code)).await;
         self.leave();
         ended
     }
@@ -385,7 +389,8 @@ impl<T: Transport> Session<T> {
             Incoming::Binary => {
                 return self.complain(None, ErrorCode::Unsupported, "binary frames are not understood, send text");
             }
-            Incoming::Pong => self.count_pong(),
+            Incoming::Pong => return self.take_pong(),
+            Incoming::Ping => return self.take_idle_frame(),
             Incoming::Alive => {}
             Incoming::Closed => return Some(Ended::ByClient),
             Incoming::Broken(code) => return Some(Ended::ByUs(code)),
@@ -394,10 +399,17 @@ impl<T: Transport> Session<T> {
     }
 
     /// For a client that never acknowledges, answering a ping that was sent after a frame says that the frame came.
-    fn count_pong(&mut self) {
-        if let Some(positions) = self.pinged.take().filter(|_| !self.acknowledges) {
+    fn take_pong(&mut self) -> Option<Ended> {
+        let Some(positions) = self.pinged.take() else { return self.take_idle_frame() };
+        if !self.acknowledges {
             self.acknowledge(positions);
         }
+        None
+    }
+
+    /// A frame that wants nothing costs as much as a command, and comes out of the same allowance.
+    fn take_idle_frame(&mut self) -> Option<Ended> {
+        (self.allowance.take() == Grant::Abusive).then_some(Ended::ByUs(CloseCode::Abusive))
     }
 
     /// Notes what the client has received.

@@ -144,7 +144,7 @@ async fn first_token<T: Transport>(transport: &mut T) -> Result<String, CloseCod
         },
         Incoming::Broken(code) => Err(code),
         Incoming::Closed => Err(CloseCode::Normal),
-        Incoming::Binary | Incoming::Pong | Incoming::Alive => Err(CloseCode::BadToken),
+        Incoming::Binary | Incoming::Ping | Incoming::Pong | Incoming::Alive => Err(CloseCode::BadToken),
     }
 }
 

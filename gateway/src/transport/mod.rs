@@ -26,7 +26,7 @@ pub trait Transport: Send + Unpin + 'static {
     /// Takes a ping to be written.
     fn load_ping(&mut self);
 
-    /// Takes a close to be written; nothing may be loaded after it.
+    /// Takes a close to be written; nothing may be loaded after it. A client that closed first is answered with its own.
     fn load_close(&mut self, code: CloseCode);
 
     /// Bytes that are loaded and not yet written.
@@ -46,6 +46,8 @@ pub enum Incoming {
     Text(String),
     /// A frame of a kind that is not understood; the connection goes on.
     Binary,
+    /// A question whether we are here; the transport answers it.
+    Ping,
     /// The answer to a ping.
     Pong,
     /// A sign of life.

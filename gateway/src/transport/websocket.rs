@@ -7,6 +7,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use futures_util::{Sink, Stream};
@@ -20,6 +21,7 @@ use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig
 use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 use super::{Incoming, Transport};
+use crate::clock;
 use crate::frame::{LONGEST_HEADER, WholeFrame, put_text_header};
 use crate::metrics::METRICS;
 
@@ -27,6 +29,10 @@ use crate::metrics::METRICS;
 const READ_BUFFER: usize = 256;
 /// What tungstenite may hold back. It holds nothing, because a [`Line`] takes everything.
 const CONTROL: usize = 4 * 1024;
+/// How long a message may be under way, from its first byte to its last.
+const UNDER_WAY: Duration = Duration::from_secs(30);
+/// Bytes of a control frame beside its payload: a header and a mask.
+const CONTROL_HEADER: usize = 6;
 
 /// Bytes that may stay in front of a joined stretch once they are written.
 const WRITTEN_KEPT: usize = 32 * 1024;
@@ -36,6 +42,9 @@ pub struct WebSocket {
     socket: WebSocketStream<Line>,
     /// Whether tungstenite has taken all that came, so that only the socket can have more.
     has_read_all: bool,
+    /// Whether the client broke a rule. What it still sends is read and forgotten: a kernel that has something unread would
+    /// answer with a reset, which overtakes the close.
+    is_broken: bool,
     pending: Pending,
 }
 
@@ -53,6 +62,17 @@ struct Pending {
 struct Line {
     stream: TcpStream,
     control: Vec<u8>,
+    unfinished: Unfinished,
+}
+
+/// How much was read of a message that is not whole yet, so that one that never ends is noticed: in pieces of a byte or of
+/// none, it stays below every limit of length.
+struct Unfinished {
+    read: usize,
+    /// When its first byte was read, in milliseconds of the gateway's clock.
+    since: u64,
+    /// What a message may take with the headers of its pieces.
+    most: usize,
 }
 
 impl WebSocket {
@@ -65,19 +85,20 @@ impl WebSocket {
             .max_write_buffer_size(CONTROL)
             .max_message_size(Some(longest))
             .max_frame_size(Some(longest));
-        let line = Line { stream, control: Vec::new() };
+        let unfinished = Unfinished { read: 0, since: 0, most: 2 * longest };
+        let line = Line { stream, control: Vec::new(), unfinished };
         let socket = WebSocketStream::from_partially_read(line, read, Role::Server, Some(config)).await;
         // Not a buffer of the pool: whoever waits to come in holds no more than this.
-        Self { socket, has_read_all: false, pending: Pending { joined: answer, ..Pending::default() } }
+        let pending = Pending { joined: answer, ..Pending::default() };
+        Self { socket, has_read_all: false, is_broken: false, pending }
     }
 
     /// Hands a control frame to tungstenite, which puts it into [`Line::control`].
     fn say(&mut self, message: Message) {
         let mut socket = Pin::new(&mut self.socket);
-        // Whoever is closing already says nothing more.
-        if socket.as_mut().start_send(message).is_ok() {
-            let _ = socket.poll_flush(&mut Context::from_waker(Waker::noop()));
-        }
+        // To whoever is closing nothing more is said, but what their own close is answered with.
+        let _ = socket.as_mut().start_send(message);
+        let _ = socket.poll_flush(&mut Context::from_waker(Waker::noop()));
         self.take_control();
     }
 
@@ -169,27 +190,40 @@ impl Transport for WebSocket {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
+        if self.is_broken {
+            return self.socket.get_mut().poll_forget(cx);
+        }
         // Who is woken to write has nothing to read as a rule, and tungstenite takes long to find that out.
         if self.has_read_all {
             ready!(self.socket.get_ref().stream.poll_read_ready(cx)).ok();
         }
         let read = Pin::new(&mut self.socket).poll_next(cx);
         self.has_read_all = read.is_pending();
+        if let Poll::Ready(Some(Ok(message))) = &read {
+            self.socket.get_mut().unfinished.take(message);
+        }
         self.take_control();
-        Poll::Ready(match ready!(read) {
+        let incoming = match ready!(read) {
             Some(Ok(Message::Text(text))) => Incoming::Text(text.as_str().to_owned()),
             Some(Ok(Message::Binary(_))) => Incoming::Binary,
             Some(Ok(Message::Pong(_))) => Incoming::Pong,
-            Some(Ok(Message::Ping(_) | Message::Frame(_))) => Incoming::Alive,
+            Some(Ok(Message::Ping(_) | Message::Frame(_))) => Incoming::Ping,
             Some(Ok(Message::Close(_))) | None => Incoming::Closed,
             Some(Err(error)) => refuse(&error),
-        })
+        };
+        self.is_broken = matches!(incoming, Incoming::Broken(_));
+        Poll::Ready(incoming)
     }
 }
 
 /// Which rule was broken.
-const fn refuse(error: &Error) -> Incoming {
+fn refuse(error: &Error) -> Incoming {
     match error {
+        Error::Io(error) => match error.kind() {
+            io::ErrorKind::InvalidData => Incoming::Broken(CloseCode::TooLarge),
+            io::ErrorKind::TimedOut => Incoming::Broken(CloseCode::Silent),
+            _ => Incoming::Closed,
+        },
         Error::Capacity(CapacityError::MessageTooLong { .. }) => Incoming::Broken(CloseCode::TooLarge),
         Error::Utf8(_) => Incoming::Broken(CloseCode::InvalidText),
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Incoming::Closed,
@@ -198,9 +232,49 @@ const fn refuse(error: &Error) -> Incoming {
     }
 }
 
+impl Line {
+    /// Reads what still comes, for nobody, until the client is gone.
+    fn poll_forget(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
+        let mut forgotten = [0; 4 * 1024];
+        loop {
+            let mut buffer = ReadBuf::new(&mut forgotten);
+            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
+            if read.is_err() || buffer.filled().is_empty() {
+                return Poll::Ready(Incoming::Closed);
+            }
+        }
+    }
+}
+
+impl Unfinished {
+    /// Counts what was read. `InvalidData` when it is too much for one message, `TimedOut` when it comes too slowly.
+    fn count(&mut self, read: usize, now: u64) -> io::Result<()> {
+        if self.read == 0 {
+            self.since = now;
+        }
+        self.read += read;
+        if self.read > self.most {
+            return Err(io::ErrorKind::InvalidData.into());
+        }
+        let is_slow = now - self.since > UNDER_WAY.as_millis() as u64;
+        if is_slow { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+    }
+
+    /// Takes out of the account what has become whole.
+    fn take(&mut self, message: &Message) {
+        self.read = match message {
+            // Control frames come between the pieces of a message too, and do not end it.
+            Message::Ping(payload) | Message::Pong(payload) => self.read.saturating_sub(CONTROL_HEADER + payload.len()),
+            _ => 0,
+        };
+    }
+}
+
 impl AsyncRead for Line {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buf)
+        let before = buf.filled().len();
+        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
+        Poll::Ready(self.unfinished.count(buf.filled().len() - before, clock::millis()))
     }
 }
 
@@ -259,5 +333,24 @@ mod tests {
             assert_eq!(pending.len(), 1);
         }
         assert!(pending.joined.capacity() <= 128 * 1024, "{}", pending.joined.capacity());
+    }
+
+    #[test]
+    fn a_message_that_does_not_end_is_noticed_by_its_bytes_and_by_its_time_whatever_comes_in_between() {
+        let mut unfinished = Unfinished { read: 0, since: 0, most: 100 };
+        for now in 0..100_000 {
+            unfinished.count(60, now).expect("a message of its own");
+            unfinished.take(&Message::text("whole"));
+            unfinished.count(8, now).expect("a ping");
+            unfinished.take(&Message::Ping(Bytes::from_static(b"hi")));
+        }
+        unfinished.count(60, 0).expect("a piece");
+        unfinished.count(6, 0).expect("a pong");
+        unfinished.take(&Message::Pong(Bytes::new()));
+        assert_eq!(unfinished.count(60, 0).map_err(|error| error.kind()), Err(io::ErrorKind::InvalidData));
+        unfinished.take(&Message::text("whole"));
+        unfinished.count(1, 0).expect("a piece");
+        unfinished.count(1, 30_000).expect("another");
+        assert_eq!(unfinished.count(1, 30_001).map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
     }
 }
