@@ -26,6 +26,9 @@ const TICKS: f64 = 100.0;
 /// Bytes of a page in `/proc/self/statm`, on the machines we run on.
 const PAGE: f64 = 4_096.0;
 
+/// What writes down whole frames, and with them tokens and messages, whatever level is asked for.
+const KEPT_SILENT: [&str; 1] = ["tungstenite=info"];
+
 /// Why a process cannot tell of itself.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
@@ -51,7 +54,10 @@ pub struct Metrics {
 /// # Errors
 /// If they were started before.
 pub fn start(log: &LogSettings, role: &'static str) -> Result<Metrics, TelemetryError> {
-    let filter = EnvFilter::builder().parse(log.log_level.as_str())?;
+    let mut filter = EnvFilter::builder().parse(log.log_level.as_str())?;
+    for kept in KEPT_SILENT {
+        filter = filter.add_directive(kept.parse()?);
+    }
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match log.log_format {
         LogFormat::Pretty => lines.with_ansi(std::io::stderr().is_terminal()).finish().try_init()?,

@@ -15,4 +15,4 @@ pub use connecting::{Connecting, Refusal, Showing};
 pub use device::Device;
 pub use record::{Record, STARTED_OVER, Shown};
 pub use talk::Talk;
-pub use user::{Conversation, Kind, Said, User, token};
+pub use user::{Conversation, Kind, Said, User, token, token_until};

@@ -72,15 +72,26 @@ pub struct Said {
     pub text: String,
 }
 
-/// A token for `name`, as an identity provider that shares `secret` would give it.
+/// A token for `name` that counts for an hour, as an identity provider that shares `secret` would give it.
 ///
 /// # Panics
 ///
 /// When the machine's clock stands before 1970.
 #[must_use]
 pub fn token(secret: &str, name: &str, role: &str) -> String {
+    token_until(secret, name, role, 3600)
+}
+
+/// A token that ends so many seconds from now, or before it.
+///
+/// # Panics
+///
+/// When the machine's clock stands before 1970.
+#[must_use]
+pub fn token_until(secret: &str, name: &str, role: &str, seconds: i64) -> String {
     let clock = SystemTime::now().duration_since(UNIX_EPOCH).expect("the clock is set").as_secs();
-    let claims = json!({ "sub": name, "role": role, "name": name, "iat": clock, "exp": clock + 3600 });
+    let exp = clock.saturating_add_signed(seconds);
+    let claims = json!({ "sub": name, "role": role, "name": name, "iat": clock, "exp": exp });
     let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
     jsonwebtoken::encode(&jsonwebtoken::Header::default(), &claims, &key).expect("claims can be signed")
 }

@@ -33,6 +33,7 @@ mod postgres;
 mod presence;
 mod redis;
 mod rooms;
+mod secrets;
 mod single;
 
 use std::time::Duration;

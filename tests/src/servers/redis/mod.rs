@@ -104,6 +104,12 @@ impl Redis {
         self.nodes[node].cli(command).await
     }
 
+    /// Everything that its servers have printed since each was last started.
+    #[must_use]
+    pub fn printed(&self) -> String {
+        self.nodes.iter().map(Process::log).collect()
+    }
+
     /// Kills every server at once, as a power failure would.
     pub fn kill(&self) {
         self.nodes.iter().for_each(Process::kill);

@@ -102,7 +102,7 @@ impl Process {
         }
     }
 
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         std::fs::read_to_string(log_file(&self.directory, self.port)).unwrap_or_default()
     }
 }
