@@ -21,6 +21,15 @@ impl Single {
     ///
     /// When it does not become ready.
     pub async fn start() -> Self {
+        Self::told([]).await
+    }
+
+    /// Starts one on an empty database that is told more than it needs.
+    ///
+    /// # Panics
+    ///
+    /// When it does not become ready.
+    pub async fn told<const N: usize>(more: [(&str, &str); N]) -> Self {
         let scratch = Scratch::new("single");
         let database = format!("sqlite://{}", scratch.path().join("carillon.db").display());
         let attachments = format!("file://{}", scratch.path().join("attachments").display());
@@ -29,7 +38,8 @@ impl Single {
             ("CARILLON_ATTACHMENTS__URL", attachments),
             ("CARILLON_JWT_SECRET", SECRET.to_owned()),
         ];
-        let told = told.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let mut told = told.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        told.extend(more.map(|(name, value)| (name.to_owned(), value.to_owned())));
         let mut pod = Pod::new(Role::All, 1, told, scratch.path());
         pod.start();
         pod.is_ready().await;
