@@ -321,6 +321,22 @@ mod tests {
         }
     }
 
+    /// Names of rooms become names in Redis, where each of these means something.
+    #[test]
+    fn a_room_name_has_nothing_in_it_that_means_something_elsewhere() {
+        for good in ["tour_456", "conversation:7", "a.b@example.com-1_2", &"x".repeat(128)] {
+            assert!(good.parse::<RoomName>().is_ok(), "{good}");
+        }
+        for byte in
+            (0..=255_u8).map(char::from).filter(|byte| !byte.is_ascii_alphanumeric() && !"_.:@-".contains(*byte))
+        {
+            assert!(format!("tour{byte}1").parse::<RoomName>().is_err(), "{byte:?}");
+        }
+        for bad in ["", "tour_*", "{b042}", "../user", "t\u{43e}ur", "tour\u{200b}", "tour\u{202e}", &"x".repeat(129)] {
+            assert!(bad.parse::<RoomName>().is_err(), "{bad}");
+        }
+    }
+
     #[test]
     fn an_epoch_has_one_spelling() {
         let epoch = Epoch(0x00ab_cdef_0123_4567);

@@ -104,4 +104,42 @@ mod tests {
         }
         assert!(names.channel(&channel).starts_with(&format!("carillon:{{{}}}:room:", channel.bucket())));
     }
+
+    /// However names are chosen, nobody reaches what is kept under another one.
+    #[test]
+    fn different_things_have_different_names() {
+        let names = Names::new("carillon");
+        let texts = ["a", "a.b", "history", "window", "user", "role", "b001", "0000000000000001", "people", "all"];
+        let mut made = std::collections::HashSet::new();
+        let mut count = 0;
+        let mut note = |name: String| {
+            assert!(made.insert(name.clone()), "{name} is there twice");
+            count += 1;
+        };
+        for text in texts {
+            let user: UserId = text.parse().expect("an id");
+            let channels = [Channel::User(user.clone()), Channel::Presence(user.clone())];
+            channels.iter().for_each(|channel| note(names.channel(channel)));
+            note(names.person(&user));
+            for epoch in [1, 2] {
+                note(names.window(&channels[0], Epoch(epoch)));
+            }
+            for rest in ["", ":a", ":history:a", ":user:a", ":0000000000000001:user:a"] {
+                let room: RoomName = format!("{text}{rest}").parse().expect("a room");
+                note(names.channel(&Channel::Room(room.clone())));
+                note(names.history(&room));
+            }
+        }
+        let (gateways, all) = ([PodId::new(), PodId::new()], [Channel::All, Channel::Fleet, Channel::Heads]);
+        all.iter().for_each(|channel| note(names.channel(channel)));
+        for gateway in gateways {
+            note(names.lease(gateway));
+            note(names.people(gateway));
+            note(names.claim(gateway));
+            note(names.claimed(gateway));
+            note(names.channel(&Channel::Pod(gateway)));
+        }
+        note(names.gateways());
+        assert_eq!(count, 10 * (2 + 1 + 2 + 10) + 3 + 10 + 1);
+    }
 }
