@@ -17,5 +17,6 @@ mod refusals;
 mod s3;
 mod scheduled;
 mod search;
+mod strangers;
 mod threads;
 mod unsent;
