@@ -57,6 +57,30 @@ fn every_row_of_the_mission_is_there_and_every_test_it_names_exists() {
 }
 
 #[test]
+fn every_threat_is_there_and_every_test_that_tries_it_exists() {
+    let threats = read("docs/threats.md");
+    let mut code = String::new();
+    for folder in ["api", "carillon", "gateway", "shared", "tests"] {
+        files(root().join(folder), ".rs").iter().for_each(|path| code.push_str(&read(path)));
+    }
+    let exists = |test: &str| code.contains(&format!("fn {test}(")) || code.contains(&format!("fn {test}<"));
+    let mut rows = Vec::new();
+    for line in threats.lines() {
+        let Some(number) = line.strip_prefix("| ").and_then(|line| line.split(' ').next()?.parse::<u32>().ok()) else {
+            continue;
+        };
+        rows.push(number);
+        let by = line.trim_end_matches(" |").rsplit(" | ").next().expect("rsplit always yields");
+        let tests: Vec<_> = quoted(by).collect();
+        assert!(!tests.is_empty() || by == "none: it is no test", "row {number} names no test");
+        for test in tests {
+            assert!(exists(test), "row {number}: there is no test {test}");
+        }
+    }
+    assert_eq!(rows, (1..=29).collect::<Vec<_>>());
+}
+
+#[test]
 fn the_ledger_of_runs_under_faults_comes_to_what_is_said() {
     let ledger = read("docs/ledger.jsonl");
     let runs: Vec<serde_json::Value> =
