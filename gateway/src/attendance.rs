@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use shared::ids::{PodId, UserId};
 use shared::presence::{Availability, Lease, Presence, PresenceError};
+use shared::sabotage;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -161,7 +162,7 @@ impl Attendant {
     fn see_off(&mut self) {
         let now = Instant::now();
         while let Some((_, user)) = self.leaving.pop_front_if(|(at, _)| *at <= now) {
-            if self.is_gone(&user, now) {
+            if self.is_gone(&user, now) && !sabotage::goes_wrong("keeps_ghosts") {
                 self.due.insert(user);
             }
         }

@@ -10,6 +10,7 @@ use shared::channel::Channel;
 use shared::history::History;
 use shared::ids::UserId;
 use shared::presence::Presence;
+use shared::sabotage;
 use shared::upstream::{Differences, DifferencesAfter};
 use tokio_util::sync::CancellationToken;
 
@@ -75,6 +76,9 @@ impl Repairer {
 
     /// Asks for the heads of every feed followed here; what they show to be missing is noted.
     async fn compare(&self) -> Result<(), UpstreamError> {
+        if sabotage::goes_wrong("skips_comparing") {
+            return Ok(());
+        }
         for channels in self.hub.feeds().chunks(HEADS) {
             // First the epoch: a head read after it is of that epoch or a newer one, never of an older one.
             let before = self.hub.epoch();
