@@ -1,17 +1,18 @@
-//! Faults, drawn from a seed: what breaks, when, and for how long.
-//!
-//! The same seed and the same length give the same faults at the same times; what they happen to hit differs, because processes
-//! are scheduled by the machine.
+//! Has faults happen, each at its time, and mends each when it is over.
 
-use std::fmt;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use fleet::fleet::Fleet;
-use fleet::proxy::{Way, Weather};
+use fleet::proxy::Weather;
 use fleet::servers::carillon::Pod;
 use fleet::servers::process::Signal;
-use rand::rngs::StdRng;
-use rand::{RngExt as _, SeedableRng as _};
+use sqlx::PgConnection;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::memory::Scale;
+use crate::schedule::{Fault, Planned, Target};
 
 /// How soon a pod is started again that has ended by itself.
 const REVIVED: Duration = Duration::from_millis(250);
@@ -19,153 +20,136 @@ const REVIVED: Duration = Duration::from_millis(250);
 /// How long an orderly end may take.
 const GRACE: Duration = Duration::from_secs(30);
 
-/// A pod, by its kind and its number from 0.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
-    Api(usize),
-    Gateway(usize),
-    Worker(usize),
+/// How many connections to the database are tried at once by whoever wants all of them.
+const AT_ONCE: usize = 8;
+
+/// What breaks a fleet, and what came of it.
+#[derive(Default)]
+pub struct Breaker {
+    /// What consoles hold; dropping it lets go.
+    held: JoinSet<()>,
+    /// The faults that could not happen, and why.
+    pub missed: Vec<String>,
+    /// What gateways weighed meanwhile.
+    pub scale: Scale,
 }
 
-/// What breaks.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Fault {
-    /// A pod dies without a word; it is started again.
-    Killed(Target),
-    /// A pod stands still and goes on.
-    Frozen(Target),
-    /// A pod is told to end, as in an update, and is started again.
-    Replaced(Target),
-    /// Redis dies; it comes back empty.
-    RedisKilled,
-    /// Redis forgets everything.
-    RedisFlushed,
-    /// Redis stands still and goes on.
-    RedisFrozen,
-    /// Redis closes the connections of all subscribers.
-    SubscribersKilled,
-    /// PostgreSQL ends at once and recovers.
-    PostgresRestarted,
-    /// All processes of PostgreSQL die; it is started again.
-    PostgresKilled,
-    /// A console holds every conversation, so that no send gets through.
-    ConversationsLocked,
-    /// A console ends every connection to the database.
-    BackendsEnded,
-    /// The weather changes on all links from one part to others of a kind, such as from `gateway-1` to `redis`.
-    Weather { from: String, to: String, weather: Weather },
-    /// Every connection between any two parts is reset, those of all clients among them.
-    CutEverywhere,
-}
-
-impl fmt::Display for Fault {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Weather { from, to, weather } => write!(f, "{weather:?} from {from} to {to}"),
-            other => write!(f, "{other:?}"),
+impl Breaker {
+    /// Lets the faults happen for a while. What is not over by then is made whole with everything else.
+    pub async fn happen(&mut self, fleet: &mut Fleet, faults: &[Planned], length: Duration) {
+        let begun = Instant::now();
+        let mut events: Vec<(Duration, Option<Duration>, &Fault)> = Vec::with_capacity(faults.len() * 2);
+        for Planned { at, lasts, fault } in faults {
+            events.extend([(*at, Some(*lasts), fault), (*at + *lasts, None, fault)]);
+        }
+        events.retain(|(at, ..)| *at <= length);
+        events.sort_by_key(|(at, ..)| *at);
+        for (at, begins, fault) in events {
+            self.watch(fleet, begun + at).await;
+            let event = async {
+                match begins {
+                    Some(lasts) => self.begin(fleet, fault, lasts).await,
+                    None => mend(fleet, fault).await,
+                }
+            };
+            // A fault that cannot happen, because of another one, does not: who flushes a Redis that stands still waits for ever.
+            let happened = tokio::time::timeout(longest(fault), event).await.context("not in time");
+            if let Err(error) = happened.flatten() {
+                let what = if begins.is_some() { "" } else { " does not end" };
+                self.missed.push(format!("{fault}{what}: {error:#}"));
+            }
         }
     }
-}
 
-/// A fault with its time.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Planned {
-    /// When it begins.
-    pub at: Duration,
-    /// How long it lasts, where it lasts.
-    pub lasts: Duration,
-    /// What it is.
-    pub fault: Fault,
-}
-
-impl fmt::Display for Planned {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:.1} s for {:.1} s: {}", self.at.as_secs_f64(), self.lasts.as_secs_f64(), self.fault)
-    }
-}
-
-/// Draws the faults of a run. `one_redis`: whether Redis is one server, which links lead to.
-pub fn schedule(seed: u64, length: Duration, one_redis: bool) -> Vec<Planned> {
-    let mut dice = StdRng::seed_from_u64(seed);
-    let mut faults = Vec::new();
-    let mut at = Duration::from_millis(1_500);
-    while at + Duration::from_secs(3) < length {
-        let fault = draw(&mut dice, one_redis);
-        let longest = if matches!(fault, Fault::ConversationsLocked | Fault::PostgresKilled) { 1_500 } else { 4_000 };
-        let lasts = Duration::from_millis(dice.random_range(200..longest));
-        faults.push(Planned { at, lasts, fault });
-        // Sometimes the next one comes while this one lasts.
-        at += Duration::from_millis(dice.random_range(300..3_500));
-    }
-    faults
-}
-
-fn draw(dice: &mut StdRng, one_redis: bool) -> Fault {
-    let target = |dice: &mut StdRng| match dice.random_range(0..7) {
-        0 | 1 => Target::Api(dice.random_range(0..2)),
-        2..=5 => Target::Gateway(dice.random_range(0..3)),
-        _ => Target::Worker(dice.random_range(0..2)),
-    };
-    match dice.random_range(0..20) {
-        0..=3 => Fault::Killed(target(dice)),
-        4 | 5 => Fault::Frozen(target(dice)),
-        6 | 7 => Fault::Replaced(target(dice)),
-        8 => Fault::RedisKilled,
-        9 => Fault::RedisFlushed,
-        10 => Fault::RedisFrozen,
-        11 => Fault::SubscribersKilled,
-        12 => Fault::PostgresRestarted,
-        13 => Fault::PostgresKilled,
-        14 => Fault::ConversationsLocked,
-        15 => Fault::BackendsEnded,
-        16 => Fault::CutEverywhere,
-        _ => weather(dice, one_redis),
-    }
-}
-
-fn weather(dice: &mut StdRng, one_redis: bool) -> Fault {
-    let (api, gateway) = (dice.random_range(1..=2), dice.random_range(1..=3));
-    let mut links = vec![
-        (format!("api-{api}"), "postgres".to_owned()),
-        (format!("worker-{api}"), "postgres".to_owned()),
-        (format!("gateway-{gateway}"), format!("api-{api}")),
-        ("nginx".to_owned(), format!("gateway-{gateway}")),
-        ("nginx".to_owned(), format!("api-{api}")),
-    ];
-    if one_redis {
-        let to = |from: String| (from, "redis".to_owned());
-        links.extend([to(format!("gateway-{gateway}")), to(format!("api-{api}")), to(format!("worker-{api}"))]);
-    }
-    let (from, to) = links.swap_remove(dice.random_range(0..links.len()));
-    let weather = match dice.random_range(0..6) {
-        0 => Weather::Gone,
-        1 => Weather::Silent,
-        2 => Weather::Mute(Way::There),
-        3 => Weather::Mute(Way::Back),
-        4 => Weather::Slow(Duration::from_millis(dice.random_range(5..200))),
-        _ => Weather::Sliced(dice.random_range(1..40)),
-    };
-    Fault::Weather { from, to, weather }
-}
-
-/// Lets the faults happen, each at its time, and mends each when it is over.
-pub async fn happen(fleet: &mut Fleet, faults: &[Planned]) {
-    let begun = tokio::time::Instant::now();
-    let mut events: Vec<(Duration, bool, &Fault)> = Vec::with_capacity(faults.len() * 2);
-    for Planned { at, lasts, fault } in faults {
-        events.extend([(*at, true, fault), (*at + *lasts, false, fault)]);
-    }
-    events.sort_by_key(|(at, ..)| *at);
-    for (at, begins, fault) in events {
-        while begun.elapsed() < at {
-            revive(fleet);
-            tokio::time::sleep_until((begun + at).min(tokio::time::Instant::now() + REVIVED)).await;
+    /// Starts pods again that end by themselves, as Kubernetes does, and weighs gateways, until a moment.
+    pub async fn watch(&mut self, fleet: &mut Fleet, until: Instant) {
+        while Instant::now() < until {
+            fleet.pods().filter_map(|pod| pod.has_died().then_some(pod)).for_each(Pod::start);
+            self.scale.weigh(&fleet.gateway);
+            tokio::time::sleep_until(until.min(Instant::now() + REVIVED)).await;
         }
-        // A fault that cannot happen, because of another one, does not: who flushes a Redis that stands still waits for ever.
-        let event = async { if begins { begin(fleet, fault).await } else { mend(fleet, fault).await } };
-        let _ = tokio::time::timeout(longest(fault), event).await;
+    }
+
+    async fn begin(&mut self, fleet: &mut Fleet, fault: &Fault, lasts: Duration) -> anyhow::Result<()> {
+        match fault {
+            Fault::Killed(target) => pod(fleet, *target).kill(),
+            Fault::Frozen(target) => pod(fleet, *target).signal(Signal::Stop),
+            Fault::Replaced(target) => pod(fleet, *target).stop_in_time(GRACE).await,
+            Fault::RedisKilled => fleet.redis.kill(),
+            Fault::RedisFlushed => fleet.redis.flush().await?,
+            Fault::RedisFrozen => fleet.redis.pause(),
+            Fault::SubscribersKilled => fleet.redis.kill_subscribers().await?,
+            Fault::CommandsKilled => fleet.redis.kill_commands().await?,
+            Fault::SubscribersOverrun => fleet.redis.overrun_subscribers().await?,
+            Fault::PrimaryKilled(number) => fleet.redis.kill_primary(*number).await?,
+            Fault::SlotMoved(number) => fleet.redis.move_slot(fleet.redis.heard_slot(*number).await?).await?,
+            Fault::PostgresRestarted => fleet.postgres.restart_immediate().await?,
+            Fault::PostgresKilled => fleet.postgres.kill_all().await?,
+            Fault::BackendKilled => fleet.postgres.kill_backend().await?,
+            Fault::BackendsEnded => fleet.execute(END_BACKENDS).await?,
+            Fault::ConnectionsTaken => self.take_connections(fleet, lasts).await?,
+            Fault::DiskFull => {
+                fleet.postgres.fill_disk()?;
+                // Until then it writes where it has room already.
+                while fleet.execute("select pg_switch_wal() from pg_create_restore_point('full')").await.is_ok() {}
+            }
+            Fault::ConversationsLocked => {
+                self.hold(fleet, "begin; select from conversations for update", lasts).await?;
+            }
+            Fault::ConversationLocked(number) => {
+                let one = format!(
+                    "begin; select from conversations where id = (select id from conversations order by id \
+                     offset {number} % (select count(*) from conversations) limit 1) for update"
+                );
+                self.hold(fleet, &one, lasts).await?;
+            }
+            Fault::TransactionLeftOpen => {
+                // With a number and a snapshot, which holds back whoever waits for all that began before.
+                let open = "begin isolation level repeatable read; select pg_current_xact_id()";
+                self.hold(fleet, open, Duration::MAX).await?;
+            }
+            Fault::Weather { from, to, weather } => fleet.link(from, to).becomes(*weather),
+            Fault::ClientsCut => fleet.cut_clients(),
+            Fault::CutEverywhere => fleet.cut_everywhere(),
+        }
+        Ok(())
+    }
+
+    /// Has a console say something, and stay connected for a while.
+    async fn hold(&mut self, fleet: &Fleet, statements: &str, lasts: Duration) -> anyhow::Result<()> {
+        let mut console = fleet.console().await?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statements.to_owned())).execute(&mut console).await?;
+        self.keep(vec![console], lasts);
+        Ok(())
+    }
+
+    /// Takes every connection to the database that there can be.
+    async fn take_connections(&mut self, fleet: &Fleet, lasts: Duration) -> anyhow::Result<()> {
+        let mut taken = Vec::new();
+        fleet.execute(END_BACKENDS).await?;
+        loop {
+            let tries = (0..AT_ONCE).map(|_| fleet.console());
+            let (got, refused): (Vec<_>, Vec<_>) =
+                futures_util::future::join_all(tries).await.into_iter().partition(Result::is_ok);
+            taken.extend(got.into_iter().flatten());
+            if !refused.is_empty() || taken.len() > fleet.postgres.connections() {
+                break;
+            }
+        }
+        self.keep(taken, lasts);
+        Ok(())
+    }
+
+    fn keep(&mut self, consoles: Vec<PgConnection>, lasts: Duration) {
+        self.held.spawn(async move {
+            tokio::time::sleep(lasts).await;
+            drop(consoles);
+        });
     }
 }
+
+const END_BACKENDS: &str = "select pg_terminate_backend(pid) from pg_stat_activity \
+                            where pid <> pg_backend_pid() and backend_type = 'client backend'";
 
 /// Starts every pod anew, told to die at these points.
 pub fn arm(fleet: &mut Fleet, crashes: Option<&str>) {
@@ -176,106 +160,102 @@ pub fn arm(fleet: &mut Fleet, crashes: Option<&str>) {
     }
 }
 
-/// Starts the pods again that have ended by themselves, as Kubernetes does.
-fn revive(fleet: &mut Fleet) {
-    fleet.pods().filter_map(|pod| pod.has_died().then_some(pod)).for_each(Pod::start);
-}
-
-/// Starts pods again that end by themselves, until a moment.
-pub async fn watch(fleet: &mut Fleet, until: tokio::time::Instant) {
-    while tokio::time::Instant::now() < until {
-        revive(fleet);
-        tokio::time::sleep_until(until.min(tokio::time::Instant::now() + REVIVED)).await;
-    }
-}
-
 /// How long a fault may take to happen, or to be mended.
 fn longest(fault: &Fault) -> Duration {
     match fault {
         Fault::Replaced(_) => GRACE + Duration::from_secs(5),
-        Fault::PostgresRestarted | Fault::PostgresKilled => GRACE,
+        Fault::RedisKilled | Fault::PrimaryKilled(_) => Duration::from_secs(6),
+        Fault::PostgresRestarted | Fault::PostgresKilled | Fault::DiskFull => GRACE,
         _ => Duration::from_secs(3),
     }
 }
 
-async fn begin(fleet: &mut Fleet, fault: &Fault) {
-    match fault {
-        Fault::Killed(target) => pod(fleet, *target).kill(),
-        Fault::Frozen(target) => pod(fleet, *target).signal(Signal::Stop),
-        Fault::Replaced(target) => pod(fleet, *target).stop_in_time(GRACE).await,
-        Fault::RedisKilled => fleet.redis.kill(),
-        Fault::RedisFlushed => drop(fleet.redis.flush().await),
-        Fault::RedisFrozen => fleet.redis.pause(),
-        Fault::SubscribersKilled => drop(fleet.redis.kill_subscribers().await),
-        Fault::PostgresRestarted => drop(fleet.postgres.restart_immediate().await),
-        Fault::PostgresKilled => drop(fleet.postgres.kill_all().await),
-        Fault::ConversationsLocked => {
-            drop(fleet.execute("begin; select from conversations for update; select pg_sleep(1)").await);
-        }
-        Fault::BackendsEnded => {
-            let end = "select pg_terminate_backend(pid) from pg_stat_activity where pid <> pg_backend_pid()";
-            drop(fleet.execute(end).await);
-        }
-        Fault::Weather { from, to, weather } => fleet.link(from, to).becomes(*weather),
-        Fault::CutEverywhere => fleet.cut_everywhere(),
-    }
-}
-
-async fn mend(fleet: &mut Fleet, fault: &Fault) {
+async fn mend(fleet: &mut Fleet, fault: &Fault) -> anyhow::Result<()> {
     match fault {
         Fault::Killed(target) | Fault::Replaced(target) => pod(fleet, *target).runs(),
         Fault::Frozen(target) => pod(fleet, *target).signal(Signal::Cont),
-        Fault::RedisKilled => drop(fleet.redis.restart_empty().await),
+        Fault::RedisKilled | Fault::PrimaryKilled(_) => fleet.redis.restart_empty().await?,
         Fault::RedisFrozen => fleet.redis.resume(),
-        Fault::PostgresKilled if fleet.postgres.pid().is_none() => drop(fleet.postgres.start_again().await),
+        Fault::DiskFull => {
+            fleet.postgres.empty_disk();
+            revive_postgres(fleet).await?;
+        }
+        Fault::PostgresKilled => revive_postgres(fleet).await?,
         Fault::Weather { from, to, .. } => fleet.link(from, to).becomes(Weather::Fine),
         Fault::RedisFlushed
         | Fault::SubscribersKilled
+        | Fault::CommandsKilled
+        | Fault::SubscribersOverrun
+        | Fault::SlotMoved(_)
         | Fault::PostgresRestarted
-        | Fault::PostgresKilled
-        | Fault::ConversationsLocked
+        | Fault::BackendKilled
         | Fault::BackendsEnded
+        | Fault::ConnectionsTaken
+        | Fault::ConversationsLocked
+        | Fault::ConversationLocked(_)
+        | Fault::TransactionLeftOpen
+        | Fault::ClientsCut
         | Fault::CutEverywhere => {}
     }
+    Ok(())
+}
+
+async fn revive_postgres(fleet: &Fleet) -> anyhow::Result<()> {
+    if fleet.postgres.is_running() { Ok(()) } else { fleet.postgres.start_again().await }
 }
 
 /// Makes everything whole, and waits until every pod is ready.
 ///
+/// # Errors
+///
+/// When a server does not come back.
+///
 /// # Panics
 ///
-/// When one does not become ready.
-pub async fn heal(fleet: &mut Fleet) {
+/// When a pod does not become ready.
+pub async fn heal(fleet: &mut Fleet) -> anyhow::Result<()> {
     fleet.weather_everywhere(Weather::Fine);
-    fleet.redis.resume();
-    if fleet.postgres.pid().is_none() {
-        fleet.postgres.start_again().await.expect("PostgreSQL recovers");
-    }
     for pod in fleet.pods() {
         pod.signal(Signal::Cont);
+    }
+    fleet.redis.resume();
+    fleet.redis.restart_empty().await?;
+    fleet.postgres.empty_disk();
+    revive_postgres(fleet).await?;
+    for pod in fleet.pods() {
         pod.runs();
     }
     for pod in fleet.pods() {
         pod.is_ready().await;
     }
+    Ok(())
 }
 
-fn pod(fleet: &mut Fleet, target: Target) -> &mut Pod {
+/// Replaces every pod, one after the other, as Kubernetes does: it is named to nobody any more, a moment later told to end, and named
+/// again when the next one is ready.
+pub async fn update(fleet: &mut Fleet) {
+    /// What a hook before the end waits, so that nobody sends anybody there.
+    const UNNAMED: Duration = Duration::from_secs(1);
+    let gateways = (0..fleet.gateway.len()).map(Target::Gateway);
+    let apis = (0..fleet.api.len()).map(Target::Api);
+    let workers = (0..fleet.worker.len()).map(Target::Worker);
+    let targets: Vec<_> = gateways.chain(apis).chain(workers).collect();
+    for target in targets {
+        let name = pod(fleet, target).name().to_owned();
+        fleet.names_all_but(Some(&name));
+        tokio::time::sleep(UNNAMED).await;
+        pod(fleet, target).stop_in_time(GRACE).await;
+        pod(fleet, target).start();
+        pod(fleet, target).is_ready().await;
+        fleet.names_all_but(None);
+    }
+}
+
+/// A pod of a fleet.
+pub fn pod(fleet: &mut Fleet, target: Target) -> &mut Pod {
     match target {
         Target::Api(number) => &mut fleet.api[number],
         Target::Gateway(number) => &mut fleet.gateway[number],
         Target::Worker(number) => &mut fleet.worker[number],
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_same_seed_gives_the_same_faults() {
-        let draw = |seed| schedule(seed, Duration::from_secs(60), true);
-        assert_eq!(draw(7), draw(7));
-        assert_ne!(draw(7), draw(8));
-        assert!(draw(7).len() > 15);
     }
 }

@@ -4,33 +4,53 @@
 //! until everything that was said is shown, writes down who asked for what, what every device was told and what the database
 //! keeps, and then calls `chaos-check` on that folder, which knows nothing else.
 
+mod aftermath;
 mod faults;
+mod memory;
 mod people;
+mod restore;
 mod sabotage;
+mod schedule;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use anyhow::Context as _;
-use clap::{Parser, ValueEnum};
-use fleet::client::{Device, User};
-use fleet::fleet::{Fleet, RedisShape, Shape};
-use fleet::journal::{Here, Journal, Run, Verified};
+use clap::{Parser, ValueEnum as _};
+use fleet::client::User;
+use fleet::fleet::{Fleet, PostgresShape, Shape};
+use fleet::journal::{Course, Journal, Run};
 use fleet::place::Place as _;
-use reqwest::Method;
-use serde_json::{Value, json};
+use futures_util::StreamExt as _;
+use serde_json::json;
 
+use self::faults::Breaker;
 use self::people::{Person, Place, Stage, World};
+use self::restore::restore;
 use self::sabotage::Sabotage;
+use self::schedule::{Redis, schedule};
+
+/// How long devices may take to show everything once all is whole.
+const CAUGHT_UP: Duration = Duration::from_secs(60);
 
 /// How long it may take until who is here is said to be, and who has gone is not.
 const PRESENT: Duration = Duration::from_secs(30);
 
-/// How long devices may take to show everything once all is whole.
-const CAUGHT_UP: Duration = Duration::from_secs(60);
+/// How long all of this may take when something is broken on purpose, so that it may never be right: for presence longer than the
+/// grace in which somebody may come back.
+const FOUND: Duration = Duration::from_secs(6);
+
+/// How long what is under way is given to end before everything is made whole.
+const SILENT: Duration = Duration::from_millis(500);
+
+/// How long a run may take beside its faults.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// How many runs in which something is broken on purpose go on at once: each waits for much.
+const AT_ONCE: usize = 2;
 
 /// Where pods die, and how often of the times they come by.
 const CRASHES: &str = "before_commit=0.003,after_commit=0.003,before_answer=0.003,before_beat=0.02,after_beat=0.02";
@@ -66,6 +86,12 @@ struct Wishes {
     /// Leave out all faults.
     #[arg(long)]
     calm: bool,
+    /// Instead of faults replace every pod, one after the other: then no request may fail, and no connection end but by code 1012.
+    #[arg(long, conflicts_with_all = ["calm", "crash"])]
+    update: bool,
+    /// Instead of faults put the database back to where it was before, in a new epoch.
+    #[arg(long, conflicts_with_all = ["calm", "crash", "update"])]
+    restore: bool,
     /// Have pods die at named points, such as between a commit and its announcement. The program must be built with the feature
     /// `sabotage`.
     #[arg(long)]
@@ -78,27 +104,14 @@ struct Wishes {
     ledger: Option<PathBuf>,
 }
 
-/// Which Redis a run is on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Redis {
-    Standalone,
-    Cluster,
-    Sentinel,
-}
-
-impl Redis {
-    const ALL: [Self; 3] = [Self::Standalone, Self::Cluster, Self::Sentinel];
-
-    /// That of a seed. One server more often than the others: links to it can be broken.
-    fn of_seed(seed: u64) -> Self {
-        Self::ALL[[0, 0, 1, 0, 2][usize::try_from(seed % 5).unwrap_or(0)]]
-    }
-
-    const fn shape(self) -> RedisShape {
-        match self {
-            Self::Standalone => RedisShape::Standalone,
-            Self::Cluster => RedisShape::Cluster,
-            Self::Sentinel => RedisShape::Sentinel,
+impl Wishes {
+    /// What happens in a run, unless what is broken on purpose wants something else.
+    const fn course(&self) -> Course {
+        match (self.calm, self.update, self.restore) {
+            (true, ..) => Course::Calm,
+            (_, true, _) => Course::Update,
+            (.., true) => Course::Restore,
+            _ => Course::Faults,
         }
     }
 }
@@ -112,14 +125,21 @@ async fn main() -> ExitCode {
         true => Sabotage::value_variants().iter().map(|sabotage| (wishes.seed, Some(*sabotage))).collect(),
         false => seeds.map(|seed| (seed, wishes.sabotage)).collect(),
     };
-    let mut wrong = Vec::new();
-    for (seed, sabotage) in runs {
+    let at_once = if wishes.sabotages { AT_ONCE } else { 1 };
+    let runs = runs.into_iter().map(async |(seed, sabotage)| {
         let name = sabotage.map_or_else(String::new, |sabotage| format!(" with {}", sabotage.name()));
-        match run(&wishes, seed, sabotage).await {
+        let most = Duration::from_secs(wishes.seconds) + LONGEST;
+        let is_right = tokio::time::timeout(most, run(&wishes, seed, sabotage)).await.context("not over in time");
+        (format!("{seed}{name}"), is_right.flatten())
+    });
+    let mut runs = futures_util::stream::iter(runs).buffer_unordered(at_once);
+    let mut wrong = Vec::new();
+    while let Some((name, is_right)) = runs.next().await {
+        match is_right {
             Ok(true) => {}
-            Ok(false) => wrong.push(format!("{seed}{name}")),
+            Ok(false) => wrong.push(name),
             Err(error) => {
-                eprintln!("seed {seed}{name}: {error:#}");
+                eprintln!("seed {name}: {error:#}");
                 return ExitCode::from(2);
             }
         }
@@ -133,41 +153,62 @@ async fn main() -> ExitCode {
 
 /// One run; whether the checker found nothing, or what was broken on purpose.
 async fn run(wishes: &Wishes, seed: u64, sabotage: Option<Sabotage>) -> anyhow::Result<bool> {
-    let redis = wishes.redis.unwrap_or_else(|| Redis::of_seed(seed));
+    // What is broken on purpose does not ask for another one than that whose links can be broken.
+    let of_seed = || if sabotage.is_some() { Redis::Standalone } else { Redis::of_seed(seed) };
+    let redis = wishes.redis.unwrap_or_else(of_seed);
     let length = Duration::from_secs(wishes.seconds);
-    let mut planned = faults::schedule(seed, length, redis == Redis::Standalone);
-    if wishes.calm {
-        planned.clear();
-    }
+    let course = sabotage.and_then(Sabotage::course).unwrap_or_else(|| wishes.course());
+    let planned = match course {
+        Course::Faults => schedule(seed, length, redis),
+        Course::Calm | Course::Update | Course::Restore => sabotage.map_or_else(Vec::new, |one| one.faults(length)),
+    };
     let broken = sabotage.map_or_else(String::new, |sabotage| format!(", broken: {}", sabotage.name()));
-    println!("seed {seed}, {redis:?}, {} faults in {} s{broken}", planned.len(), wishes.seconds);
+    println!("seed {seed}, {redis:?}, {course:?}, {} faults in {} s{broken}", planned.len(), wishes.seconds);
     let mut environment = Vec::new();
     if let Some(wrongs) = sabotage.and_then(Sabotage::wrongs) {
         environment.push(("CARILLON_SABOTAGE", wrongs.to_owned()));
     }
-    let shape = Shape { gateway: 3, redis: redis.shape(), own_postgres: true, environment, ..Shape::default() };
+    let (postgres, redis_shape) = (PostgresShape::Small, redis.shape());
+    let shape = Shape { gateway: 3, redis: redis_shape, postgres, environment, ..Shape::default() };
     let mut fleet = Fleet::start(shape).await;
     if let Some(sabotage) = sabotage {
         sabotage.happens(&fleet).await?;
     }
-    let (stage, people, members) = gather(&fleet, wishes, seed).await;
+    let (stage, people, members) = gather(&fleet, wishes, seed, course).await;
     let living: Vec<_> = people.into_iter().map(|person| tokio::spawn(person.live(Arc::clone(&stage)))).collect();
     // Not before everything stands: who dies while it starts is not what this is about.
     if wishes.crash {
         faults::arm(&mut fleet, Some(CRASHES));
     }
-    faults::happen(&mut fleet, &planned).await;
-    faults::watch(&mut fleet, (stage.begun + length).into()).await;
+    let mut breaker = Breaker::default();
+    let restored = match course {
+        Course::Faults | Course::Calm => {
+            breaker.happen(&mut fleet, &planned, length).await;
+            None
+        }
+        Course::Update => {
+            faults::update(&mut fleet).await;
+            None
+        }
+        Course::Restore => Some(restore(&mut breaker, &mut fleet, &stage, length).await?),
+    };
+    breaker.watch(&mut fleet, (stage.begun + length).into()).await;
     if wishes.crash {
         faults::arm(&mut fleet, None);
     }
-    faults::heal(&mut fleet).await;
+    // First they fall silent: in what followed, a hole would be seen.
     stage.over.store(true, Ordering::Relaxed);
+    tokio::time::sleep(SILENT).await;
+    faults::heal(&mut fleet).await?;
     let mut people = Vec::with_capacity(living.len());
     for person in living {
         people.push(person.await?);
     }
-    let kept = wishes.out.clone().unwrap_or_else(|| std::env::temp_dir().join(format!("carillon-chaos-{seed}")));
+    let folder = || {
+        let broken = sabotage.map_or_else(String::new, |sabotage| format!("-{}", sabotage.name()));
+        std::env::temp_dir().join(format!("carillon-chaos-{seed}{broken}"))
+    };
+    let kept = wishes.out.clone().unwrap_or_else(folder);
     let journal = Journal::at(&kept);
     let _ = std::fs::remove_dir_all(&kept);
     let run = Run {
@@ -175,13 +216,18 @@ async fn run(wishes: &Wishes, seed: u64, sabotage: Option<Sabotage>) -> anyhow::
         seconds: wishes.seconds,
         redis: format!("{redis:?}").to_lowercase(),
         sabotage: sabotage.map(Sabotage::name),
+        course,
         faults: planned.iter().map(ToString::to_string).collect(),
+        missed: std::mem::take(&mut breaker.missed),
+        restored,
         members,
     };
-    settle(&fleet, &people).await?;
-    write(&journal, &fleet, &run, &stage, &people).await?;
-    // Of a cluster one server may forget a list and another one keep the people on it: for minutes it is not said who has gone.
-    let here = if redis == Redis::Standalone { who_is_here(&fleet, people).await? } else { Vec::new() };
+    let (caught_up, present) = if sabotage.is_some() { (FOUND, FOUND) } else { (CAUGHT_UP, PRESENT) };
+    aftermath::settle(&fleet, &run, &people, caught_up).await?;
+    aftermath::write(&journal, &fleet, &run, &stage, &people, &breaker.scale.weights).await?;
+    // Nothing else is asked of who is here when something else is broken on purpose.
+    let asks = sabotage.is_none_or(|sabotage| sabotage.class() == "ghost");
+    let here = if asks { aftermath::who_is_here(&fleet, people, present).await? } else { Vec::new() };
     journal.write("here.jsonl", here)?;
     let is_right = judge(&kept, sabotage)?;
     if let Some(ledger) = &wishes.ledger {
@@ -196,7 +242,12 @@ async fn run(wishes: &Wishes, seed: u64, sabotage: Option<Sabotage>) -> anyhow::
 }
 
 /// Brings people together: each has two devices, and is in three of the conversations.
-async fn gather(fleet: &Fleet, wishes: &Wishes, seed: u64) -> (Arc<Stage>, Vec<Person>, Vec<(String, Vec<String>)>) {
+async fn gather(
+    fleet: &Fleet,
+    wishes: &Wishes,
+    seed: u64,
+    course: Course,
+) -> (Arc<Stage>, Vec<Person>, Vec<(String, Vec<String>)>) {
     let users: Vec<User> = (0..wishes.people).map(|number| fleet.user(&format!("u{number}"))).collect();
     let mut people = Vec::new();
     for (number, user) in users.iter().enumerate() {
@@ -216,102 +267,9 @@ async fn gather(fleet: &Fleet, wishes: &Wishes, seed: u64) -> (Arc<Stage>, Vec<P
         });
     }
     let members = world.conversations.iter().map(|place| (place.id.clone(), place.members.clone())).collect();
-    let stage = Stage {
-        world: Mutex::new(world),
-        deeds: Mutex::default(),
-        begun: Instant::now(),
-        over: AtomicBool::new(false),
-        rest: wishes.rest,
-    };
-    (Arc::new(stage), people, members)
-}
-
-/// Waits until every device has been told the last of its owner's feed, or time is up: the checker says what is missing.
-async fn settle(fleet: &Fleet, people: &[Person]) -> anyhow::Result<()> {
-    let feeds = fleet.rows("feeds").await?;
-    let head = |user: &str| {
-        let channel = format!("user:{user}");
-        feeds.iter().find(|feed| feed["channel"] == channel.as_str()).and_then(|feed| feed["seq"].as_u64())
-    };
-    let has_all = |device: &Device, user: &str| {
-        let record = device.record();
-        record.frames.iter().rev().find_map(|frame| frame["prev"].as_u64().and(frame["seq"].as_u64())) >= head(user)
-    };
-    let begun = Instant::now();
-    while begun.elapsed() < CAUGHT_UP {
-        let all = people.iter().all(|person| person.devices.iter().all(|device| has_all(device, person.user.name())));
-        if all {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
-    // What should not come any more would come now.
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    Ok(())
-}
-
-/// Asks who is here: first everybody is, and then every second one goes away.
-async fn who_is_here(fleet: &Fleet, people: Vec<Person>) -> anyhow::Result<Vec<Here>> {
-    let sam = fleet.user_with_role("sam", "staff");
-    let names: Vec<String> = people.iter().map(|person| person.user.name().to_owned()).collect();
-    let path = format!("/api/v1/presence?user_ids={}", names.join(","));
-    // What is said of everybody, once it is `expected` of all or time is up.
-    let said = async |expected: &dyn Fn(usize) -> bool| {
-        let begun = Instant::now();
-        loop {
-            let answer = sam.asks(Method::GET, &path, &Value::Null).await;
-            let items = answer["items"].as_array().cloned().unwrap_or_default();
-            let state = |name: &str| {
-                let item = items.iter().find(|item| item["user_id"] == name);
-                item.and_then(|item| item["state"].as_str()).unwrap_or_default().to_owned()
-            };
-            let here = names.iter().enumerate().map(|(number, user)| Here {
-                user: user.clone(),
-                is_connected: expected(number),
-                state: state(user),
-            });
-            let here: Vec<Here> = here.collect();
-            let is_right = here.iter().all(|here| here.is_connected == (here.state == "online"));
-            if is_right || begun.elapsed() > PRESENT {
-                return here;
-            }
-            tokio::time::sleep(Duration::from_millis(200)).await;
-        }
-    };
-    let mut here = said(&|_| true).await;
-    let stay: Vec<Person> =
-        people.into_iter().enumerate().filter(|(number, _)| number % 2 == 0).map(|(_, person)| person).collect();
-    here.extend(said(&|number| number % 2 == 0).await);
-    drop(stay);
-    Ok(here)
-}
-
-/// Writes down everything that the checker may know.
-async fn write(journal: &Journal, fleet: &Fleet, run: &Run, stage: &Stage, people: &[Person]) -> anyhow::Result<()> {
-    journal.write("run.jsonl", [run])?;
-    journal.write("deeds.jsonl", stage.deeds.lock().expect("nobody panics while holding it").iter())?;
-    for person in people {
-        for (device, name) in person.devices.iter().zip(["phone", "desk"]) {
-            let frames = &device.record().frames;
-            journal.write(&format!("devices/{}.{name}.jsonl", person.user.name()), frames)?;
-        }
-    }
-    for table in ["messages", "conversation_participants", "entries", "feeds"] {
-        journal.write(&format!("{table}.jsonl"), fleet.rows(table).await?)?;
-    }
-    let mut verified = Vec::new();
-    for person in people {
-        let answer = person.user.asks(Method::GET, "/api/v1/unread/verify", &Value::Null).await;
-        let mut listed = Vec::new();
-        let mine = person.user.asks(Method::GET, "/api/v1/messages/conversations?limit=100", &Value::Null).await;
-        for conversation in mine["items"].as_array().context("a list has items")? {
-            let id = conversation["id"].as_str().context("a conversation has an id")?.to_owned();
-            let messages = person.user.reads_all_of(&id).await;
-            listed.push((id, messages.into_iter().map(|message| message.id).collect()));
-        }
-        verified.push(Verified { user: person.user.name().to_owned(), answer, listed });
-    }
-    journal.write("verified.jsonl", verified)
+    // Whom a gateway gives up that does not answer is not told 1012.
+    let length = Duration::from_secs(wishes.seconds);
+    (Arc::new(Stage::of(world, length, wishes.rest, course != Course::Update)), people, members)
 }
 
 /// Has the checker judge a folder.
@@ -322,12 +280,14 @@ fn judge(folder: &Path, sabotage: Option<Sabotage>) -> anyhow::Result<bool> {
     if let Some(sabotage) = sabotage {
         command.args(["--expect", sabotage.class(), "--show", "2"]);
     }
-    let status = command.status();
-    let status = status.with_context(|| format!("{} is built together with this program", checker.display()))?;
-    match status.code() {
+    let output = command.output();
+    let output = output.with_context(|| format!("{} is built together with this program", checker.display()))?;
+    let name = sabotage.map_or_else(String::new, |sabotage| format!("{}: ", sabotage.name()));
+    print!("{name}{}", String::from_utf8_lossy(&output.stdout));
+    match output.status.code() {
         Some(0) => Ok(true),
         Some(1) => Ok(false),
-        _ => anyhow::bail!("the checker ended with {status}"),
+        _ => anyhow::bail!("the checker ended with {}: {}", output.status, String::from_utf8_lossy(&output.stderr)),
     }
 }
 
@@ -338,7 +298,7 @@ fn note(ledger: &Path, run: &Run, stage: &Stage, is_right: bool) -> anyhow::Resu
     let line = json!({
         "commit": String::from_utf8_lossy(&commit.stdout).trim(),
         "seed": run.seed, "seconds": run.seconds, "redis": run.redis, "sabotage": run.sabotage,
-        "faults": run.faults.len(), "acknowledged": stage.acknowledged(), "right": is_right,
+        "course": run.course, "faults": run.faults.len(), "missed": run.missed.len(), "acknowledged": stage.acknowledged(), "right": is_right,
     });
     let mut file = std::fs::File::options().create(true).append(true).open(ledger)?;
     Ok(writeln!(file, "{line}")?)

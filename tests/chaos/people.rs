@@ -1,9 +1,9 @@
 //! Scripted people: each does one thing after the other, drawn from the seed, and repeats it under the same key until it is
-//! answered. Their devices go away and come back.
+//! answered. Their devices go away and come back, sleep, and vanish.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use fleet::client::{Device, User};
 use fleet::journal::{Deed, Outcome, What};
@@ -46,12 +46,27 @@ pub struct Stage {
     pub deeds: Mutex<Vec<Deed>>,
     pub begun: Instant,
     pub over: AtomicBool,
+    /// How long it goes on, as far as that is known.
+    pub length: Duration,
     /// Milliseconds between two deeds of one person, at most.
     pub rest: u64,
+    /// Whether devices sleep, so that they read nothing and answer nothing, and vanish without a word.
+    pub devices_fail: bool,
 }
 
 impl Stage {
-    fn now(&self) -> u64 {
+    /// A stage on which nothing was done yet.
+    pub fn of(world: World, length: Duration, rest: u64, devices_fail: bool) -> Self {
+        let (deeds, over) = (Mutex::default(), AtomicBool::new(false));
+        Self { world: Mutex::new(world), deeds, begun: Instant::now(), over, length, rest, devices_fail }
+    }
+
+    fn note(&self, deed: Deed) {
+        self.deeds.lock().expect("nobody panics while holding it").push(deed);
+    }
+
+    /// Microseconds since it all began.
+    pub fn now(&self) -> u64 {
         u64::try_from(self.begun.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
@@ -74,8 +89,9 @@ impl Person {
     /// Does one thing after the other until the run is over, and leaves every device connected.
     pub async fn live(mut self, stage: Arc<Stage>) -> Self {
         while !stage.over.load(Ordering::Relaxed) {
-            match self.dice.random_range(0..40) {
-                0 => self.turns_a_device_off_or_on().await,
+            match self.dice.random_range(0..80) {
+                0 | 1 => self.turns_a_device_off_or_on(),
+                2 if stage.devices_fail => self.has_a_device_fail(),
                 _ => {
                     let Some(what) = self.decides(&stage) else { continue };
                     self.does(&stage, what).await;
@@ -86,14 +102,24 @@ impl Person {
         }
         for device in &self.devices {
             device.wants(true);
+            device.stalls(false);
         }
         self
     }
 
-    async fn turns_a_device_off_or_on(&mut self) {
+    fn turns_a_device_off_or_on(&mut self) {
         let chosen = self.dice.random_range(0..self.devices.len());
         let on = self.dice.random_range(0..3) > 0;
         self.devices[chosen].wants(on);
+    }
+
+    fn has_a_device_fail(&mut self) {
+        let device = &self.devices[self.dice.random_range(0..self.devices.len())];
+        match self.dice.random_range(0..4) {
+            0 => device.vanishes(),
+            1 => device.stalls(true),
+            _ => device.stalls(false),
+        }
     }
 
     /// What to do next, as far as there is something to do.
@@ -108,14 +134,30 @@ impl Person {
             fits.get(dice.random_range(0..fits.len().max(1))).map(|(id, seq, _)| (id.clone(), *seq))
         };
         Some(match self.dice.random_range(0..100) {
-            0..=69 => {
+            0..=63 => {
                 self.deeds += 1;
                 let key = format!("{name}-{}", self.deeds);
                 // Of every length, so that frames are of every size.
                 let filler = "·".repeat(self.dice.random_range(0..12_usize).pow(2));
                 let in_thread = self.dice.random_range(0..6) == 0;
                 let thread = recent(&mut self.dice, false).filter(|_| in_thread).map(|(root, _)| root);
-                What::Send { conversation, text: format!("{key} {filler}"), key, thread }
+                let calls = self.dice.random_range(0..8) == 0;
+                What::Send { conversation, text: format!("{key} {filler}"), key, thread, calls }
+            }
+            64..=66 => {
+                self.deeds += 1;
+                let key = format!("{name}-{}", self.deeds);
+                let later = Duration::from_millis(self.dice.random_range(2_000..6_000));
+                if stage.begun.elapsed() + later > stage.length {
+                    // What comes when all have fallen silent would show what had got lost before.
+                    return None;
+                }
+                let at = chrono::DateTime::<chrono::Utc>::from(SystemTime::now() + later).to_rfc3339();
+                What::Schedule { conversation, text: format!("{key} later"), key, at }
+            }
+            67..=69 => {
+                self.deeds += 1;
+                What::Draft { conversation, text: format!("{name}-{} not yet", self.deeds) }
             }
             70..=76 => {
                 self.deeds += 1;
@@ -146,19 +188,17 @@ impl Person {
         // Whoever is taken out may still do things until they hear of it; whoever takes them out does so once.
         let asked_at = stage.now();
         let twice = matches!(what, What::Send { .. }) && self.dice.random_range(0..20) == 0;
-        let outcome = if twice {
+        let tried = if twice {
             // Whoever is impatient asks again before the first is answered: it must be one message.
             let (first, second) = tokio::join!(attempt(&self.user, stage, &what), attempt(&self.user, stage, &what));
-            let deed =
-                Deed { asked_at, answered_at: stage.now(), who: who.clone(), what: what.clone(), outcome: second };
-            stage.deeds.lock().expect("nobody panics while holding it").push(deed);
+            stage.note(second.of(asked_at, stage.now(), who.clone(), what.clone()));
             first
         } else {
             attempt(&self.user, stage, &what).await
         };
-        let deed = Deed { asked_at, answered_at: stage.now(), who, what, outcome };
+        let deed = tried.of(asked_at, stage.now(), who, what);
         self.remembers(stage, &deed);
-        stage.deeds.lock().expect("nobody panics while holding it").push(deed);
+        stage.note(deed);
     }
 
     fn remembers(&self, stage: &Stage, deed: &Deed) {
@@ -190,30 +230,59 @@ impl Person {
     }
 }
 
+/// What came of asking.
+struct Tried {
+    outcome: Outcome,
+    attempts: u32,
+    failure: Option<String>,
+}
+
+impl Tried {
+    fn of(self, asked_at: u64, answered_at: u64, who: String, what: What) -> Deed {
+        let Self { outcome, attempts, failure } = self;
+        Deed { asked_at, answered_at, who, what, attempts, failure, outcome }
+    }
+}
+
 /// Asks until it is answered for good.
-async fn attempt(user: &User, stage: &Stage, what: &What) -> Outcome {
+async fn attempt(user: &User, stage: &Stage, what: &What) -> Tried {
     let mut over: Option<Instant> = None;
+    let (mut attempts, mut failure) = (0, None);
     loop {
+        attempts += 1;
         match once(user, what).await {
-            Some(outcome) => return outcome,
-            None if over.is_some_and(|over| over.elapsed() > PATIENCE) => return Outcome::Unknown,
-            None if stage.over.load(Ordering::Relaxed) => over = over.or(Some(Instant::now())),
-            None => {}
+            Ok(outcome) => return Tried { outcome, attempts, failure },
+            Err(why) => failure = Some(why),
+        }
+        if over.is_some_and(|over| over.elapsed() > PATIENCE) {
+            return Tried { outcome: Outcome::Unknown, attempts, failure };
+        }
+        if stage.over.load(Ordering::Relaxed) {
+            over = over.or(Some(Instant::now()));
         }
         let rest = rand::rng().random_range(20..150);
         tokio::time::sleep(Duration::from_millis(rest)).await;
     }
 }
 
-/// Asks once; nothing if it has to be asked again.
-async fn once(user: &User, what: &What) -> Option<Outcome> {
+/// Asks once; an `Err` says why it has to be asked again.
+async fn once(user: &User, what: &What) -> Result<Outcome, String> {
     let messages = "/api/v1/messages/messages";
     let (method, path, body) = match what {
-        What::Send { conversation, key, text, thread } => {
+        What::Send { conversation, key, text, thread, calls } => {
             let body = json!({
                 "conversation_id": conversation, "client_message_id": key, "message_text": text, "thread_root_id": thread,
+                "mentioned_everyone": calls,
             });
             (Method::POST, messages.to_owned(), body)
+        }
+        What::Schedule { conversation, text, at, .. } => {
+            let body = json!({ "conversation_id": conversation, "message_text": text, "send_at": at });
+            (Method::POST, "/api/v1/messages/scheduled".to_owned(), body)
+        }
+        What::Draft { conversation, text } => {
+            let path = format!("/api/v1/messages/conversations/{conversation}/draft");
+            (Method::PUT, path, json!({ "message_text": text }))
         }
         What::Edit { message, text } => {
             (Method::PATCH, format!("{messages}/{message}"), json!({ "message_text": text }))
@@ -240,17 +309,20 @@ async fn once(user: &User, what: &What) -> Option<Outcome> {
     if !body.is_null() {
         request = request.json(&body);
     }
-    let answer = request.send().await.ok()?;
+    if let What::Schedule { key, .. } = what {
+        request = request.header("idempotency-key", key);
+    }
+    let answer = request.send().await.map_err(|error| format!("{error:?}"))?;
     let status = answer.status();
-    let text = answer.text().await.ok()?;
+    let text = answer.text().await.map_err(|error| format!("{error:?}"))?;
     let said: Value = serde_json::from_str(&text).unwrap_or_default();
     if status.is_success() {
         let id = said["id"].as_str().map(str::to_owned);
-        return Some(Outcome::Done { id, seq: said["seq"].as_u64() });
+        return Ok(Outcome::Done { id, seq: said["seq"].as_u64() });
     }
     if status.is_server_error() || status.as_u16() == 429 || status.as_u16() == 408 {
-        return None;
+        return Err(format!("{status} {text}"));
     }
     let code = said["code"].as_str().unwrap_or_default().to_owned();
-    Some(Outcome::Refused { status: status.as_u16(), code })
+    Ok(Outcome::Refused { status: status.as_u16(), code })
 }

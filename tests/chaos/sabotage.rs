@@ -1,8 +1,14 @@
 //! What is broken on purpose, to see whether the checker finds it: functions of the database are replaced by wrong ones, and pods that
 //! are built for it do what they are told to do wrong. Nothing of this is in what is released.
 
+use std::time::Duration;
+
 use clap::ValueEnum;
 use fleet::fleet::Fleet;
+use fleet::journal::Course;
+use fleet::proxy::Weather;
+
+use crate::schedule::{Fault, Planned};
 
 /// Something that is broken on purpose.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -25,12 +31,26 @@ pub enum Sabotage {
     SwapsTwo,
     /// Now and then a message is acknowledged and its transaction taken back.
     AcknowledgesUncommitted,
-    /// What is announced gets lost, and nobody asks how far the feeds are.
+    /// Every second announcement gets lost, and nobody asks how far the feeds are.
     LosesAnnouncements,
     /// What is announced twice is shown twice.
     ShowsTwice,
     /// Now and then a gateway does not show what it has.
     Swallows,
+    /// Whoever comes back is told what is new without what was told meanwhile.
+    GoesLiveEarly,
+    /// Nobody minds that the broker lost something, or asks how far the feeds are.
+    IgnoresGaps,
+    /// When the broker lost something it is not compared how far the feeds are, and nobody asks.
+    SkipsComparing,
+    /// Now and then the number of a message is given to the next one as well.
+    ReusesNumbers,
+    /// A device that stands in another life of the numbering is let in as if it stood in today's.
+    AcceptsEpochs,
+    /// Now and then devices are not told of an edit.
+    TellsNoEdits,
+    /// Whoever goes is said to be here.
+    KeepsGhosts,
 }
 
 /// What has to be done to break something.
@@ -55,8 +75,11 @@ impl Sabotage {
             Self::TellsWhoHasLeft => "leaked",
             Self::ForgetsEdits | Self::AcknowledgesUncommitted => "lost",
             Self::CountsTwice => "drift",
-            Self::IgnoresKeys | Self::TellsTwice | Self::ShowsTwice => "duplicate",
+            Self::IgnoresKeys | Self::TellsTwice | Self::ShowsTwice | Self::ReusesNumbers => "duplicate",
             Self::TellsNotEverybody | Self::LosesAnnouncements | Self::Swallows => "unseen",
+            Self::GoesLiveEarly | Self::IgnoresGaps | Self::SkipsComparing => "unseen",
+            Self::AcceptsEpochs | Self::TellsNoEdits => "stale",
+            Self::KeepsGhosts => "ghost",
             Self::ChangesTexts => "phantom",
             Self::SwapsTwo => "reordered",
         }
@@ -70,32 +93,45 @@ impl Sabotage {
                 "p.conversation_id = p_conversation",
             ),
             Self::ForgetsEdits => How::Function(
-                "carillon_edit(text, boolean, uuid, text, uuid, text[])",
+                EDIT,
                 "message_text = p_text, edited_at",
-                "message_text = case when random() < 0.2 then m.message_text else p_text end, edited_at",
+                "message_text = case when random() < 0.5 then m.message_text else p_text end, edited_at",
             ),
             Self::CountsTwice => How::Function(
                 SEND,
                 "set unread_count = p.unread_count + 1",
-                "set unread_count = p.unread_count + 1 + (random() < 0.01)::int",
+                "set unread_count = p.unread_count + 1 + (random() < 0.05)::int",
             ),
             Self::IgnoresKeys => How::Function(SEND, "made is null and p_key is not null", "false"),
             Self::TellsNotEverybody => How::Function(
                 "carillon_channels_of(uuid)",
                 "and p.left_at is null",
-                "and p.left_at is null and random() > 0.002",
+                "and p.left_at is null and random() > 0.01",
             ),
             Self::ChangesTexts => How::Function(
                 SEND,
                 "place.last_seq + 1, p_caller, p_text,",
-                "place.last_seq + 1, p_caller, case when random() < 0.01 then 'x' else p_text end,",
+                "place.last_seq + 1, p_caller, case when random() < 0.05 then 'x' else p_text end,",
             ),
             Self::TellsTwice => How::Statements(TELL_TWICE),
             Self::SwapsTwo => How::Statements(SWAP_TWO),
-            Self::AcknowledgesUncommitted => How::Told("acknowledges_uncommitted=0.01"),
-            Self::LosesAnnouncements => How::Told("drops_publishes=1,ignores_heads=1"),
+            Self::AcknowledgesUncommitted => How::Told("acknowledges_uncommitted=0.05"),
+            Self::LosesAnnouncements => How::Told("drops_publishes=0.5,ignores_heads=1"),
             Self::ShowsTwice => How::Told("publishes_twice=0.05,shows_twice=1"),
             Self::Swallows => How::Told("swallows=0.005"),
+            Self::GoesLiveEarly => How::Told("goes_live_early=1"),
+            Self::IgnoresGaps => How::Told("ignores_gaps=1,ignores_heads=1"),
+            Self::SkipsComparing => How::Told("skips_comparing=1,ignores_heads=1"),
+            Self::ReusesNumbers => How::Function(
+                SEND,
+                "set last_seq = place.last_seq + 1",
+                "set last_seq = place.last_seq + (random() > 0.02)::int",
+            ),
+            Self::AcceptsEpochs => How::Told("accepts_epochs=1"),
+            Self::TellsNoEdits => {
+                How::Function(EDIT, "carillon_tell_change(changed,", "carillon_tell_change(changed and random() > 0.5,")
+            }
+            Self::KeepsGhosts => How::Told("keeps_ghosts=1"),
         }
     }
 
@@ -107,6 +143,26 @@ impl Sabotage {
         }
     }
 
+    /// What has to happen so that it shows, if that is not what happens anyway.
+    pub fn course(self) -> Option<Course> {
+        (self == Self::AcceptsEpochs).then_some(Course::Restore)
+    }
+
+    /// The faults without which it would not show.
+    pub fn faults(self, length: Duration) -> Vec<Planned> {
+        // To the end, so that nothing follows in which a hole would be seen.
+        let planned = |fault| Planned { at: length / 2, lasts: length, fault };
+        match self {
+            Self::IgnoresGaps | Self::SkipsComparing => {
+                let (to, weather) = ("redis".to_owned(), Weather::Gone);
+                let gone = |gateway| Fault::Weather { from: format!("gateway-{gateway}"), to: to.clone(), weather };
+                (1..=3).map(gone).map(planned).collect()
+            }
+            Self::GoesLiveEarly => vec![planned(Fault::ClientsCut)],
+            _ => Vec::new(),
+        }
+    }
+
     /// Breaks it, where that is done in the database.
     pub async fn happens(self, fleet: &Fleet) -> anyhow::Result<()> {
         match self.how() {
@@ -114,13 +170,16 @@ impl Sabotage {
             How::Statements(statements) => fleet.execute(statements).await?,
             How::Told(_) => {}
         }
-        if self == Self::IgnoresKeys {
-            // Without the index that would keep it right all the same.
-            fleet.execute("drop index messages_client_message_id").await?;
+        // Without what would keep it right all the same.
+        match self {
+            Self::IgnoresKeys => fleet.execute("drop index messages_client_message_id").await,
+            Self::ReusesNumbers => fleet.execute("alter table messages drop constraint messages_seq").await,
+            _ => Ok(()),
         }
-        Ok(())
     }
 }
+
+const EDIT: &str = "carillon_edit(text, boolean, uuid, text, uuid, text[])";
 
 const SEND: &str = "carillon_send(text, boolean, uuid, uuid, text, text, text, bytea, text, bytea, uuid, uuid[], text[], uuid, \
                     text, boolean, uuid, boolean, uuid)";

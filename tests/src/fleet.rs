@@ -40,8 +40,21 @@ pub enum RedisShape {
     Standalone,
     /// Three masters of its own. Pods reach them without a proxy: nodes name their own addresses.
     Cluster,
+    /// The same, each with a replica.
+    ClusterOfPairs,
     /// A primary and a replica of its own, watched by a Sentinel. Pods reach them without a proxy.
     Sentinel,
+}
+
+/// Which PostgreSQL a fleet has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PostgresShape {
+    /// The one that tests share. It must not be broken; links to it may be.
+    Shared,
+    /// One of its own.
+    Own,
+    /// One of its own that takes few connections, and whose disk can be filled where whoever runs this may mount one.
+    Small,
 }
 
 /// What a fleet is made of.
@@ -55,8 +68,8 @@ pub struct Shape {
     pub worker: usize,
     /// Which Redis.
     pub redis: RedisShape,
-    /// Whether PostgreSQL is its own, to be broken.
-    pub own_postgres: bool,
+    /// Which PostgreSQL.
+    pub postgres: PostgresShape,
     /// Which limits nginx has.
     pub limits: Limits,
     /// What every pod is told beyond what it needs.
@@ -70,7 +83,7 @@ impl Default for Shape {
             gateway: 2,
             worker: 2,
             redis: RedisShape::Shared,
-            own_postgres: false,
+            postgres: PostgresShape::Shared,
             limits: Limits::None,
             environment: Vec::new(),
         }
@@ -120,14 +133,16 @@ impl Fleet {
     }
 
     async fn assemble(shape: &Shape) -> anyhow::Result<Self> {
-        let postgres = match shape.own_postgres {
-            true => Arc::new(Postgres::start().await?),
-            false => POSTGRES.get(Postgres::start()).await?,
+        let postgres = match shape.postgres {
+            PostgresShape::Shared => POSTGRES.get(Postgres::start()).await?,
+            PostgresShape::Own => Arc::new(Postgres::start().await?),
+            PostgresShape::Small => Arc::new(Postgres::start_small().await?),
         };
         let redis = match shape.redis {
             RedisShape::Shared => REDIS.get(Redis::standalone()).await?,
             RedisShape::Standalone => Arc::new(Redis::standalone().await?),
             RedisShape::Cluster => Arc::new(Redis::cluster().await?),
+            RedisShape::ClusterOfPairs => Arc::new(Redis::cluster_of_pairs().await?),
             RedisShape::Sentinel => Arc::new(Redis::sentinel().await?),
         };
         let database = postgres.database().await?;
@@ -163,6 +178,17 @@ impl Fleet {
         self.api.iter_mut().chain(&mut self.gateway).chain(&mut self.worker)
     }
 
+    /// Has nginx send everybody to all pods but one.
+    pub fn names_all_but(&mut self, pod: Option<&str>) {
+        let links = &self.links;
+        let doors = |pods: &[Pod]| -> Vec<u16> {
+            let named = pods.iter().map(Pod::name).filter(|name| Some(*name) != pod);
+            named.map(|name| links[&("nginx".to_owned(), name.to_owned())].port()).collect()
+        };
+        let (api, gateway) = (doors(&self.api), doors(&self.gateway));
+        self.nginx.reload(&api, &gateway);
+    }
+
     /// Where users come in: `host:port` of nginx.
     #[must_use]
     pub fn door(&self) -> String {
@@ -189,6 +215,12 @@ impl Fleet {
         self.links.values().for_each(|proxy| proxy.becomes(weather));
     }
 
+    /// Resets every connection that nginx has to gateways, and so those of all clients; new ones are welcome.
+    pub fn cut_clients(&self) {
+        let of_clients = |(from, to): &(String, String)| from == "nginx" && to.starts_with("gateway");
+        self.links.iter().filter(|(ends, _)| of_clients(ends)).for_each(|(_, proxy)| proxy.cut());
+    }
+
     /// Resets every connection between any two parts; new ones are welcome.
     pub fn cut_everywhere(&self) {
         self.links.values().for_each(Proxy::cut);
@@ -200,7 +232,7 @@ impl Fleet {
     ///
     /// When the database does not answer.
     pub async fn columns(&self, table: &str) -> Vec<String> {
-        let mut connection = PgConnection::connect(self.database.as_str()).await.expect("the database answers");
+        let mut connection = self.console().await.expect("the database answers");
         let columns = "select column_name::text from information_schema.columns where table_name = $1";
         sqlx::query_scalar(columns).bind(table).fetch_all(&mut connection).await.expect("the catalogue can be read")
     }
@@ -211,9 +243,18 @@ impl Fleet {
     ///
     /// When the database does not answer.
     pub async fn rows(&self, table: &str) -> anyhow::Result<Vec<serde_json::Value>> {
-        let mut connection = PgConnection::connect(self.database.as_str()).await?;
+        let mut connection = self.console().await?;
         let rows = AssertSqlSafe(format!("select to_jsonb(t) from {table} t"));
         Ok(sqlx::query_scalar(rows).fetch_all(&mut connection).await?)
+    }
+
+    /// A connection to the fleet's database, for whoever stands at the console.
+    ///
+    /// # Errors
+    ///
+    /// When the database does not answer.
+    pub async fn console(&self) -> anyhow::Result<PgConnection> {
+        Ok(PgConnection::connect(self.database.as_str()).await?)
     }
 
     /// Runs statements on the fleet's database, as whoever stands at the console.
@@ -222,7 +263,7 @@ impl Fleet {
     ///
     /// When the database refuses.
     pub async fn execute(&self, sql: &str) -> anyhow::Result<()> {
-        let mut connection = PgConnection::connect(self.database.as_str()).await?;
+        let mut connection = self.console().await?;
         sqlx::raw_sql(AssertSqlSafe(sql.to_owned())).execute(&mut connection).await?;
         Ok(())
     }

@@ -12,6 +12,29 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+/// What happens to the fleet in a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Course {
+    /// Faults.
+    Faults,
+    /// Nothing.
+    Calm,
+    /// Every pod is replaced, one after the other.
+    Update,
+    /// The database is put back to where it was before, and a new epoch begins.
+    Restore,
+}
+
+/// When the database was put back to where it was before, in microseconds since the run began.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Restored {
+    /// When its copy was begun: what was answered before is in it.
+    pub copied_at: u64,
+    /// When nobody answered any more who knew what is not in the copy.
+    pub ended_at: u64,
+}
+
 /// What the run was.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Run {
@@ -23,8 +46,14 @@ pub struct Run {
     pub redis: String,
     /// What was broken on purpose, to see whether the checker finds it.
     pub sabotage: Option<String>,
+    /// What happened to the fleet.
+    pub course: Course,
     /// The faults, in order, in words.
     pub faults: Vec<String>,
+    /// Those of them that could not happen, and why.
+    pub missed: Vec<String>,
+    /// When the database was put back, if it was.
+    pub restored: Option<Restored>,
     /// Who began in which conversation, by its id.
     pub members: Vec<(String, Vec<String>)>,
 }
@@ -40,6 +69,10 @@ pub struct Deed {
     pub who: String,
     /// For what.
     pub what: What,
+    /// How often.
+    pub attempts: u32,
+    /// Why it had to be asked for again, the last time.
+    pub failure: Option<String>,
     /// How it ended.
     pub outcome: Outcome,
 }
@@ -58,6 +91,26 @@ pub enum What {
         text: String,
         /// The message in whose thread.
         thread: Option<String>,
+        /// Whether it calls everybody.
+        calls: bool,
+    },
+    /// Say something later.
+    Schedule {
+        /// Where.
+        conversation: String,
+        /// The sender's key.
+        key: String,
+        /// What.
+        text: String,
+        /// When.
+        at: String,
+    },
+    /// Keep what is not said yet.
+    Draft {
+        /// Where.
+        conversation: String,
+        /// What.
+        text: String,
     },
     /// Say something else.
     Edit {
@@ -143,6 +196,15 @@ pub struct Here {
     pub is_connected: bool,
     /// What the api says of them.
     pub state: String,
+}
+
+/// How much a gateway held at a moment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Memory {
+    /// Which gateway.
+    pub pod: String,
+    /// How much, in KiB, without what its program takes up by itself.
+    pub kib: u64,
 }
 
 /// A folder with what a run leaves behind.

@@ -1,4 +1,4 @@
-//! Short runs under faults, one on each kind of Redis, and what is broken on purpose. `make chaos` runs longer.
+//! Short runs under faults, one on each kind of Redis, the other courses, and what is broken on purpose. `make chaos` runs longer.
 
 use std::path::Path;
 use std::process::Command;
@@ -37,6 +37,16 @@ fn nothing_is_lost_doubled_or_disordered_under_faults_behind_a_sentinel() {
 #[test]
 fn nothing_is_lost_doubled_or_disordered_when_pods_die_between_commit_and_answer() {
     chaos(&sabotaged(), &["--seed", "5", "--seconds", "12", "--redis", "standalone", "--calm", "--crash"]);
+}
+
+#[test]
+fn every_pod_is_replaced_and_nobody_notices() {
+    chaos(program(), &["--seed", "6", "--seconds", "5", "--people", "6", "--redis", "standalone", "--update"]);
+}
+
+#[test]
+fn every_device_starts_over_when_the_database_is_put_back() {
+    chaos(program(), &["--seed", "7", "--seconds", "12", "--redis", "standalone", "--restore"]);
 }
 
 #[test]

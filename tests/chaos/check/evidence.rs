@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::Path;
 
 use anyhow::Context as _;
-use fleet::client::STARTED_OVER;
-use fleet::journal::{Deed, Here, Journal, Outcome, Run, Verified, What};
+use fleet::client::{CLOSED, STARTED_OVER};
+use fleet::journal::{Deed, Here, Journal, Memory, Outcome, Restored, Run, Verified, What};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -41,6 +41,21 @@ pub struct Entry {
     pub message_id: Option<String>,
 }
 
+/// A message that was to be sent later.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Later {
+    pub id: String,
+    pub status: String,
+}
+
+/// What somebody has not said yet.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Unsent {
+    pub user_id: String,
+    pub conversation_id: String,
+    pub message_text: Option<String>,
+}
+
 /// The head of a feed.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Feed {
@@ -62,11 +77,24 @@ pub struct Told {
     pub counts: HashMap<String, (u64, u64)>,
     /// When the device heard last that its owner came into a conversation: the number in their feed.
     pub came: HashMap<String, u64>,
-    /// Whether it ever started over: then it shows the main lines of conversations as they were listed to it.
-    pub started_over: bool,
+    /// Where it started over last, if it did.
+    pub started_over: Option<StartedOver>,
+    /// Why it was told to start over, each time.
+    pub resyncs: Vec<String>,
+    /// The codes with which its connections ended; none where one broke.
+    pub closes: Vec<Option<u16>>,
     /// What broke the rules of a feed: a hole or a repeat.
     pub holes: Vec<String>,
     pub repeats: Vec<String>,
+}
+
+/// Where a device started over: it shows the main lines of conversations as they were listed to it, and what it is told from then on.
+#[derive(Debug, Default)]
+pub struct StartedOver {
+    /// Up to which number each conversation was listed.
+    pub listed: HashMap<String, u64>,
+    /// The number of the owner's feed after which it was told more; none if it was told nothing more.
+    pub after: Option<u64>,
 }
 
 /// Everything.
@@ -79,15 +107,22 @@ pub struct Evidence {
     pub members: Vec<Member>,
     pub entries: BTreeMap<String, Vec<Entry>>,
     pub feeds: Vec<Feed>,
+    pub later: Vec<Later>,
+    pub unsent: Vec<Unsent>,
     pub verified: Vec<Verified>,
     pub here: Vec<Here>,
+    pub memory: Vec<Memory>,
 }
 
 impl Evidence {
     /// Reads the folder of a run.
     pub fn read(folder: &Path) -> anyhow::Result<Self> {
         let journal = Journal::at(folder);
-        let run = journal.read("run.jsonl")?.pop().context("the run is not described")?;
+        let run: Run = journal.read("run.jsonl")?.pop().context("the run is not described")?;
+        let mut deeds = journal.read("deeds.jsonl")?;
+        if let Some(restored) = &run.restored {
+            forget(&mut deeds, restored);
+        }
         let mut devices = Vec::new();
         for (user, name, file) in journal.devices()? {
             devices.push(Told::of(user, name, &journal.read::<Value>(&file)?));
@@ -100,14 +135,17 @@ impl Evidence {
         let messages = journal.read::<Kept>("messages.jsonl")?;
         Ok(Self {
             run,
-            deeds: journal.read("deeds.jsonl")?,
+            deeds,
             devices,
             messages: messages.into_iter().map(|kept| (kept.id.clone(), kept)).collect(),
             members: journal.read("conversation_participants.jsonl")?,
             entries,
             feeds: journal.read("feeds.jsonl")?,
+            later: journal.read("scheduled_messages.jsonl")?,
+            unsent: journal.read("unsent_messages.jsonl")?,
             verified: journal.read("verified.jsonl")?,
             here: journal.read("here.jsonl")?,
+            memory: journal.read("memory.jsonl")?,
         })
     }
 
@@ -124,10 +162,22 @@ impl Evidence {
 
     /// The messages that a person's feed tells of.
     pub fn feed_of(&self, user: &str) -> HashSet<&str> {
+        self.feed_after(user, 0)
+    }
+
+    /// The messages that a person's feed tells of after a number.
+    pub fn feed_after(&self, user: &str, after: u64) -> HashSet<&str> {
         let entries = self.entries.get(&format!("user:{user}")).map_or(&[][..], Vec::as_slice);
-        let told = entries.iter().filter(|entry| entry.kind == "new_message");
+        let told = entries.iter().filter(|entry| entry.seq > after && entry.kind == "new_message");
         told.filter_map(|entry| entry.message_id.as_deref()).collect()
     }
+}
+
+/// Of what was answered between the copy that was put back and the end of those who answered, nobody can say whether it is kept.
+fn forget(deeds: &mut [Deed], restored: &Restored) {
+    let lost = restored.copied_at..restored.ended_at;
+    let answered = deeds.iter_mut().filter(|deed| lost.contains(&deed.answered_at));
+    answered.for_each(|deed| deed.outcome = Outcome::Unknown);
 }
 
 impl Told {
@@ -140,14 +190,19 @@ impl Told {
         for frame in frames {
             match frame["type"].as_str() {
                 Some("connection_established") => starts_over = false,
-                Some("resync_required") if frame.get("room").is_none() => starts_over = true,
+                Some(CLOSED) => told.closes.push(frame["code"].as_u64().and_then(|code| code.try_into().ok())),
+                Some("resync_required") if frame.get("room").is_none() => {
+                    starts_over = true;
+                    told.resyncs.push(text(&frame["data"]["reason"]));
+                }
                 Some(STARTED_OVER) => {
                     positions.clear();
                     told.start_over(&frame["messages"]);
                 }
                 _ if starts_over => {
-                    let is_the_answer = |text: &str| text.starts_with("start-over-");
-                    starts_over = !frame["ref"].as_str().is_some_and(is_the_answer);
+                    // Told again meanwhile, it waits for the answer to the last.
+                    let awaited = format!("start-over-{}", told.resyncs.len());
+                    starts_over = frame["ref"] != awaited.as_str();
                 }
                 Some(kind) => told.take(kind, frame, &mut positions),
                 None => {}
@@ -157,15 +212,19 @@ impl Told {
     }
 
     fn start_over(&mut self, messages: &Value) {
-        self.started_over = true;
+        let mut started_over = StartedOver::default();
         self.shown.clear();
         self.texts.clear();
+        self.counts.clear();
+        self.came.clear();
         for (conversation, messages) in messages.as_object().into_iter().flatten() {
             for message in messages.as_array().into_iter().flatten() {
                 let (id, seq) = (text(&message[0]), message[1].as_u64().unwrap_or_default());
                 self.shown.push((conversation.clone(), id, seq));
+                started_over.listed.insert(conversation.clone(), seq);
             }
         }
+        self.started_over = Some(started_over);
     }
 
     fn take(&mut self, kind: &str, frame: &Value, positions: &mut HashMap<String, u64>) {
@@ -173,6 +232,11 @@ impl Told {
         if let (Some(channel), Some(seq), Some(prev)) =
             (frame["channel"].as_str(), frame["seq"].as_u64(), frame["prev"].as_u64())
         {
+            if let Some(started_over) = &mut self.started_over
+                && channel == format!("user:{}", self.user)
+            {
+                started_over.after.get_or_insert(prev);
+            }
             let own = positions.entry(channel.to_owned()).or_insert(prev);
             if prev > *own {
                 self.holes.push(format!("{channel}: between {own} and {prev}"));

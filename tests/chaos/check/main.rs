@@ -3,8 +3,10 @@
 //! Ends with 0 if nothing is wrong, with 1 if something is, and with 2 if it cannot tell. Told to expect a class, because something
 //! was broken on purpose, it ends with 0 if it finds that and with 1 if it does not.
 
+mod courses;
 mod evidence;
 mod rules;
+mod unsent;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -56,10 +58,11 @@ fn report(evidence: &Evidence, violations: &[Violation], most: usize) {
     // Of so many none was wrong: with 95 % the share of wrong ones is below 3/n.
     let bound = 3.0 / acknowledged as f64;
     println!(
-        "{acknowledged} messages acknowledged, {} shown to {} devices, {} faults: {} violations{}",
+        "{acknowledged} messages acknowledged, {} shown to {} devices, {} faults, {} of them not possible: {} violations{}",
         evidence.shown(),
         evidence.devices.len(),
         evidence.run.faults.len(),
+        evidence.run.missed.len(),
         violations.len(),
         if violations.is_empty() {
             format!("; with 95 % fewer than {bound:.1e} of messages are wrong")
@@ -67,6 +70,9 @@ fn report(evidence: &Evidence, violations: &[Violation], most: usize) {
             String::new()
         },
     );
+    for missed in &evidence.run.missed {
+        println!("  not possible: {missed}");
+    }
     let mut classes: BTreeMap<Class, Vec<&Violation>> = BTreeMap::new();
     for violation in violations {
         classes.entry(violation.class).or_default().push(violation);

@@ -5,7 +5,8 @@ use std::fmt;
 
 use fleet::journal::{Deed, Outcome, What};
 
-use super::evidence::Evidence;
+use super::evidence::{Evidence, Kept};
+use super::{courses, unsent};
 
 /// What kind of wrong it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -28,6 +29,10 @@ pub enum Class {
     Drift,
     /// Somebody is said to be here who is not, or the other way round.
     Ghost,
+    /// Somebody noticed that a pod was replaced.
+    Noticed,
+    /// A pod grows without bounds.
+    Bloated,
 }
 
 impl fmt::Display for Class {
@@ -54,23 +59,30 @@ pub fn judge(evidence: &Evidence) -> Vec<Violation> {
 
 type Rule = fn(&Evidence) -> Vec<String>;
 
-const RULES: [(Class, Rule); 16] = [
+const RULES: [(Class, Rule); 23] = [
     (Class::Lost, what_was_acknowledged_is_kept),
     (Class::Lost, an_edit_that_was_acknowledged_is_kept),
+    (Class::Lost, unsent::what_was_scheduled_is_sent),
+    (Class::Lost, unsent::a_draft_that_was_kept_is_there),
     (Class::Lost, numbers_have_no_holes),
     (Class::Unseen, who_was_there_is_told),
     (Class::Unseen, what_the_feed_tells_is_shown),
     (Class::Unseen, feeds_are_told_without_holes),
     (Class::Duplicate, a_key_makes_one_message),
+    (Class::Duplicate, unsent::what_was_scheduled_is_sent_once),
     (Class::Duplicate, nothing_is_told_twice),
     (Class::Reordered, what_is_said_later_stands_later),
     (Class::Reordered, what_stands_later_is_shown_later),
     (Class::Phantom, what_is_kept_was_said),
     (Class::Phantom, what_is_shown_is_kept),
     (Class::Stale, devices_show_what_is_kept),
+    (Class::Stale, courses::every_device_begins_anew_after_a_restore),
     (Class::Leaked, who_was_not_there_is_not_told),
     (Class::Drift, counts_are_what_there_is_to_count),
     (Class::Ghost, who_is_here_is_connected),
+    (Class::Noticed, courses::no_request_fails_in_an_update),
+    (Class::Noticed, courses::connections_end_as_announced_in_an_update),
+    (Class::Bloated, courses::gateways_stay_small),
 ];
 
 /// The sends with their conversation, key and text.
@@ -121,18 +133,23 @@ fn an_edit_that_was_acknowledged_is_kept(evidence: &Evidence) -> Vec<String> {
         let done: Vec<_> = edits
             .iter()
             .filter(|(deed, _)| matches!(deed.outcome, Outcome::Done { .. }))
-            .map(|(deed, _)| deed)
+            .map(|(deed, _)| *deed)
             .collect();
         if kept.deleted_at.is_some() || done.is_empty() {
             continue;
         }
-        let may_stand = edits.iter().filter(|(edit, _)| done.iter().all(|other| other.asked_at <= edit.answered_at));
+        let may_stand = edits.iter().filter(|(edit, _)| may_stand(edit, &done));
         if !may_stand.clone().any(|(_, text)| *text == kept.message_text) {
             let last = may_stand.map(|(_, text)| *text).collect::<Vec<_>>();
             wrong.push(format!("{message} says {:?} after {last:?} was acknowledged", kept.message_text));
         }
     }
     wrong
+}
+
+/// Whether what a deed wrote may be the last word: none that is done certainly followed.
+pub fn may_stand(deed: &Deed, done: &[&Deed]) -> bool {
+    done.iter().all(|other| other.asked_at <= deed.answered_at)
 }
 
 fn numbers_have_no_holes(evidence: &Evidence) -> Vec<String> {
@@ -230,7 +247,13 @@ fn who_was_not_there_is_not_told(evidence: &Evidence) -> Vec<String> {
     });
     for device in &evidence.devices {
         let feed = evidence.feed_of(&device.user);
-        for (_, id, seq) in device.shown.iter().filter(|(_, id, _)| !feed.contains(id.as_str())) {
+        // Whoever is in a conversation may read all of it, and does when they start over.
+        let listed = |conversation: &str, seq: u64| {
+            let listed = device.started_over.as_ref().and_then(|started_over| started_over.listed.get(conversation));
+            listed.is_some_and(|upto| seq <= *upto)
+        };
+        let told = device.shown.iter().filter(|(conversation, _, seq)| !listed(conversation, *seq));
+        for (_, id, seq) in told.filter(|(_, id, _)| !feed.contains(id.as_str())) {
             wrong.push(format!("{}'s {} shows {id} ({seq}), which is not in their feed", device.user, device.name));
         }
     }
@@ -241,9 +264,20 @@ fn what_the_feed_tells_is_shown(evidence: &Evidence) -> Vec<String> {
     let mut wrong = Vec::new();
     for device in &evidence.devices {
         let shown: HashSet<&str> = device.shown.iter().map(|(_, id, _)| id.as_str()).collect();
-        let is_listed = |id: &&str| evidence.messages.get(*id).is_none_or(|kept| kept.in_main_line);
-        let told = evidence.feed_of(&device.user).into_iter().filter(|id| !device.started_over || is_listed(id));
-        let mut missing: Vec<_> = told.filter(|id| !shown.contains(id)).collect();
+        let told = match &device.started_over {
+            None => evidence.feed_of(&device.user),
+            Some(started_over) => {
+                // Listed in part is listed whole, and then comes what the feed tells.
+                let is_listed = |kept: &&Kept| {
+                    let upto = started_over.listed.get(&kept.conversation_id);
+                    kept.in_main_line && upto.is_some_and(|upto| kept.seq <= *upto)
+                };
+                let listed = evidence.messages.values().filter(is_listed).map(|kept| kept.id.as_str());
+                let after = started_over.after.map(|after| evidence.feed_after(&device.user, after));
+                after.into_iter().flatten().chain(listed).collect()
+            }
+        };
+        let mut missing: Vec<_> = told.into_iter().filter(|id| !shown.contains(id)).collect();
         missing.sort_unstable();
         for id in missing {
             wrong.push(format!("{}'s {} never showed {id}", device.user, device.name));
@@ -351,7 +385,7 @@ fn what_is_kept_was_said(evidence: &Evidence) -> Vec<String> {
         }
     }
     let mut wrong = Vec::new();
-    for kept in evidence.messages.values() {
+    for kept in evidence.messages.values().filter(|kept| !unsent::was_scheduled(evidence, kept)) {
         let key = kept.client_message_id.as_deref().unwrap_or_default();
         match said.get(&(kept.sender_id.as_str(), kept.conversation_id.as_str(), key)) {
             None => wrong.push(format!("nobody said {kept:?}")),
@@ -463,11 +497,12 @@ fn who_is_here_is_connected(evidence: &Evidence) -> Vec<String> {
 mod tests {
     use std::collections::BTreeMap;
 
-    use fleet::journal::{Here, Run, Verified};
+    use fleet::client::STARTED_OVER;
+    use fleet::journal::{Course, Here, Memory, Restored, Run, Verified};
     use serde_json::json;
 
     use super::*;
-    use crate::evidence::{Entry, Feed, Kept, Member, Told};
+    use crate::evidence::{Entry, Feed, Kept, Later, Member, Told, Unsent};
 
     /// Ann says two things to bob; all is right.
     fn right() -> Evidence {
@@ -476,11 +511,13 @@ mod tests {
             answered_at: at + 5,
             who: "ann".to_owned(),
             what,
+            attempts: 1,
+            failure: None,
             outcome: Outcome::Done { id: None, seq: None },
         };
         let send = |number: u64| {
-            let (key, text) = (format!("ann-{number}"), format!("text {number}"));
-            let mut deed = deed(number * 10, What::Send { conversation: "c".to_owned(), key, text, thread: None });
+            let (conversation, key, text) = ("c".to_owned(), format!("ann-{number}"), format!("text {number}"));
+            let mut deed = deed(number * 10, What::Send { conversation, key, text, thread: None, calls: false });
             deed.outcome = Outcome::Done { id: Some(format!("m{number}")), seq: Some(number) };
             deed
         };
@@ -518,7 +555,10 @@ mod tests {
                 seconds: 1,
                 redis: "standalone".to_owned(),
                 sabotage: None,
+                course: Course::Faults,
                 faults: Vec::new(),
+                missed: Vec::new(),
+                restored: None,
                 members: vec![("c".to_owned(), vec!["bob".to_owned()])],
             },
             deeds: vec![send(1), send(2)],
@@ -526,9 +566,12 @@ mod tests {
             messages: [kept(1), kept(2)].into_iter().map(|kept| (kept.id.clone(), kept)).collect(),
             members: vec![member("bob", 2)],
             entries: BTreeMap::from([("user:bob".to_owned(), vec![entry(1), entry(2)])]),
+            later: Vec::new(),
+            unsent: Vec::new(),
             feeds: vec![Feed { channel: "user:bob".to_owned(), seq: 2 }],
             verified: vec![verified("bob")],
             here: vec![Here { user: "bob".to_owned(), is_connected: true, state: "online".to_owned() }],
+            memory: vec![Memory { pod: "gateway-1".to_owned(), kib: 30_000 }],
         }
     }
 
@@ -570,9 +613,68 @@ mod tests {
         let edit = |evidence: &mut Evidence| {
             let what = What::Edit { message: "m1".to_owned(), text: "another".to_owned() };
             let outcome = Outcome::Done { id: None, seq: None };
-            evidence.deeds.push(Deed { asked_at: 50, answered_at: 60, who: "ann".to_owned(), what, outcome });
+            evidence.deeds.push(Deed {
+                asked_at: 50,
+                answered_at: 60,
+                who: "ann".to_owned(),
+                what,
+                attempts: 1,
+                failure: None,
+                outcome,
+            });
         };
         assert_eq!(found(edit), [Class::Lost]);
+    }
+
+    #[test]
+    fn what_was_scheduled_and_is_not_sent_is_found() {
+        let scheduled = |evidence: &mut Evidence, id: &str| {
+            let (conversation, key, text) = ("c".to_owned(), "ann-9".to_owned(), "text 2".to_owned());
+            evidence.deeds[1].what = What::Schedule { conversation, key, text, at: String::new() };
+            evidence.deeds[1].outcome = Outcome::Done { id: Some(id.to_owned()), seq: None };
+            evidence.messages.get_mut("m2").expect("there").client_message_id = None;
+        };
+        assert_eq!(found(|evidence| scheduled(evidence, "m2")), []);
+        let twice = |evidence: &mut Evidence| {
+            scheduled(evidence, "m2");
+            evidence.messages.get_mut("m1").expect("there").message_text = "text 2".to_owned();
+        };
+        assert!(found(twice).contains(&Class::Duplicate));
+        let refused = |evidence: &mut Evidence| {
+            scheduled(evidence, "m9");
+            let later = |status: &str| Later { id: "m9".to_owned(), status: status.to_owned() };
+            evidence.later = vec![later("refused")];
+        };
+        assert_eq!(found(refused), []);
+        let waits = |evidence: &mut Evidence| {
+            refused(evidence);
+            evidence.later[0].status = "scheduled".to_owned();
+        };
+        assert_eq!(found(waits), [Class::Lost]);
+    }
+
+    #[test]
+    fn a_draft_that_is_lost_is_found() {
+        let kept = |text: &'static str| {
+            move |evidence: &mut Evidence| {
+                let what = What::Draft { conversation: "c".to_owned(), text: "not yet".to_owned() };
+                let outcome = Outcome::Done { id: None, seq: None };
+                let who = "ann".to_owned();
+                evidence.deeds.push(Deed {
+                    asked_at: 50,
+                    answered_at: 60,
+                    who: who.clone(),
+                    what,
+                    attempts: 1,
+                    failure: None,
+                    outcome,
+                });
+                let (conversation_id, message_text) = ("c".to_owned(), Some(text.to_owned()));
+                evidence.unsent = vec![Unsent { user_id: who, conversation_id, message_text }];
+            }
+        };
+        assert_eq!(found(kept("not yet")), []);
+        assert_eq!(found(kept("another")), [Class::Lost]);
     }
 
     #[test]
@@ -631,7 +733,15 @@ mod tests {
         let left = |evidence: &mut Evidence| {
             let what = What::Remove { conversation: "c".to_owned(), user: "bob".to_owned() };
             let outcome = Outcome::Done { id: None, seq: None };
-            evidence.deeds.push(Deed { asked_at: 16, answered_at: 18, who: "ann".to_owned(), what, outcome });
+            evidence.deeds.push(Deed {
+                asked_at: 16,
+                answered_at: 18,
+                who: "ann".to_owned(),
+                what,
+                attempts: 1,
+                failure: None,
+                outcome,
+            });
         };
         assert_eq!(found(left), [Class::Leaked]);
     }
@@ -640,6 +750,52 @@ mod tests {
     fn a_ghost_is_found() {
         assert_eq!(found(|evidence| evidence.here[0].is_connected = false), [Class::Ghost]);
         assert_eq!(found(|evidence| evidence.here[0].state = "offline".to_owned()), [Class::Ghost]);
+    }
+
+    #[test]
+    fn a_device_that_was_not_told_of_a_restore_is_found() {
+        let restored = |evidence: &mut Evidence| {
+            evidence.run.restored = Some(Restored { copied_at: 30, ended_at: 40 });
+        };
+        assert_eq!(found(restored), [Class::Stale]);
+        let told_so = |evidence: &mut Evidence| {
+            restored(evidence);
+            let listed = json!({ "c": [["m1", 1], ["m2", 2]] });
+            evidence.devices = told(&[
+                frame(1),
+                json!({ "type": "resync_required", "data": { "reason": "epoch" } }),
+                json!({ "type": STARTED_OVER, "messages": listed }),
+            ]);
+        };
+        assert_eq!(found(told_so), []);
+        let shows_what_is_lost = |evidence: &mut Evidence| {
+            told_so(evidence);
+            evidence.devices[0].shown.push(("c".to_owned(), "m3".to_owned(), 3));
+        };
+        assert!(found(shows_what_is_lost).contains(&Class::Phantom));
+    }
+
+    #[test]
+    fn an_update_that_is_noticed_is_found() {
+        let update = |evidence: &mut Evidence| evidence.run.course = Course::Update;
+        assert_eq!(found(update), []);
+        let failed = |evidence: &mut Evidence| {
+            update(evidence);
+            evidence.deeds[0].attempts = 2;
+        };
+        assert_eq!(found(failed), [Class::Noticed]);
+        for (code, classes) in [(Some(1012), &[][..]), (Some(1011), &[Class::Noticed]), (None, &[Class::Noticed])] {
+            let closed = |evidence: &mut Evidence| {
+                update(evidence);
+                evidence.devices[0].closes.push(code);
+            };
+            assert_eq!(found(closed), classes);
+        }
+    }
+
+    #[test]
+    fn a_gateway_that_grows_is_found() {
+        assert_eq!(found(|evidence| evidence.memory[0].kib = 2_000_000), [Class::Bloated]);
     }
 
     #[test]

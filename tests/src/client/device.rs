@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::connecting::Connecting;
@@ -22,6 +22,8 @@ pub struct Device {
     title: String,
     record: Arc<Mutex<Record>>,
     wanted: watch::Sender<bool>,
+    stalled: watch::Sender<bool>,
+    vanishes: Arc<Notify>,
     says: mpsc::UnboundedSender<String>,
     linked: watch::Receiver<bool>,
     task: JoinHandle<()>,
@@ -43,11 +45,22 @@ impl Device {
     pub(super) fn begin(title: String, record: Record, how: Connecting) -> Self {
         let record = Arc::new(Mutex::new(record));
         let (wanted, wants) = watch::channel(true);
+        let (stalled, stalls) = watch::channel(false);
+        let vanishes = Arc::new(Notify::new());
         let (says, words) = mpsc::unbounded_channel();
         let (link, linked) = watch::channel(false);
-        let line = Line { how, record: Arc::clone(&record), wants, words, link };
+        let line = Line {
+            how,
+            record: Arc::clone(&record),
+            wants,
+            stalls,
+            vanishes: Arc::clone(&vanishes),
+            left_behind: None,
+            words,
+            link,
+        };
         let task = tokio::spawn(line.live());
-        Self { title, record, wanted, says, linked, task }
+        Self { title, record, wanted, stalled, vanishes, says, linked, task }
     }
 
     /// What it was told.
@@ -77,6 +90,16 @@ impl Device {
     /// Says whether it shall be connected, without waiting for it.
     pub fn wants(&self, connected: bool) {
         self.wanted.send_replace(connected);
+    }
+
+    /// Says whether it reads nothing and so answers nothing, while its connection stays open: a page that sleeps.
+    pub fn stalls(&self, stalled: bool) {
+        self.stalled.send_replace(stalled);
+    }
+
+    /// Leaves its connection open and unread for ever, as behind a router that forgot it, and connects anew.
+    pub fn vanishes(&self) {
+        self.vanishes.notify_one();
     }
 
     /// Vanishes without a word, as in a tunnel.

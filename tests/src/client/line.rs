@@ -11,7 +11,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use rand::RngExt as _;
 use reqwest::Method;
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -34,6 +34,12 @@ pub(super) struct Line {
     pub(super) record: Arc<Mutex<Record>>,
     /// Whether the device shall be connected.
     pub(super) wants: watch::Receiver<bool>,
+    /// Whether it reads nothing.
+    pub(super) stalls: watch::Receiver<bool>,
+    /// Tells it to leave its connection as it is.
+    pub(super) vanishes: Arc<Notify>,
+    /// The last connection that was left so.
+    pub(super) left_behind: Option<Socket>,
     /// What it says.
     pub(super) words: mpsc::UnboundedReceiver<String>,
     /// Whether it is connected.
@@ -66,7 +72,13 @@ impl Line {
                 Ok(Ok(socket)) => self.serve(socket).await,
                 Ok(Err(_)) | Err(_) => End::Broken,
             };
-            self.link.send_replace(false);
+            if self.link.send_replace(false) {
+                match end {
+                    End::Left => {}
+                    End::Closed(code) => self.record().closes(Some(code)),
+                    End::Broken => self.record().closes(None),
+                }
+            }
             match end {
                 End::Closed(1000 | 1007 | 1009 | 4401 | 4403) => return,
                 // The time was told beforehand and has passed.
@@ -108,6 +120,18 @@ impl Line {
                 }
                 Some(word) = self.words.recv() => word,
                 () = unwanted(&mut self.wants) => return End::Left,
+                () = self.vanishes.notified() => {
+                    self.left_behind = Some(socket);
+                    return End::Left;
+                }
+                () = until(&mut self.stalls, true) => {
+                    tokio::select! {
+                        () = until(&mut self.stalls, false) => {}
+                        () = unwanted(&mut self.wants) => return End::Left,
+                    }
+                    heard = Instant::now();
+                    continue;
+                }
                 () = tokio::time::sleep_until(acknowledge), if unacknowledged.is_some() => {
                     unacknowledged = None;
                     json!({ "action": "ack", "data": { "cursor": self.record().cursor } }).to_string()
@@ -159,7 +183,9 @@ impl Line {
             let id = conversation["id"].as_str().expect("a conversation has an id");
             // What came after the snapshot comes after its cursor, as events.
             let last = conversation["last_message"]["seq"].as_u64().unwrap_or(0);
-            let kept = self.how.user.reads_all_of(id).await.into_iter().filter(|message| message.seq <= last);
+            // Whoever was taken out of it meanwhile is told so by the events that follow.
+            let Some(kept) = self.how.user.finds_all_of(id).await else { continue };
+            let kept = kept.into_iter().filter(|message| message.seq <= last);
             messages.insert(id.to_owned(), kept.map(|Said { id, seq, text }| Shown { id, seq, text }).collect());
         }
         let cursor = snapshot["cursor"].as_str().expect("a snapshot has a cursor");
@@ -169,7 +195,12 @@ impl Line {
 
 /// Waits until the device shall be away, or is dropped.
 async fn unwanted(wants: &mut watch::Receiver<bool>) {
-    let _ = wants.wait_for(|wanted| !*wanted).await;
+    until(wants, false).await;
+}
+
+/// Waits until something is so, or the device is dropped.
+async fn until(is: &mut watch::Receiver<bool>, so: bool) {
+    let _ = is.wait_for(|is| *is == so).await;
 }
 
 /// Waits until the device shall be connected. `false` when it was dropped.

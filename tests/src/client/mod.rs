@@ -13,6 +13,6 @@ mod user;
 
 pub use connecting::{Connecting, Refusal, Showing};
 pub use device::Device;
-pub use record::{Record, STARTED_OVER, Shown};
+pub use record::{CLOSED, Record, STARTED_OVER, Shown};
 pub use talk::Talk;
 pub use user::{Conversation, Kind, Said, User, token, token_until};

@@ -12,6 +12,10 @@ use serde_json::{Value, json};
 /// are shown from then on, each with its number.
 pub const STARTED_OVER: &str = "test.started_over";
 
+/// The `type` of the note that stands among the frames where a connection ended that the device did not end: with the `code` with
+/// which the server closed it, or none if it broke.
+pub const CLOSED: &str = "test.closed";
+
 /// One message, as a device showed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Shown {
@@ -163,6 +167,11 @@ impl Record {
         self.messages = messages;
         self.cursor = Some(cursor.to_owned());
         json!({ "action": "resume", "ref": self.starting_over, "data": { "since": cursor } })
+    }
+
+    /// Notes that a connection ended, and with which code.
+    pub fn closes(&mut self, code: Option<u16>) {
+        self.frames.push(json!({ "type": CLOSED, "code": code }));
     }
 
     /// The messages of a conversation, in the order in which they were shown.

@@ -155,6 +155,16 @@ impl User {
     ///
     /// When it is refused, or not answered in time.
     pub async fn asks(&self, method: Method, path: &str, body: &Value) -> Value {
+        let found = self.finds(method.clone(), path, body).await;
+        found.unwrap_or_else(|| panic!("{} is refused {method} {path}: it is not there", self.name))
+    }
+
+    /// The same of what may not be there, or no longer.
+    ///
+    /// # Panics
+    ///
+    /// When it is refused otherwise, or not answered in time.
+    pub async fn finds(&self, method: Method, path: &str, body: &Value) -> Option<Value> {
         let begun = Instant::now();
         loop {
             let complaint = match self.attempt(method.clone(), path, body).await {
@@ -169,7 +179,7 @@ impl User {
     }
 
     /// Asks once. An `Err` says why asking again makes sense.
-    async fn attempt(&self, method: Method, path: &str, body: &Value) -> Result<Value, String> {
+    async fn attempt(&self, method: Method, path: &str, body: &Value) -> Result<Option<Value>, String> {
         let mut request = self.request(method.clone(), path);
         if method != Method::GET {
             request = request.json(body);
@@ -179,7 +189,10 @@ impl User {
         // An answer that was cut off is no answer.
         let text = answer.text().await.map_err(|error| error.to_string())?;
         if status.is_success() {
-            return serde_json::from_str(&text).map_err(|error| format!("{error} in {text}"));
+            return serde_json::from_str(&text).map(Some).map_err(|error| format!("{error} in {text}"));
+        }
+        if status == StatusCode::NOT_FOUND {
+            return Ok(None);
         }
         let again = status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS;
         assert!(again, "{} is refused {method} {path}: {status} {text}", self.name);
@@ -210,15 +223,25 @@ impl User {
     }
 
     /// Reads the whole conversation with this id, oldest first.
+    ///
+    /// # Panics
+    ///
+    /// When it is not there for them.
     pub async fn reads_all_of(&self, id: &str) -> Vec<Said> {
+        let found = self.finds_all_of(id).await;
+        found.unwrap_or_else(|| panic!("{} has no conversation {id}", self.name))
+    }
+
+    /// The same, unless it is not there for them.
+    pub async fn finds_all_of(&self, id: &str) -> Option<Vec<Said>> {
         let mut messages: Vec<Said> = Vec::new();
         loop {
             let after = messages.last().map_or(0, |message| message.seq);
             let path = format!("/api/v1/messages/conversations/{id}/messages?after_seq={after}&limit=100");
-            let page = self.asks(Method::GET, &path, &Value::Null).await;
+            let page = self.finds(Method::GET, &path, &Value::Null).await?;
             let items = page["items"].as_array().expect("a list has items");
             if items.is_empty() {
-                return messages;
+                return Some(messages);
             }
             messages.extend(items.iter().map(Said::of));
         }

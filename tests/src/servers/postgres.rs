@@ -1,30 +1,61 @@
 //! PostgreSQL: a cluster of its own in a temporary folder, on a free port of 127.0.0.1.
 //!
 //! It flushes what it commits, as a server in earnest does: only making the empty cluster skips that. PostgreSQL refuses to run
-//! as root, so a test that does hands it to the user `postgres`.
+//! as root, so a test that does hands it to the user `postgres`. Whoever may mount can give its log a disk that is soon full.
 
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::ports;
-use super::process::{Process, Signal};
+use super::process::{Process, Signal, shell};
 use super::scratch::Scratch;
 use crate::eventually::eventually;
 
 /// How long starting and ending may take.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// The disk for the log of a small server, in MiB.
+const LITTLE: usize = 64;
+
 /// A PostgreSQL server; it ends when dropped.
 #[derive(Debug)]
 pub struct Postgres {
     process: Mutex<Option<Process>>,
     port: u16,
+    connections: usize,
+    /// The disk of its log, if that is one of its own. It is gone before the folder.
+    log_disk: Result<Disk>,
     scratch: Scratch,
+}
+
+/// A disk in memory; it is gone when dropped.
+#[derive(Debug)]
+struct Disk(PathBuf);
+
+impl Disk {
+    fn mount(path: PathBuf) -> Result<Self> {
+        std::fs::create_dir(&path)?;
+        shell(&format!("mount -t tmpfs -o size={LITTLE}m carillon {}", path.display()))?;
+        let disk = Self(path);
+        shell(&format!("chown postgres {}", disk.0.display()))?;
+        Ok(disk)
+    }
+
+    /// What takes all the room there is.
+    fn filler(&self) -> PathBuf {
+        self.0.join("filler")
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        let _ = shell(&format!("umount -l {}", self.0.display()));
+    }
 }
 
 impl Postgres {
@@ -34,6 +65,20 @@ impl Postgres {
     ///
     /// When PostgreSQL is not installed.
     pub async fn start() -> Result<Self> {
+        Self::make(300, |_| Err(anyhow::anyhow!("its log has no disk of its own"))).await
+    }
+
+    /// Starts one that takes a hundred connections only. Its log lies on a disk of its own of a few MiB, where whoever runs this may
+    /// mount one.
+    ///
+    /// # Errors
+    ///
+    /// When PostgreSQL is not installed.
+    pub async fn start_small() -> Result<Self> {
+        Self::make(100, Disk::mount).await
+    }
+
+    async fn make(connections: usize, log_disk: impl FnOnce(PathBuf) -> Result<Disk>) -> Result<Self> {
         let scratch = Scratch::new("postgres");
         let data = scratch.path().join("data");
         std::fs::create_dir(&data)?;
@@ -41,14 +86,46 @@ impl Postgres {
             let given = Command::new("chown").args(["-R", "postgres"]).arg(scratch.path()).status()?;
             anyhow::ensure!(given.success(), "there is no user postgres: install PostgreSQL");
         }
-        let made = as_postgres("initdb")?
+        let log_disk = log_disk(scratch.path().join("disk"));
+        let mut initdb = as_postgres("initdb")?;
+        if let Ok(disk) = &log_disk {
+            // A folder within: the log does not lie at the root of a disk.
+            initdb.arg("--waldir").arg(disk.0.join("log")).arg("--wal-segsize=1");
+        }
+        let made = initdb
             .args(["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync", "--pgdata"])
             .arg(&data)
             .output()?;
         anyhow::ensure!(made.status.success(), "initdb: {}", String::from_utf8_lossy(&made.stderr));
-        let server = Self { process: Mutex::new(None), port: ports::free(), scratch };
+        let server = Self { process: Mutex::new(None), port: ports::free(), connections, log_disk, scratch };
         server.start_again().await?;
         Ok(server)
+    }
+
+    /// How many connections it takes.
+    #[must_use]
+    pub const fn connections(&self) -> usize {
+        self.connections
+    }
+
+    /// Takes all the room that is left for its log.
+    ///
+    /// # Errors
+    ///
+    /// When its log has no disk of its own, because nobody may mount one here.
+    pub fn fill_disk(&self) -> Result<()> {
+        let disk = self.log_disk.as_ref().map_err(|error| anyhow::anyhow!("{error:#}"))?;
+        let mut filler = std::fs::File::create(disk.filler())?;
+        let full = std::io::copy(&mut std::io::repeat(0), &mut filler);
+        anyhow::ensure!(full.is_err(), "the disk has no end");
+        Ok(())
+    }
+
+    /// Gives the room back.
+    pub fn empty_disk(&self) {
+        if let Ok(disk) = &self.log_disk {
+            let _ = std::fs::remove_file(disk.filler());
+        }
     }
 
     /// Starts the server of a cluster that was ended, and waits until it answers.
@@ -59,12 +136,28 @@ impl Postgres {
     pub async fn start_again(&self) -> Result<()> {
         let mut command = as_postgres("postgres")?;
         command.arg("-D").arg(self.scratch.path().join("data")).args(["-p", &self.port.to_string()]);
-        command.args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=300", "-k", ""]);
+        command.args([
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            &format!("max_connections={}", self.connections),
+            "-k",
+            "",
+        ]);
+        if self.log_disk.is_ok() {
+            command.args(["-c", "min_wal_size=2MB", "-c", "max_wal_size=16MB"]);
+        }
         let process = Process::start("postgres", &mut command, &self.scratch.path().join("log"))?;
         *self.process.lock().expect("nobody panics while holding it") = Some(process);
-        let url = self.url("postgres");
-        eventually(PATIENCE, async || PgConnection::connect(&url).await).await.close().await?;
-        Ok(())
+        let (url, begun) = (self.url("postgres"), Instant::now());
+        loop {
+            match PgConnection::connect(&url).await {
+                Ok(connection) => return Ok(connection.close().await?),
+                Err(_) if self.is_running() && begun.elapsed() < PATIENCE => {}
+                Err(error) => return Err(error).context("PostgreSQL does not start"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// The URL of a database.
@@ -90,6 +183,17 @@ impl Postgres {
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
         self.process.lock().expect("nobody panics while holding it").as_ref().map(Process::id)
+    }
+
+    /// Whether its first process runs.
+    ///
+    /// # Panics
+    ///
+    /// Never: nobody panics while holding the lock.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        let mut process = self.process.lock().expect("nobody panics while holding it");
+        process.as_mut().is_some_and(|process| process.ended().is_none())
     }
 
     /// Everything it has printed since it was last started, plans among it where they are asked for.
@@ -140,7 +244,7 @@ impl Postgres {
         process.kill();
         for child in &children {
             // Some end by themselves once the first is gone.
-            let _ = Command::new("sh").args(["-c", &format!("kill -s KILL {child} 2>&-")]).status()?;
+            let _ = shell(&format!("kill -s KILL {child}"));
         }
         // What lingers holds the shared memory, and the next start would refuse.
         eventually(PATIENCE, async || match children.iter().find(|child| is_running(**child)) {
@@ -149,6 +253,47 @@ impl Postgres {
         })
         .await;
         Ok(())
+    }
+
+    /// Makes a copy of everything it keeps, in a folder of its own, while it runs.
+    ///
+    /// # Errors
+    ///
+    /// When that fails.
+    pub fn copy(&self) -> Result<()> {
+        let copied = as_postgres("pg_basebackup")?
+            .args(["--host=127.0.0.1", "--username=postgres", "--checkpoint=fast", "--no-sync", "--port"])
+            .arg(self.port.to_string())
+            .arg("--pgdata")
+            .arg(self.scratch.path().join("copy"))
+            .output()?;
+        anyhow::ensure!(copied.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
+        Ok(())
+    }
+
+    /// Ends the server and puts the copy in the place of what it keeps: it begins again where it was when that was made.
+    ///
+    /// # Errors
+    ///
+    /// When there is no copy, or the server does not come back.
+    pub async fn restore(&self) -> Result<()> {
+        self.kill_all().await?;
+        let folder = self.scratch.path();
+        std::fs::rename(folder.join("data"), folder.join("lost"))?;
+        std::fs::rename(folder.join("copy"), folder.join("data"))?;
+        self.start_again().await
+    }
+
+    /// Kills one process that serves a connection: the server then ends all others, and recovers from its log.
+    ///
+    /// # Errors
+    ///
+    /// When there is none, or the server does not answer.
+    pub async fn kill_backend(&self) -> Result<()> {
+        let mut connection = PgConnection::connect(&self.url("postgres")).await?;
+        let one = "select pid from pg_stat_activity where backend_type = 'client backend' and pid <> pg_backend_pid() limit 1";
+        let one: i32 = sqlx::query_scalar(one).fetch_one(&mut connection).await?;
+        shell(&format!("kill -s KILL {one}"))
     }
 
     fn take(&self) -> Result<Process> {

@@ -44,6 +44,17 @@ impl Signal {
     }
 }
 
+/// Has the shell do something.
+///
+/// # Errors
+///
+/// When that fails, with what it said.
+pub(super) fn shell(order: &str) -> anyhow::Result<()> {
+    let output = Command::new("sh").args(["-c", order]).output().context("there is no shell")?;
+    anyhow::ensure!(output.status.success(), "{order}: {}", String::from_utf8_lossy(&output.stderr).trim());
+    Ok(())
+}
+
 /// A running process.
 #[derive(Debug)]
 pub struct Process {
@@ -90,16 +101,11 @@ impl Process {
     }
 
     /// Sends it a signal. One that has ended hears nothing.
-    ///
-    /// # Panics
-    ///
-    /// When there is no shell to send it with.
     pub fn signal(&mut self, signal: Signal) {
         // Once waited for, the id may be somebody else's.
         if self.ended().is_none() {
-            // The shell's own `kill`: on a bare machine there may be no other.
-            let order = format!("kill -s {} {}", signal.name(), self.child.id());
-            Command::new("sh").args(["-c", &order]).status().expect("there is a shell");
+            // The shell's own `kill`: on a bare machine there may be no other. One that is just ending hears nothing.
+            let _ = shell(&format!("kill -s {} {}", signal.name(), self.child.id()));
         }
     }
 

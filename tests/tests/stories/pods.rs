@@ -2,7 +2,7 @@
 
 use fleet::client::{Device, Kind, Talk};
 use fleet::eventually::until;
-use fleet::fleet::{Fleet, GRACE, RedisShape, Shape};
+use fleet::fleet::{Fleet, GRACE, PostgresShape, RedisShape, Shape};
 use fleet::place::Place as _;
 use fleet::proxy::Weather;
 use fleet::servers::carillon::Pod;
@@ -162,7 +162,7 @@ async fn the_working_worker_freezes_and_the_other_beats_in_its_place() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_loses_power_at_once_and_what_was_acknowledged_is_there() {
-    let shape = Shape { redis: RedisShape::Standalone, own_postgres: true, ..Shape::default() };
+    let shape = Shape { redis: RedisShape::Standalone, postgres: PostgresShape::Own, ..Shape::default() };
     let mut fleet = Fleet::start(shape).await;
     let (alice, bob, carol) = (fleet.user("alice"), fleet.user("bob"), fleet.user("carol"));
     let devices = devices(&fleet).await;

@@ -2,14 +2,14 @@
 
 use fleet::client::{Kind, Talk};
 use fleet::eventually::until;
-use fleet::fleet::{Fleet, Shape};
+use fleet::fleet::{Fleet, PostgresShape, Shape};
 use fleet::place::Place as _;
 
 use crate::CAUGHT_UP;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_crashes_and_what_was_acknowledged_is_there_and_nobody_misses_a_word() {
-    let fleet = Fleet::start(Shape { own_postgres: true, ..Shape::default() }).await;
+    let fleet = Fleet::start(Shape { postgres: PostgresShape::Own, ..Shape::default() }).await;
     let (alice, bob) = (fleet.user("alice"), fleet.user("bob"));
     let phone = fleet.at_gateway(&bob, 0).device("phone").connect().await;
     let laptop = fleet.at_gateway(&bob, 1).device("laptop").connect().await;

@@ -1,4 +1,4 @@
-//! Three masters that share the 16,384 slots.
+//! Three masters that share the 16,384 slots, each with a replica or without.
 
 use std::path::Path;
 
@@ -13,28 +13,53 @@ const RANGES: [(u16, u16); 3] = [(0, 5460), (5461, 10_922), (10_923, 16_383)];
 pub(super) async fn start(directory: &Path) -> Result<Vec<Process>> {
     let mut nodes = Vec::new();
     for (index, (first, last)) in RANGES.into_iter().enumerate() {
-        let nodes_file = format!("nodes-{index}.conf");
-        let node = Process::start(
-            directory,
-            "redis-server",
-            &["--cluster-enabled", "yes", "--cluster-config-file", &nodes_file, "--cluster-port", "{bus}"]
-                .into_iter()
-                .chain(["--cluster-node-timeout", "2000"])
-                .collect::<Vec<_>>(),
-        )
-        .await?;
+        let node = node(directory, index).await?;
         node.cli(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]).await?;
         node.cli(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]).await?;
         nodes.push(node);
     }
     for node in &nodes[1..] {
-        let myself = node.cli(&["CLUSTER", "NODES"]).await?;
-        // `<id> <ip>:<port>@<bus> myself,master …`
-        let bus = myself.split(['@', ' ']).nth(2).context("a node without a bus port")?;
-        nodes[0].cli(&["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string(), bus]).await?;
+        meet(&nodes[0], node).await?;
     }
     settle(&nodes).await?;
     Ok(nodes)
+}
+
+/// Starts a replica of each master, and waits until each follows.
+pub(super) async fn add_replicas(directory: &Path, nodes: &mut Vec<Process>) -> Result<()> {
+    let masters = nodes.len();
+    for index in masters..2 * masters {
+        let replica = node(directory, index).await?;
+        meet(&nodes[0], &replica).await?;
+        nodes.push(replica);
+    }
+    settle(nodes).await?;
+    for index in 0..masters {
+        let (master, replica) = (nodes[index].cli(&["CLUSTER", "MYID"]).await?, &nodes[masters + index]);
+        replica.cli(&["CLUSTER", "REPLICATE", &master]).await?;
+        eventually("replication", || async move {
+            replica.cli(&["INFO", "replication"]).await.is_ok_and(|info| info.contains("master_link_status:up"))
+        })
+        .await?;
+    }
+    Ok(())
+}
+
+/// Starts a node that knows nobody.
+async fn node(directory: &Path, index: usize) -> Result<Process> {
+    let nodes_file = format!("nodes-{index}.conf");
+    let knows = ["--cluster-enabled", "yes", "--cluster-config-file", &nodes_file, "--cluster-port", "{bus}"];
+    let waits = ["--cluster-node-timeout", "2000", "--repl-diskless-sync-delay", "0"];
+    Process::start(directory, "redis-server", &[&knows[..], &waits].concat()).await
+}
+
+/// Makes a node known to another one.
+async fn meet(first: &Process, node: &Process) -> Result<()> {
+    let myself = node.cli(&["CLUSTER", "NODES"]).await?;
+    // `<id> <ip>:<port>@<bus> myself,master …`
+    let bus = myself.split(['@', ' ']).nth(2).context("a node without a bus port")?;
+    first.cli(&["CLUSTER", "MEET", "127.0.0.1", &node.port().to_string(), bus]).await?;
+    Ok(())
 }
 
 /// Waits until every node sees all nodes and an owner of every slot.
@@ -51,10 +76,11 @@ pub(super) async fn settle(nodes: &[Process]) -> Result<()> {
     Ok(())
 }
 
-/// Moves `slot` with its keys from the node that has it to the next one.
-pub(super) async fn move_slot(nodes: &[Process], slot: u16) -> Result<()> {
-    let from = owner(nodes, slot).await?;
-    let to = (from + 1) % nodes.len();
+/// Moves `slot` with its keys from the node that has it to the next of those masters.
+pub(super) async fn move_slot(nodes: &[Process], masters: &[usize], slot: u16) -> Result<()> {
+    let from = owner(nodes, masters, slot).await?;
+    let next = masters.iter().cycle().skip_while(|node| **node != from).nth(1);
+    let to = *next.context("nobody to move it to")?;
     let (source, target) = (&nodes[from], &nodes[to]);
     let slot = slot.to_string();
     let (source_id, target_id) = (source.cli(&["CLUSTER", "MYID"]).await?, target.cli(&["CLUSTER", "MYID"]).await?);
@@ -72,16 +98,17 @@ pub(super) async fn move_slot(nodes: &[Process], slot: u16) -> Result<()> {
         source.cli(&migrate).await?;
     }
     // The new owner first, so that at no time nobody has the slot.
-    for node in [to, from, 3 - from - to] {
+    let others = masters.iter().copied().filter(|node| *node != to && *node != from);
+    for node in [to, from].into_iter().chain(others) {
         nodes[node].cli(&["CLUSTER", "SETSLOT", &slot, "NODE", &target_id]).await?;
     }
     Ok(())
 }
 
 /// Which node has `slot`.
-async fn owner(nodes: &[Process], slot: u16) -> Result<usize> {
-    for (index, node) in nodes.iter().enumerate() {
-        let all = node.cli(&["CLUSTER", "NODES"]).await?;
+async fn owner(nodes: &[Process], masters: &[usize], slot: u16) -> Result<usize> {
+    for &index in masters {
+        let all = nodes[index].cli(&["CLUSTER", "NODES"]).await?;
         let myself = all.lines().find(|line| line.contains("myself")).context("a node that does not know itself")?;
         // Slots follow the eight fields of a node: `7`, `0-5460`, or `[7->-…]` while one moves.
         let owns = myself.split(' ').skip(8).filter(|range| !range.starts_with('[')).any(|range| {

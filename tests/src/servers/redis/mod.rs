@@ -1,4 +1,4 @@
-//! Redis: alone, behind a Sentinel, or as a cluster of three.
+//! Redis: alone, behind a Sentinel, or as a cluster of three, with or without replicas.
 //!
 //! Every [`Redis`] is its own set of processes with its own directory, so that tests can break it without disturbing each
 //! other. It is ready when its constructor returns, and gone when it is dropped.
@@ -67,6 +67,18 @@ impl Redis {
         Ok(Self { kind: Kind::Cluster, nodes, _directory: directory })
     }
 
+    /// Starts three masters that share all slots, and a replica of each that takes over a few seconds after its master fell silent.
+    ///
+    /// # Errors
+    ///
+    /// When `redis-server` is not installed or the cluster does not form.
+    pub async fn cluster_of_pairs() -> Result<Self> {
+        let directory = Directory::new()?;
+        let mut nodes = cluster::start(&directory.0).await?;
+        cluster::add_replicas(&directory.0, &mut nodes).await?;
+        Ok(Self { kind: Kind::Cluster, nodes, _directory: directory })
+    }
+
     /// The URL by which Carillon reaches these servers.
     #[must_use]
     pub fn url(&self) -> String {
@@ -126,9 +138,8 @@ impl Redis {
     ///
     /// When one does not come up.
     pub async fn restart_empty(&self) -> Result<()> {
-        for node in &self.nodes {
-            node.restart().await?;
-        }
+        // All at once: a replica must not take the place of a master that is only the last to be started.
+        futures_util::future::try_join_all(self.nodes.iter().map(Process::restart)).await?;
         match self.kind {
             Kind::Cluster => cluster::settle(&self.nodes).await,
             Kind::Standalone | Kind::Sentinel(_) => Ok(()),
@@ -151,10 +162,7 @@ impl Redis {
     ///
     /// When a server does not answer.
     pub async fn flush(&self) -> Result<()> {
-        for node in self.masters().await? {
-            self.cli(node, &["FLUSHALL"]).await?;
-        }
-        Ok(())
+        self.everywhere(&["FLUSHALL"]).await
     }
 
     /// Closes the connections of all subscribers, as Redis does with those that read too slowly.
@@ -163,10 +171,64 @@ impl Redis {
     ///
     /// When a server does not answer.
     pub async fn kill_subscribers(&self) -> Result<()> {
+        self.everywhere(&["CLIENT", "KILL", "TYPE", "pubsub"]).await
+    }
+
+    /// Closes the connections of all who are no subscribers.
+    ///
+    /// # Errors
+    ///
+    /// When a server does not answer.
+    pub async fn kill_commands(&self) -> Result<()> {
+        self.everywhere(&["CLIENT", "KILL", "TYPE", "normal"]).await
+    }
+
+    /// Fills the buffers of all subscribers beyond what is allowed them, as one does who reads too slowly: each server tells them
+    /// more at once than its limit, which is set back then.
+    ///
+    /// # Errors
+    ///
+    /// When a server does not answer.
+    pub async fn overrun_subscribers(&self) -> Result<()> {
+        const FLOOD: &str = "for _, channel in ipairs(redis.call('PUBSUB', 'SHARDCHANNELS')) do \
+                             for i = 1, 8 do redis.call('SPUBLISH', channel, string.rep('x', 16384)) end end";
         for node in self.masters().await? {
-            self.cli(node, &["CLIENT", "KILL", "TYPE", "pubsub"]).await?;
+            self.cli(node, &["CONFIG", "SET", "client-output-buffer-limit", "pubsub 65536 0 0"]).await?;
+            let flooded = self.cli(node, &["EVAL", FLOOD, "0"]).await;
+            self.cli(node, &["CONFIG", "SET", "client-output-buffer-limit", "pubsub 32mb 8mb 60"]).await?;
+            flooded?;
         }
         Ok(())
+    }
+
+    /// Kills one of the servers that take writes, counted from 0 and around.
+    ///
+    /// # Errors
+    ///
+    /// When a server does not answer, or none takes writes.
+    pub async fn kill_primary(&self, number: usize) -> Result<()> {
+        let masters = self.masters().await?;
+        anyhow::ensure!(!masters.is_empty(), "no server takes writes");
+        self.kill_node(masters[number % masters.len()]);
+        Ok(())
+    }
+
+    /// The slot of a channel to which somebody listens, counted from 0 and around. Only in a cluster.
+    ///
+    /// # Errors
+    ///
+    /// When a server does not answer, or nobody listens to anything.
+    pub async fn heard_slot(&self, number: usize) -> Result<u16> {
+        let mut channels = Vec::new();
+        let masters = self.masters().await?;
+        for node in &masters {
+            let heard = self.cli(*node, &["PUBSUB", "SHARDCHANNELS"]).await?;
+            channels.extend(heard.lines().map(str::to_owned));
+        }
+        channels.sort_unstable();
+        anyhow::ensure!(!channels.is_empty(), "nobody listens to anything");
+        let channel = &channels[number % channels.len()];
+        Ok(self.cli(masters[0], &["CLUSTER", "KEYSLOT", channel]).await?.trim().parse()?)
     }
 
     /// The server that takes writes; the first of a cluster.
@@ -195,7 +257,15 @@ impl Redis {
     /// When the cluster refuses.
     pub async fn move_slot(&self, slot: u16) -> Result<()> {
         anyhow::ensure!(matches!(self.kind, Kind::Cluster), "there is no cluster");
-        cluster::move_slot(&self.nodes, slot).await
+        cluster::move_slot(&self.nodes, &self.masters().await?, slot).await
+    }
+
+    /// Runs a command on every server that takes writes.
+    async fn everywhere(&self, command: &[&str]) -> Result<()> {
+        for node in self.masters().await? {
+            self.cli(node, command).await?;
+        }
+        Ok(())
     }
 
     async fn masters(&self) -> Result<Vec<usize>> {

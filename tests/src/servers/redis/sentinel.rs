@@ -8,9 +8,9 @@ use super::{Process, SERVICE, eventually};
 
 /// Starts the servers and waits until the Sentinel could fail over.
 pub(super) async fn start(directory: &Path) -> Result<(Vec<Process>, Process)> {
-    let primary = Process::start(directory, "redis-server", &["--repl-diskless-sync-delay", "0"]).await?;
+    let primary = server(directory, "primary.conf", "").await?;
     let port = primary.port().to_string();
-    let replica = Process::start(directory, "redis-server", &["--replicaof", "127.0.0.1", &port]).await?;
+    let replica = server(directory, "replica.conf", &format!("replicaof 127.0.0.1 {port}\n")).await?;
     let (watched, replica_port) = (&replica, replica.port().to_string());
     eventually("replication", || async move {
         watched.cli(&["INFO", "replication"]).await.is_ok_and(|info| info.contains("master_link_status:up"))
@@ -34,6 +34,13 @@ pub(super) async fn start(directory: &Path) -> Result<(Vec<Process>, Process)> {
     })
     .await?;
     Ok((vec![primary, replica], sentinel))
+}
+
+/// Starts a server. Sentinel has each write down whom it follows, so that one that was killed knows it when it comes back.
+async fn server(directory: &Path, file: &str, follows: &str) -> Result<Process> {
+    let configuration = directory.join(file);
+    std::fs::write(&configuration, format!("repl-diskless-sync-delay 0\n{follows}"))?;
+    Process::start(directory, "redis-server", &[&configuration.to_string_lossy()]).await
 }
 
 /// Kills the primary and waits until another server took its place.

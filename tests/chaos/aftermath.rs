@@ -1,0 +1,129 @@
+//! What a run leaves behind: waits until all is shown, asks who is here, and writes down everything that the checker may know.
+
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use fleet::client::{Device, STARTED_OVER};
+use fleet::fleet::Fleet;
+use fleet::journal::{Here, Journal, Memory, Run, Verified};
+use fleet::place::Place as _;
+use reqwest::Method;
+use serde_json::Value;
+
+use crate::people::{Person, Stage};
+
+/// How long a message that was to be sent later may wait for a worker: one that died has it for a minute.
+const SENT: Duration = Duration::from_secs(75);
+
+/// Waits until every message was sent that was to be sent later, and every device has been told the last of its owner's feed, or time
+/// is up: the checker says what is missing.
+pub async fn settle(fleet: &Fleet, run: &Run, people: &[Person], most: Duration) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while begun.elapsed() < SENT {
+        let later = fleet.rows("scheduled_messages").await?;
+        if later.iter().all(|message| message["status"] != "scheduled") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let feeds = fleet.rows("feeds").await?;
+    let head = |user: &str| {
+        let channel = format!("user:{user}");
+        feeds.iter().find(|feed| feed["channel"] == channel.as_str()).and_then(|feed| feed["seq"].as_u64())
+    };
+    let has_all = |device: &Device, user: &str| {
+        let record = device.record();
+        let started_over = record.frames.iter().rposition(|frame| frame["type"] == STARTED_OVER);
+        if run.restored.is_some() && started_over.is_none() {
+            return false;
+        }
+        let since = &record.frames[started_over.unwrap_or(0)..];
+        let last = since.iter().rev().find_map(|frame| frame["prev"].as_u64().and(frame["seq"].as_u64()));
+        // Whoever has started over and was told nothing since had all of it in the snapshot.
+        last.is_none() && started_over.is_some() || last >= head(user)
+    };
+    let begun = Instant::now();
+    while begun.elapsed() < most {
+        let all = people.iter().all(|person| person.devices.iter().all(|device| has_all(device, person.user.name())));
+        if all {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // What should not come any more would come now.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    Ok(())
+}
+
+/// Asks who is here, until it is right or `most` has passed: first everybody is, and then every second one goes away.
+pub async fn who_is_here(fleet: &Fleet, people: Vec<Person>, most: Duration) -> anyhow::Result<Vec<Here>> {
+    let sam = fleet.user_with_role("sam", "staff");
+    let names: Vec<String> = people.iter().map(|person| person.user.name().to_owned()).collect();
+    let path = format!("/api/v1/presence?user_ids={}", names.join(","));
+    // What is said of everybody, once it is `expected` of all or time is up.
+    let said = async |expected: &dyn Fn(usize) -> bool| {
+        let begun = Instant::now();
+        loop {
+            let answer = sam.asks(Method::GET, &path, &Value::Null).await;
+            let items = answer["items"].as_array().cloned().unwrap_or_default();
+            let state = |name: &str| {
+                let item = items.iter().find(|item| item["user_id"] == name);
+                item.and_then(|item| item["state"].as_str()).unwrap_or_default().to_owned()
+            };
+            let here = names.iter().enumerate().map(|(number, user)| Here {
+                user: user.clone(),
+                is_connected: expected(number),
+                state: state(user),
+            });
+            let here: Vec<Here> = here.collect();
+            let is_right = here.iter().all(|here| here.is_connected == (here.state == "online"));
+            if is_right || begun.elapsed() > most {
+                return here;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let mut here = said(&|_| true).await;
+    let stay: Vec<Person> =
+        people.into_iter().enumerate().filter(|(number, _)| number % 2 == 0).map(|(_, person)| person).collect();
+    here.extend(said(&|number| number % 2 == 0).await);
+    drop(stay);
+    Ok(here)
+}
+
+/// Writes down everything that the checker may know.
+pub async fn write(
+    journal: &Journal,
+    fleet: &Fleet,
+    run: &Run,
+    stage: &Stage,
+    people: &[Person],
+    weights: &[Memory],
+) -> anyhow::Result<()> {
+    journal.write("run.jsonl", [run])?;
+    journal.write("memory.jsonl", weights)?;
+    journal.write("deeds.jsonl", stage.deeds.lock().expect("nobody panics while holding it").iter())?;
+    for person in people {
+        for (device, name) in person.devices.iter().zip(["phone", "desk"]) {
+            let frames = &device.record().frames;
+            journal.write(&format!("devices/{}.{name}.jsonl", person.user.name()), frames)?;
+        }
+    }
+    for table in ["messages", "conversation_participants", "entries", "feeds", "scheduled_messages", "unsent_messages"]
+    {
+        journal.write(&format!("{table}.jsonl"), fleet.rows(table).await?)?;
+    }
+    let mut verified = Vec::new();
+    for person in people {
+        let answer = person.user.asks(Method::GET, "/api/v1/unread/verify", &Value::Null).await;
+        let mut listed = Vec::new();
+        let mine = person.user.asks(Method::GET, "/api/v1/messages/conversations?limit=100", &Value::Null).await;
+        for conversation in mine["items"].as_array().context("a list has items")? {
+            let id = conversation["id"].as_str().context("a conversation has an id")?.to_owned();
+            let messages = person.user.reads_all_of(&id).await;
+            listed.push((id, messages.into_iter().map(|message| message.id).collect()));
+        }
+        verified.push(Verified { user: person.user.name().to_owned(), answer, listed });
+    }
+    journal.write("verified.jsonl", verified)
+}
