@@ -10,7 +10,7 @@ use shared::channel::Channel;
 use shared::envelope::{Content, Envelope};
 use shared::event::LiveBody;
 use shared::history::{History, Retention};
-use shared::ids::{RoomName, Seq, TraceId, UserId};
+use shared::ids::{PodId, RoomName, Seq, TraceId, UserId};
 use shared::presence::{Availability, HELD, PresenceError, Status};
 use shared::time::Timestamp;
 use tokio::time::timeout;
@@ -257,4 +257,36 @@ fn hello() -> Envelope {
 
 fn content(body: Bytes) -> Content {
     Content::Live { body: LiveBody::from_trusted(body), position: None }
+}
+
+/// In a cluster the server that had the list of a gateway may be another one than those that have the people on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn whom_a_dead_gateway_had_is_taken_back_though_its_lists_were_lost() {
+    let redis = Redis::standalone().await.expect("a redis");
+    let (mut link, _, presence) = open(&RedisSettings::new(&redis.url(), "test").expect("settings")).await;
+    let alice: UserId = "alice".parse().expect("an id");
+    link.broker.subscribe(&[Channel::Presence(alice.clone())]).await.expect("a subscription");
+    let lease = presence.begin(Duration::from_secs(600)).await.expect("a lease");
+    presence.put(&lease, None, &[(alice.clone(), Availability::Online)]).await.expect("written");
+    assert!(matches!(next(&mut link).await, Delivery::Envelope(_)));
+    for lost in ["*lease:*", "*people:*", "*gateways"] {
+        let key = redis.cli(0, &["--raw", "KEYS", lost]).await.expect("a key");
+        redis.cli(0, &["DEL", key.trim()]).await.expect("deleted");
+    }
+    let sweeper = PodId::new();
+    let sweep = async || presence.sweep(sweeper, Duration::from_secs(10), 100).await.expect("swept");
+    let state = async || presence.read(std::slice::from_ref(&alice)).await.expect("a reading")[0].state;
+    assert_eq!((state().await, sweep().await), (Availability::Online, 0), "its gateway may begin another lease");
+    let taken_back = async {
+        while sweep().await == 0 {
+            assert_eq!(state().await, Availability::Online);
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), taken_back).await.expect("in time");
+    let Delivery::Envelope(Envelope { content: Content::Sign(body), .. }) = next(&mut link).await else {
+        panic!("that she is gone is told");
+    };
+    assert_eq!(Status::heard(&body).map(|status| status.state), Some(Availability::Offline));
+    assert_eq!(state().await, Availability::Offline);
 }

@@ -6,6 +6,7 @@
 
 #[cfg(feature = "testing")]
 pub mod conformance;
+mod leases;
 pub mod memory;
 pub mod redis;
 

@@ -1,12 +1,13 @@
 //! Who is here, in Redis: a hash for each person, beside their channel, with a field for each gateway that has them.
 //!
 //! A gateway's lease, and the list of whom it has, live in a slot of their own; a set names every gateway there is. Whom a gateway
-//! is about to write is listed first, so that nobody stands anywhere who is not found when it is dead. Nothing stays for ever
-//! that is not written again: what a lost server makes of the lists is over within minutes.
+//! is about to write is listed first, so that nobody stands anywhere who is not found when it is dead. A server of a cluster may lose
+//! a list and another one keep the people on it: whoever reads somebody who was written under a lease that has ended lists them again.
+//! Nothing stays for ever that is not written again.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use fred::prelude::Value;
@@ -16,6 +17,7 @@ use serde::Deserialize;
 use serde::de::IntoDeserializer;
 use serde::de::value::{Error as InvalidText, StrDeserializer};
 
+use super::leases::Leases;
 use super::{Availability, HELD, Lease, Presence, PresenceError, REMEMBERED, Status, Words};
 use crate::broker::BrokerError;
 use crate::broker::redis::{Call, Commands, Names, garbled};
@@ -33,6 +35,7 @@ pub(crate) struct RedisPresence {
     commands: Arc<Commands>,
     names: Names,
     scripts: Scripts,
+    leases: Mutex<Leases>,
 }
 
 struct Scripts {
@@ -41,6 +44,8 @@ struct Scripts {
     enrolled: Script,
     strike: Script,
     note: Script,
+    lives: Script,
+    list: Script,
     forget: Script,
     put: Script,
     read: Script,
@@ -56,6 +61,10 @@ impl Scripts {
             enrolled: Script::from_lua("return redis.call('SMEMBERS', KEYS[1])"),
             strike: Script::from_lua("return redis.call('SREM', KEYS[1], ARGV[1])"),
             note: Script::from_lua(include_str!("note.lua")),
+            lives: Script::from_lua("return redis.call('EXISTS', KEYS[1])"),
+            list: Script::from_lua(
+                "redis.call('SADD', KEYS[1], unpack(ARGV, 2)) return redis.call('PEXPIRE', KEYS[1], ARGV[1])",
+            ),
             forget: Script::from_lua("return redis.call('SREM', KEYS[1], unpack(ARGV))"),
             put: with_merge(include_str!("put.lua")),
             read: with_merge(include_str!("read.lua")),
@@ -74,7 +83,7 @@ struct Holder {
 
 impl RedisPresence {
     pub(crate) fn new(commands: Arc<Commands>, names: Names) -> Self {
-        Self { commands, names, scripts: Scripts::new() }
+        Self { commands, names, scripts: Scripts::new(), leases: Mutex::default() }
     }
 
     /// Makes a lease last, or a first one begin, and lists the holder among the gateways; `None` for a lease that has ended.
@@ -119,6 +128,33 @@ impl RedisPresence {
             if self.is_refused(&self.scripts.note, call).await? {
                 return Err(PresenceError::Ended);
             }
+        }
+        Ok(())
+    }
+
+    fn leases(&self) -> MutexGuard<'_, Leases> {
+        self.leases.lock().expect("nobody panics while holding it")
+    }
+
+    /// Lists those anew who were written by gateways that are dead and on no list: then they are taken back.
+    async fn find_forgotten(&self, written: BTreeMap<PodId, Vec<UserId>>) -> Result<(), BrokerError> {
+        let due = self.leases().due(written.keys().copied(), Instant::now());
+        for holder in due {
+            let mut call = Call::default();
+            call.key(self.names.lease(holder));
+            let lives: i64 = self.commands.run(&self.scripts.lives, call).await?.convert().map_err(garbled)?;
+            if !self.leases().is_dead(holder, lives != 0, Instant::now()) {
+                continue;
+            }
+            for people in written[&holder].chunks(LISTED) {
+                let mut call = Call::default();
+                call.key(self.names.people(holder));
+                call.text(HELD.as_millis().to_string());
+                people.iter().for_each(|user| call.text(user.to_string()));
+                self.commands.run(&self.scripts.list, call).await?;
+            }
+            // Behind the people: a gateway that has nobody is struck off.
+            self.on_list(&self.scripts.enrol, holder).await?;
         }
         Ok(())
     }
@@ -266,15 +302,24 @@ impl Presence for RedisPresence {
                 batch.iter().for_each(|(_, user)| call.key(self.names.person(user)));
                 let known: Vec<String> =
                     self.commands.run(&self.scripts.read, call).await?.convert().map_err(garbled)?;
-                for ((place, user), known) in batch.iter().zip(known.chunks_exact(3)) {
-                    read.push((*place, status(user, known).map_err(garbled)?));
+                for ((place, user), known) in batch.iter().zip(known.chunks_exact(4)) {
+                    read.push((*place, status(user, known).map_err(garbled)?, known[3].clone()));
                 }
             }
             Ok(read)
         });
         let mut read: Vec<_> = try_join_all(groups).await?.into_iter().flatten().collect();
-        read.sort_unstable_by_key(|(place, _)| *place);
-        Ok(read.into_iter().map(|(_, status)| status).collect())
+        read.sort_unstable_by_key(|(place, ..)| *place);
+        let mut written: BTreeMap<PodId, Vec<UserId>> = BTreeMap::new();
+        for (_, status, holders) in &read {
+            for holder in holders.split_terminator(' ').filter_map(|holder| holder.parse().ok()) {
+                written.entry(holder).or_default().push(status.user_id.clone());
+            }
+        }
+        if let Err(error) = self.find_forgotten(written).await {
+            tracing::debug!(%error, "not looked who wrote those who are here");
+        }
+        Ok(read.into_iter().map(|(_, status, _)| status).collect())
     }
 
     async fn sweep(&self, sweeper: PodId, lasts: Duration, most: usize) -> Result<usize, BrokerError> {
