@@ -360,7 +360,9 @@ impl<T: Transport> Session<T> {
         if let Some(code) = orders.close {
             return Some(Ended::ByUs(code));
         }
-        if let Some((reason, heads)) = orders.resync {
+        // Who stands in today's count, having come with it or heard of it already, was told.
+        let is_told = |reason| reason == ResyncReason::Epoch && self.pod.hub.epoch() == Some(self.standing.epoch);
+        if let Some((reason, heads)) = orders.resync.filter(|(reason, _)| !is_told(*reason)) {
             self.resync(reason, heads);
         }
         if orders.rooms_dropped {

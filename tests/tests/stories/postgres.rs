@@ -59,4 +59,5 @@ async fn a_new_epoch_makes_every_device_start_over_and_go_on() {
 
     conversation.is_shown_on(&[&phone, &away], &said, CAUGHT_UP).await;
     assert_eq!((phone.connections(), away.connections()), (1, 2), "the socket stays open");
+    assert_eq!((phone.record().resyncs, away.record().resyncs), (1, 1), "each is told once");
 }
