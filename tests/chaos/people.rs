@@ -191,12 +191,12 @@ impl Person {
         let tried = if twice {
             // Whoever is impatient asks again before the first is answered: it must be one message.
             let (first, second) = tokio::join!(attempt(&self.user, stage, &what), attempt(&self.user, stage, &what));
-            stage.note(second.of(asked_at, stage.now(), who.clone(), what.clone()));
+            stage.note(second.of(asked_at, who.clone(), what.clone()));
             first
         } else {
             attempt(&self.user, stage, &what).await
         };
-        let deed = tried.of(asked_at, stage.now(), who, what);
+        let deed = tried.of(asked_at, who, what);
         self.remembers(stage, &deed);
         stage.note(deed);
     }
@@ -232,14 +232,15 @@ impl Person {
 
 /// What came of asking.
 struct Tried {
+    answered_at: u64,
     outcome: Outcome,
     attempts: u32,
     failure: Option<String>,
 }
 
 impl Tried {
-    fn of(self, asked_at: u64, answered_at: u64, who: String, what: What) -> Deed {
-        let Self { outcome, attempts, failure } = self;
+    fn of(self, asked_at: u64, who: String, what: What) -> Deed {
+        let Self { answered_at, outcome, attempts, failure } = self;
         Deed { asked_at, answered_at, who, what, attempts, failure, outcome }
     }
 }
@@ -251,11 +252,11 @@ async fn attempt(user: &User, stage: &Stage, what: &What) -> Tried {
     loop {
         attempts += 1;
         match once(user, what).await {
-            Ok(outcome) => return Tried { outcome, attempts, failure },
+            Ok(outcome) => return Tried { answered_at: stage.now(), outcome, attempts, failure },
             Err(why) => failure = Some(why),
         }
         if over.is_some_and(|over| over.elapsed() > PATIENCE) {
-            return Tried { outcome: Outcome::Unknown, attempts, failure };
+            return Tried { answered_at: stage.now(), outcome: Outcome::Unknown, attempts, failure };
         }
         if stage.over.load(Ordering::Relaxed) {
             over = over.or(Some(Instant::now()));

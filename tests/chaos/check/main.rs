@@ -6,6 +6,8 @@
 mod courses;
 mod evidence;
 mod rules;
+#[cfg(test)]
+mod tests;
 mod unsent;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,311 @@
+//! Whether the rules find what is wrong, and only that.
+
+use std::collections::BTreeMap;
+
+use fleet::client::STARTED_OVER;
+use fleet::journal::{Course, Deed, Here, Memory, Outcome, Restored, Run, Verified, What};
+use serde_json::json;
+
+use crate::evidence::{Entry, Evidence, Feed, Kept, Later, Member, Told, Unsent};
+use crate::rules::{Class, judge};
+
+/// Ann says two things to bob; all is right.
+fn right() -> Evidence {
+    let deed = |at: u64, what| Deed {
+        asked_at: at,
+        answered_at: at + 5,
+        who: "ann".to_owned(),
+        what,
+        attempts: 1,
+        failure: None,
+        outcome: Outcome::Done { id: None, seq: None },
+    };
+    let send = |number: u64| {
+        let (conversation, key, text) = ("c".to_owned(), format!("ann-{number}"), format!("text {number}"));
+        let mut deed = deed(number * 10, What::Send { conversation, key, text, thread: None, calls: false });
+        deed.outcome = Outcome::Done { id: Some(format!("m{number}")), seq: Some(number) };
+        deed
+    };
+    let kept = |number: u64| Kept {
+        id: format!("m{number}"),
+        conversation_id: "c".to_owned(),
+        seq: number,
+        sender_id: "ann".to_owned(),
+        message_text: format!("text {number}"),
+        client_message_id: Some(format!("ann-{number}")),
+        version: 1,
+        in_main_line: true,
+        deleted_at: None,
+    };
+    let entry = |seq: u64| Entry {
+        channel: "user:bob".to_owned(),
+        seq,
+        kind: "new_message".to_owned(),
+        message_id: Some(format!("m{seq}")),
+    };
+    let member = |user: &str, unread_count| Member {
+        conversation_id: "c".to_owned(),
+        user_id: user.to_owned(),
+        left_at: None,
+        unread_count,
+    };
+    let verified = |user: &str| Verified {
+        user: user.to_owned(),
+        answer: json!({ "is_exact": true }),
+        listed: vec![("c".to_owned(), vec!["m1".to_owned(), "m2".to_owned()])],
+    };
+    Evidence {
+        run: Run {
+            seed: 1,
+            seconds: 1,
+            redis: "standalone".to_owned(),
+            sabotage: None,
+            course: Course::Faults,
+            faults: Vec::new(),
+            missed: Vec::new(),
+            restored: None,
+            members: vec![("c".to_owned(), vec!["bob".to_owned()])],
+        },
+        deeds: vec![send(1), send(2)],
+        devices: vec![Told::of("bob".to_owned(), "phone".to_owned(), &[frame(1), frame(2)])],
+        messages: [kept(1), kept(2)].into_iter().map(|kept| (kept.id.clone(), kept)).collect(),
+        members: vec![member("bob", 2)],
+        entries: BTreeMap::from([("user:bob".to_owned(), vec![entry(1), entry(2)])]),
+        later: Vec::new(),
+        unsent: Vec::new(),
+        feeds: vec![Feed { channel: "user:bob".to_owned(), seq: 2 }],
+        verified: vec![verified("bob")],
+        here: vec![Here { user: "bob".to_owned(), is_connected: true, state: "online".to_owned() }],
+        memory: vec![Memory { pod: "gateway-1".to_owned(), kib: 30_000 }],
+    }
+}
+
+fn frame(seq: u64) -> serde_json::Value {
+    json!({
+        "type": "new_message", "version": 1, "channel": "user:bob", "seq": seq, "prev": seq - 1, "cursor": "c",
+        "data": {
+            "conversation_id": "c", "message_id": format!("m{seq}"), "seq": seq, "message_text": format!("text {seq}"),
+            "unread_count": seq, "unread_version": seq,
+        },
+    })
+}
+
+fn told(frames: &[serde_json::Value]) -> Vec<Told> {
+    vec![Told::of("bob".to_owned(), "phone".to_owned(), frames)]
+}
+
+/// The classes that are found when something is changed.
+fn found(change: impl FnOnce(&mut Evidence)) -> Vec<Class> {
+    let mut evidence = right();
+    change(&mut evidence);
+    let mut classes: Vec<_> = judge(&evidence).into_iter().map(|violation| violation.class).collect();
+    classes.dedup();
+    classes
+}
+
+#[test]
+fn what_is_right_is_found_right() {
+    assert_eq!(judge(&right()), []);
+}
+
+#[test]
+fn what_is_lost_is_found() {
+    let without_the_last = |evidence: &mut Evidence| {
+        evidence.messages.remove("m2");
+    };
+    assert!(found(without_the_last).contains(&Class::Lost));
+    assert!(found(|evidence| evidence.feeds[0].seq = 3).contains(&Class::Lost));
+    let edit = |evidence: &mut Evidence| {
+        let what = What::Edit { message: "m1".to_owned(), text: "another".to_owned() };
+        let outcome = Outcome::Done { id: None, seq: None };
+        evidence.deeds.push(Deed {
+            asked_at: 50,
+            answered_at: 60,
+            who: "ann".to_owned(),
+            what,
+            attempts: 1,
+            failure: None,
+            outcome,
+        });
+    };
+    assert_eq!(found(edit), [Class::Lost]);
+}
+
+#[test]
+fn what_was_scheduled_and_is_not_sent_is_found() {
+    let scheduled = |evidence: &mut Evidence, id: &str| {
+        let (conversation, key, text) = ("c".to_owned(), "ann-9".to_owned(), "text 2".to_owned());
+        evidence.deeds[1].what = What::Schedule { conversation, key, text, at: String::new() };
+        evidence.deeds[1].outcome = Outcome::Done { id: Some(id.to_owned()), seq: None };
+        evidence.messages.get_mut("m2").expect("there").client_message_id = None;
+    };
+    assert_eq!(found(|evidence| scheduled(evidence, "m2")), []);
+    let twice = |evidence: &mut Evidence| {
+        scheduled(evidence, "m2");
+        evidence.messages.get_mut("m1").expect("there").message_text = "text 2".to_owned();
+    };
+    assert!(found(twice).contains(&Class::Duplicate));
+    let refused = |evidence: &mut Evidence| {
+        scheduled(evidence, "m9");
+        let later = |status: &str| Later { id: "m9".to_owned(), status: status.to_owned() };
+        evidence.later = vec![later("refused")];
+    };
+    assert_eq!(found(refused), []);
+    let waits = |evidence: &mut Evidence| {
+        refused(evidence);
+        evidence.later[0].status = "scheduled".to_owned();
+    };
+    assert_eq!(found(waits), [Class::Lost]);
+}
+
+#[test]
+fn a_draft_that_is_lost_is_found() {
+    let kept = |text: &'static str| {
+        move |evidence: &mut Evidence| {
+            let what = What::Draft { conversation: "c".to_owned(), text: "not yet".to_owned() };
+            let outcome = Outcome::Done { id: None, seq: None };
+            let who = "ann".to_owned();
+            evidence.deeds.push(Deed {
+                asked_at: 50,
+                answered_at: 60,
+                who: who.clone(),
+                what,
+                attempts: 1,
+                failure: None,
+                outcome,
+            });
+            let (conversation_id, message_text) = ("c".to_owned(), Some(text.to_owned()));
+            evidence.unsent = vec![Unsent { user_id: who, conversation_id, message_text }];
+        }
+    };
+    assert_eq!(found(kept("not yet")), []);
+    assert_eq!(found(kept("another")), [Class::Lost]);
+}
+
+#[test]
+fn what_is_unseen_is_found() {
+    assert!(found(|evidence| evidence.devices = told(&[frame(1)])).contains(&Class::Unseen));
+    let mut skipping = frame(2);
+    skipping["prev"] = 5.into();
+    assert!(found(|evidence| evidence.devices = told(&[frame(1), skipping])).contains(&Class::Unseen));
+    let untold = |evidence: &mut Evidence| {
+        evidence.entries.get_mut("user:bob").expect("there").pop();
+        evidence.feeds[0].seq = 1;
+        evidence.devices = told(&[frame(1)]);
+    };
+    assert!(found(untold).contains(&Class::Unseen));
+}
+
+#[test]
+fn what_is_there_twice_is_found() {
+    assert!(found(|evidence| evidence.devices = told(&[frame(1), frame(1), frame(2)])).contains(&Class::Duplicate));
+    let again = |evidence: &mut Evidence| {
+        evidence.messages.get_mut("m2").expect("there").client_message_id = Some("ann-1".to_owned());
+    };
+    assert!(found(again).contains(&Class::Duplicate));
+}
+
+#[test]
+fn another_order_is_found() {
+    assert!(found(|evidence| evidence.devices = told(&[frame(2), frame(1)])).contains(&Class::Reordered));
+    let swapped = |evidence: &mut Evidence| {
+        (evidence.deeds[0].asked_at, evidence.deeds[0].answered_at) = (100, 105);
+    };
+    assert_eq!(found(swapped), [Class::Reordered]);
+}
+
+#[test]
+fn what_nobody_said_is_found() {
+    assert!(found(|evidence| drop(evidence.deeds.pop())).contains(&Class::Phantom));
+    let refused = |evidence: &mut Evidence| {
+        evidence.deeds[1].outcome = Outcome::Refused { status: 409, code: "conflict".to_owned() };
+    };
+    assert_eq!(found(refused), [Class::Phantom]);
+    let other = |evidence: &mut Evidence| {
+        evidence.messages.get_mut("m2").expect("there").message_text = "x".to_owned();
+    };
+    assert!(found(other).contains(&Class::Phantom));
+}
+
+#[test]
+fn what_is_stale_is_found() {
+    assert_eq!(found(|evidence| evidence.messages.get_mut("m2").expect("there").version = 2), [Class::Stale]);
+    assert_eq!(found(|evidence| drop(evidence.verified[0].listed[0].1.pop())), [Class::Stale]);
+}
+
+#[test]
+fn what_reached_somebody_who_was_not_there_is_found() {
+    let left = |evidence: &mut Evidence| {
+        let what = What::Remove { conversation: "c".to_owned(), user: "bob".to_owned() };
+        let outcome = Outcome::Done { id: None, seq: None };
+        evidence.deeds.push(Deed {
+            asked_at: 16,
+            answered_at: 18,
+            who: "ann".to_owned(),
+            what,
+            attempts: 1,
+            failure: None,
+            outcome,
+        });
+    };
+    assert_eq!(found(left), [Class::Leaked]);
+}
+
+#[test]
+fn a_ghost_is_found() {
+    assert_eq!(found(|evidence| evidence.here[0].is_connected = false), [Class::Ghost]);
+    assert_eq!(found(|evidence| evidence.here[0].state = "offline".to_owned()), [Class::Ghost]);
+}
+
+#[test]
+fn a_device_that_was_not_told_of_a_restore_is_found() {
+    let restored = |evidence: &mut Evidence| {
+        evidence.run.restored = Some(Restored { copied_at: 30, ended_at: 40 });
+    };
+    assert_eq!(found(restored), [Class::Stale]);
+    let told_so = |evidence: &mut Evidence| {
+        restored(evidence);
+        let listed = json!({ "c": [["m1", 1], ["m2", 2]] });
+        evidence.devices = told(&[
+            frame(1),
+            json!({ "type": "resync_required", "data": { "reason": "epoch" } }),
+            json!({ "type": STARTED_OVER, "messages": listed }),
+        ]);
+    };
+    assert_eq!(found(told_so), []);
+    let shows_what_is_lost = |evidence: &mut Evidence| {
+        told_so(evidence);
+        evidence.devices[0].shown.push(("c".to_owned(), "m3".to_owned(), 3));
+    };
+    assert!(found(shows_what_is_lost).contains(&Class::Phantom));
+}
+
+#[test]
+fn an_update_that_is_noticed_is_found() {
+    let update = |evidence: &mut Evidence| evidence.run.course = Course::Update;
+    assert_eq!(found(update), []);
+    let failed = |evidence: &mut Evidence| {
+        update(evidence);
+        evidence.deeds[0].attempts = 2;
+        evidence.deeds[0].failure = Some("503".to_owned());
+    };
+    assert_eq!(found(failed), [Class::Noticed]);
+    for (code, classes) in [(Some(1012), &[][..]), (Some(1011), &[Class::Noticed]), (None, &[Class::Noticed])] {
+        let closed = |evidence: &mut Evidence| {
+            update(evidence);
+            evidence.devices[0].closes.push(code);
+        };
+        assert_eq!(found(closed), classes);
+    }
+}
+
+#[test]
+fn a_gateway_that_grows_is_found() {
+    assert_eq!(found(|evidence| evidence.memory[0].kib = 2_000_000), [Class::Bloated]);
+}
+
+#[test]
+fn a_count_that_drifts_is_found() {
+    assert_eq!(found(|evidence| evidence.members[0].unread_count = 3), [Class::Drift]);
+    assert_eq!(found(|evidence| evidence.verified[0].answer = json!({ "is_exact": false })), [Class::Drift]);
+}
