@@ -532,7 +532,7 @@ mod tests {
 
     fn alice() -> Caller {
         let user = "alice".parse().expect("an id");
-        Caller { user, role: Role::Guest, name: None, token_id: None, expires_at: Timestamp::now() }
+        Caller { user, role: Role::Guest, name: None, token_id: None, issued_at: None, expires_at: Timestamp::now() }
     }
 
     fn fields(body: &Value) -> Fields {

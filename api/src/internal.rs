@@ -20,7 +20,7 @@ use shared::ids::{ConversationId, RoomName, UserId};
 use shared::protocol::ErrorCode;
 use shared::upstream::{
     Acknowledgement, Arrival, CALLER_HEADER, DifferencesAfter, Heads, HeadsOf, MOST_WATCHED, Question, RecentHeads,
-    SECRET_HEADER, Verdict,
+    RevokedAfter, RevokedPage, SECRET_HEADER, Verdict,
 };
 use subtle::ConstantTimeEq;
 
@@ -45,6 +45,7 @@ pub fn internal_router(app: App) -> Router {
     let routes = Router::new()
         .route("/internal/v1/heads", get(recent_heads).post(heads_of))
         .route("/internal/v1/differences", post(differences))
+        .route("/internal/v1/revocations", post(revoked_after))
         .route("/internal/v1/authorise", post(authorise))
         .route("/internal/v1/send", post(send))
         .route("/internal/v1/read", post(read_up_to))
@@ -85,6 +86,13 @@ async fn differences(
     let after = DifferencesAfter { page_bytes: after.page_bytes.min(PAGE), ..after };
     let differences = app.store.differences(&after).await?;
     Ok(([(CONTENT_TYPE, "application/octet-stream")], Body::from(differences.encode())))
+}
+
+async fn revoked_after(
+    State(app): State<App>,
+    Asked(after): Asked<RevokedAfter>,
+) -> Result<Json<RevokedPage>, Problem> {
+    Ok(Json(app.store.revoked_after(&after).await?))
 }
 
 async fn authorise(

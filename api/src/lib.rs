@@ -20,6 +20,7 @@ pub mod people;
 pub mod publish;
 pub mod render;
 pub mod request;
+pub mod revocations;
 pub mod router;
 pub mod routes;
 pub mod search;

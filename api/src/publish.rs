@@ -16,8 +16,8 @@ use crate::announce::Announcer;
 use crate::model::{
     BanDraft, Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft, DecisionDraft,
     Job, JobDraft, MarkerDraft, Message, MessageDraft, Privacy, PrivacyChange, ReadMarker, Refusal, Report,
-    ReportDraft, ScheduleChangeDraft, ScheduleDraft, Scheduled, ThreadChangeDraft, ThreadMarker, Unsent, UnsentDraft,
-    User, UserDraft,
+    ReportDraft, Revocation, RevocationDraft, ScheduleChangeDraft, ScheduleDraft, Scheduled, ThreadChangeDraft,
+    ThreadMarker, Unsent, UnsentDraft, User, UserDraft,
 };
 use crate::store::{Kept, Store, StoreError};
 
@@ -253,6 +253,21 @@ impl Publisher {
         }
         self.announcer.offer(&kept.envelopes);
         Ok(kept.value)
+    }
+
+    /// Revokes tokens of somebody, and has every pod believe them no more.
+    ///
+    /// # Errors
+    ///
+    /// When the store refuses. After [`StoreError::Unavailable`] they may be revoked; revoking them again does no harm.
+    pub async fn revoke(&self, caller: &Caller, draft: &RevocationDraft) -> Result<Kept<Revocation>, StoreError> {
+        let kept = timed("revocation", self.store.revoke(caller, draft)).await?;
+        if kept.created {
+            let what = if draft.token_id.is_some() { "one" } else { "all" };
+            metrics::counter!("carillon_revocations_total", "tokens" => what).increment(1);
+        }
+        self.announcer.offer(&kept.envelopes);
+        Ok(kept)
     }
 
     /// Begins a job, and tells whom it concerns at once.

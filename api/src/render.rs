@@ -48,6 +48,9 @@ pub const MESSAGE_UNPINNED: &str = "message.unpinned";
 /// Somebody has said that they have seen it.
 pub const MESSAGE_ACKNOWLEDGED: &str = "message.acknowledged";
 
+/// The kind of the entry that a revocation makes in the feed of the pods. No client is told of it.
+pub const REVOKED: &str = "fleet.revoked";
+
 /// Whether an entry of this kind takes back what earlier ones say.
 #[must_use]
 pub fn redacts(kind: &str) -> bool {
@@ -520,6 +523,17 @@ pub fn scheduled_changed(kind: &str, scheduled: &Scheduled, at: Timestamp) -> Du
     let heading = Heading { kind, id: scheduled.id.0, timestamp: at };
     DurableBody::new(&heading, Some(scheduled.version), scheduled)
         .expect("a scheduled message is an object with fields")
+}
+
+/// Writes what pods are told of a revocation: whose tokens it concerns. Which of them they read where it is kept.
+#[must_use]
+pub fn revoked(user_id: &UserId, trace: TraceId, at: Timestamp) -> DurableBody {
+    #[derive(Serialize)]
+    struct Concerns<'a> {
+        user_id: &'a UserId,
+    }
+    let heading = Heading { kind: REVOKED, id: Uuid::from_u128(trace.0), timestamp: at };
+    DurableBody::new(&heading, None, &Concerns { user_id }).expect("an id is an object with fields")
 }
 
 /// Writes an event of a kind that this pod does not know, or of something that is not there: that it happened, and where.

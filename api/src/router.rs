@@ -12,7 +12,7 @@ use crate::openapi;
 use crate::request::surround;
 use crate::routes::{
     attachments, blocks, changes, conversations, docs, feed, jobs, members, messages, moderation, pages, presence,
-    reading, scheduled, search, snapshot, threads, unsent, users,
+    reading, revocations, scheduled, search, snapshot, threads, unsent, users,
 };
 use crate::state::App;
 
@@ -31,6 +31,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(presence::routes())
         .merge(moderation::routes())
         .merge(jobs::routes())
+        .merge(revocations::routes())
         .merge(feed::routes())
         .merge(unsent::routes())
         .merge(scheduled::routes())

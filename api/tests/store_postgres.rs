@@ -148,6 +148,11 @@ async fn fill(bed: &Bed) {
          select 'bob', id, 'not yet', now() from conversations limit 1",
     )
     .await;
+    bed.execute(
+        "insert into revocations (id, user_id, token_id, revoked_by, revoked_at, expires_at, fleet_seq)
+         values (gen_random_uuid(), 'bob', 'phone', 'bob', now(), now(), 1)",
+    )
+    .await;
     let in_thread = Some(InThread { root: message, also_in_conversation: false });
     let reply = MessageDraft { in_thread, ..message_draft(group.id, "apart", None) };
     bed.store.append(&alice, &reply).await.expect("allowed");
@@ -262,6 +267,7 @@ async fn a_pod_writes_nothing_but_through_the_functions() {
         "select carillon_refuse_blocked('alice bob')",
         "select carillon_circle('alice', 9)",
         "select carillon_share_a_conversation('alice', 'bob')",
+        "delete from revocations",
         "delete from message_attachments",
         &attach,
         "select carillon_mention(gen_random_uuid(), '{alice}')",

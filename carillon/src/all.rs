@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
+use anyhow::Context;
 use api::announce::Announcer;
 use api::health::readiness;
+use api::revocations::Follower;
 use api::state::{App, Attachments};
 use api::{stats, worker};
 use gateway::upstream::Upstream;
@@ -47,6 +49,10 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     let jobs = worker::jobs::Jobs { store: Arc::clone(&store), announcer: announcer.clone(), blobs };
     pod.drain.tasks().spawn(jobs.run(working.clone()));
     pod.drain.tasks().spawn(stats::run(Arc::clone(&store), working.clone()));
+    pod.drain.tasks().spawn(worker::revocations::run(Arc::clone(&store), working.clone()));
+    let mut follower = Follower::new(Arc::clone(&store), verifier.clone());
+    follower.read().await.context("what was revoked cannot be read")?;
+    pod.drain.tasks().spawn(follower.run(working.clone()));
     // Gateway and api speak within the process, so a secret of the moment will do where none is set.
     let secret = pod.settings.internal_secret().unwrap_or_else(made_up::make_up);
     let app = App::new(Arc::clone(&store), announcer, verifier.clone(), presence, secret.clone(), attachments);

@@ -16,6 +16,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let pod = Pod::start(settings)?;
     let verifier = Verifier::new(&pod.settings.access)?;
     let secret = pod.settings.internal_secret().context("internal_secret is neither set nor derived")?;
+    let knows_revoked = verifier.readiness();
     let wire = HttpWire::new(pod.settings.api_urls()?).context("nothing can be asked over HTTP here")?;
     let listener = pod.listener()?;
     let (link, history, presence) = Broker::new(&pod.settings)?.link().await;
@@ -33,7 +34,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
         },
         &pod.drain,
     );
-    let site = gateway.site(pod.ops(vec![gateway.readiness()]));
+    let site = gateway.site(pod.ops(vec![gateway.readiness(), knows_revoked]));
     pod.drain.tasks().spawn(pod.serve(listener, site));
     tracing::info!(address = %pod.settings.listen(), node = pod.node(), "listening");
     pod.end().await

@@ -42,6 +42,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
                 collecting,
                 jobs.run(draining.clone()),
                 worker::schedule::run(Arc::clone(&store), publisher, draining.clone()),
+                worker::revocations::run(Arc::clone(&store), draining.clone()),
                 worker::heads::run(Arc::clone(&store), broker, draining.clone()),
                 stats::run(Arc::clone(&store), draining.clone())
             );

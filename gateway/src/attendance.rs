@@ -336,7 +336,7 @@ mod tests {
 
         fn connect(&self, name: &str) -> Arc<Connection> {
             let (user, role, expires_at) = (user(name), Role::Guest, Timestamp::now());
-            let caller = Caller { user, role, name: None, token_id: None, expires_at };
+            let caller = Caller { user, role, name: None, token_id: None, issued_at: None, expires_at };
             let connection = Arc::new(Connection::new(&caller, Door::Main, 65_536));
             self.hub.attach(&connection);
             connection.choose(Online);

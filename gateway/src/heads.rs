@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use shared::beat::Beat;
+use shared::channel::Channel;
 use shared::sabotage;
 use shared::upstream::{Heads, RecentHeads};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +18,7 @@ use crate::clock;
 use crate::feed::ANNOUNCED;
 use crate::hub::Hub;
 use crate::metrics::METRICS;
+use crate::revocations::Revocations;
 use crate::upstream::Upstream;
 
 /// Without a beat for so long, the gateway polls.
@@ -31,6 +33,7 @@ const COMPARE: Duration = Duration::from_secs(300);
 /// When heads were last told, by a beat or by a poll.
 pub struct HeadsWatch {
     hub: Arc<Hub>,
+    revocations: Arc<Revocations>,
     behind: Arc<Behind>,
     beat_at: AtomicU64,
     told_at: AtomicU64,
@@ -41,9 +44,10 @@ pub struct HeadsWatch {
 impl HeadsWatch {
     /// A watch that nothing has told anything yet.
     #[must_use]
-    pub fn new(hub: Arc<Hub>, behind: Arc<Behind>) -> Self {
+    pub fn new(hub: Arc<Hub>, revocations: Arc<Revocations>, behind: Arc<Behind>) -> Self {
         Self {
             hub,
+            revocations,
             behind,
             beat_at: AtomicU64::new(0),
             told_at: AtomicU64::new(0),
@@ -121,7 +125,10 @@ impl HeadsWatch {
             return;
         }
         for (channel, head) in heads.heads {
-            self.hub.announce_known(&channel, head, patience);
+            match channel {
+                Channel::Fleet => self.revocations.announce(heads.epoch, head, patience),
+                channel => self.hub.announce_known(&channel, head, patience),
+            }
         }
     }
 }

@@ -186,6 +186,16 @@ impl Hub {
         states.max().unwrap_or_default()
     }
 
+    /// Has every connection of somebody look whether its token still counts.
+    pub fn doubt_tokens(&self, user: &UserId) {
+        let channel = Channel::User(user.clone());
+        let shard = self.shard(&channel);
+        let connections = shard.feeds.get(&channel).map(|local| local.connections.values());
+        for connection in connections.into_iter().flatten() {
+            connection.queue.order(|orders| orders.token_doubted = true);
+        }
+    }
+
     /// Everybody who has a connection here.
     #[must_use]
     pub fn people(&self) -> Vec<UserId> {

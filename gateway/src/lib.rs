@@ -31,6 +31,7 @@ pub mod policy;
 pub mod pump;
 pub mod questions;
 pub mod repair;
+pub mod revocations;
 mod room;
 mod rooms;
 pub mod send_queue;
@@ -103,7 +104,12 @@ impl Gateway {
         let stop = CancellationToken::new();
         let behind = Arc::new(behind::Behind::default());
         let hub = Arc::new(hub::Hub::new(Arc::clone(&behind)));
-        let heads = Arc::new(HeadsWatch::new(Arc::clone(&hub), Arc::clone(&behind)));
+        let revocations = revocations::Revocations::new(verifier.clone(), Arc::clone(&hub), Arc::clone(&behind));
+        let revocations = Arc::new(revocations);
+        let heads = HeadsWatch::new(Arc::clone(&hub), Arc::clone(&revocations), Arc::clone(&behind));
+        let heads = Arc::new(heads);
+        // What was revoked before is read before anybody is let in.
+        behind.compare_everything();
         let (interest, keeper) = interest::interest(Arc::clone(&link.broker));
         let (questions, asker) = questions::questions(upstream.clone());
         let (watches, watches_asker) = questions::questions(upstream.clone());
@@ -133,7 +139,12 @@ impl Gateway {
         let sessions = TaskTracker::new();
 
         let tasks = drain.tasks();
-        let pump = pump::Pump { hub: Arc::clone(&hub), heads: Arc::clone(&heads), behind: Arc::clone(&behind) };
+        let pump = pump::Pump {
+            hub: Arc::clone(&hub),
+            heads: Arc::clone(&heads),
+            revocations: Arc::clone(&revocations),
+            behind: Arc::clone(&behind),
+        };
         tasks.spawn(pump.run(link.deliveries, stop.clone()));
         tasks.spawn(keeper.run(stop.clone()));
         tasks.spawn(asker.run(stop.clone()));
@@ -143,13 +154,14 @@ impl Gateway {
         tasks.spawn(attendance::sweep(Arc::clone(&presence), stop.clone()));
         tasks.spawn(watching::look_after(Arc::clone(&hub), Arc::clone(&behind), stop.clone()));
         let unknown = HashMap::new();
-        let repairer = repair::Repairer { hub, behind, upstream: upstream.clone(), history, presence, unknown };
+        let repairer =
+            repair::Repairer { hub, behind, revocations, upstream: upstream.clone(), history, presence, unknown };
         tasks.spawn(repairer.run(stop.clone()));
         tasks.spawn({
             let (heads, upstream, stop) = (Arc::clone(&heads), upstream.clone(), stop.clone());
             async move {
                 // Heard as long as the gateway runs; while the broker is away, heads are polled.
-                let _beats = interest.acquire([Channel::Heads]).await;
+                let _beats = interest.acquire([Channel::Heads, Channel::Fleet]).await;
                 heads.run(upstream, stop).await;
             }
         });

@@ -42,6 +42,10 @@ pub struct Metrics {
     pub presence_swept: Counter,
     /// People of whom something else was read than had been told here.
     pub presence_repaired: Counter,
+    /// Sockets closed because their token was revoked.
+    pub revoked: Counter,
+    /// People of whom some token does not count any more.
+    pub revoked_people: Gauge,
     /// Seconds since something told the heads.
     pub heads_age: Gauge,
 }
@@ -65,6 +69,8 @@ impl Metrics {
             presence_leases: counter!("carillon_gateway_presence_leases_total"),
             presence_swept: counter!("carillon_gateway_presence_swept_total"),
             presence_repaired: counter!("carillon_gateway_presence_repaired_total"),
+            revoked: counter!("carillon_gateway_revoked_connections_total"),
+            revoked_people: gauge!("carillon_gateway_revoked_people"),
             heads_age: gauge!("carillon_gateway_heads_age_seconds"),
         }
     }

@@ -5,6 +5,7 @@
 use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::Poll;
+use std::time::Duration;
 
 use shared::broker::{Deliveries, Delivery, Gap};
 use shared::channel::Channel;
@@ -16,6 +17,7 @@ use crate::behind::Behind;
 use crate::heads::HeadsWatch;
 use crate::hub::Hub;
 use crate::metrics::METRICS;
+use crate::revocations::Revocations;
 
 /// Deliveries after which the sessions that they woke have their turn. A runtime leaves a task that never waits alone for longer than
 /// a send queue is long.
@@ -27,6 +29,8 @@ pub struct Pump {
     pub hub: Arc<Hub>,
     /// Heads beats.
     pub heads: Arc<HeadsWatch>,
+    /// Entries of the feed of the fleet.
+    pub revocations: Arc<Revocations>,
     /// Losses.
     pub behind: Arc<Behind>,
 }
@@ -47,6 +51,11 @@ impl Pump {
                     channel: Channel::Heads, content: Content::Pods(beat), ..
                 })) => {
                     self.heads.hear_beat(&beat);
+                }
+                Some(Delivery::Envelope(Envelope {
+                    channel: Channel::Fleet, content: Content::Entry(entry), ..
+                })) => {
+                    self.revocations.announce(entry.epoch, entry.seq, Duration::ZERO);
                 }
                 Some(Delivery::Envelope(envelope)) => self.hub.hear(envelope),
                 Some(Delivery::Gap(_)) if sabotage::goes_wrong("ignores_gaps") => {}

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::behind::{Behind, Work};
 use crate::hub::Hub;
 use crate::metrics::METRICS;
+use crate::revocations::Revocations;
 use crate::upstream::{Upstream, UpstreamError};
 
 /// Feeds in one request.
@@ -37,6 +38,8 @@ pub struct Repairer {
     pub hub: Arc<Hub>,
     /// What is missing.
     pub behind: Arc<Behind>,
+    /// What was revoked.
+    pub revocations: Arc<Revocations>,
     /// Who has it.
     pub upstream: Upstream,
     /// Who has it of rooms.
@@ -74,8 +77,9 @@ impl Repairer {
         }
     }
 
-    /// Asks for the heads of every feed followed here; what they show to be missing is noted.
+    /// Reads what was revoked, and asks for the heads of every feed followed here; what they show to be missing is noted.
     async fn compare(&self) -> Result<(), UpstreamError> {
+        self.revocations.read(&self.upstream).await?;
         if sabotage::goes_wrong("skips_comparing") {
             return Ok(());
         }
@@ -99,6 +103,10 @@ impl Repairer {
     }
 
     async fn fetch(&mut self, channels: &[Channel]) -> Result<(), UpstreamError> {
+        // Before all else: what has no leave to be said any more must not be heard.
+        if channels.contains(&Channel::Fleet) {
+            self.revocations.read(&self.upstream).await?;
+        }
         self.fetch_feeds(channels).await?;
         for channel in channels {
             if let Channel::Room(room) = channel

@@ -209,6 +209,7 @@ mod tests {
             role: Role::Guest,
             name: None,
             token_id: None,
+            issued_at: None,
             expires_at: Timestamp::now(),
         };
         Arc::new(Connection::new(&caller, Door::Main, 65_536))

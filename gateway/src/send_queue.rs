@@ -84,6 +84,8 @@ impl Live {
 pub struct Orders {
     /// Ask the client whether it is still there.
     pub ping: bool,
+    /// Look whether its token still counts.
+    pub token_doubted: bool,
     /// End the connection.
     pub close: Option<CloseCode>,
     /// Tell the client that its positions do not continue; delivery goes on after these.

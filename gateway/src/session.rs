@@ -13,7 +13,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use serde_json::json;
-use shared::access::Caller;
+use shared::access::{Caller, TokenError};
 use shared::cursor::{Cursor, Feed, Positions};
 use shared::envelope::{Content, Envelope};
 use shared::ids::{DeviceId, RoomName, UserId};
@@ -360,6 +360,11 @@ impl<T: Transport> Session<T> {
         if let Some(code) = orders.close {
             return Some(Ended::ByUs(code));
         }
+        if orders.token_doubted && self.pod.verifier.denylist().denies(&self.caller) {
+            METRICS.revoked.increment(1);
+            self.say(&revoked());
+            return Some(Ended::ByUs(CloseCode::Forbidden));
+        }
         // Who stands in today's count, having come with it or heard of it already, was told.
         let is_told = |reason| reason == ResyncReason::Epoch && self.pod.hub.epoch() == Some(self.standing.epoch);
         if let Some((reason, heads)) = orders.resync.filter(|(reason, _)| !is_told(*reason)) {
@@ -443,8 +448,12 @@ impl<T: Transport> Session<T> {
             Then::Renew(caller) => {
                 self.connection.expires_at.store(caller.expires_at.as_micros(), Ordering::Relaxed);
                 self.caller = caller;
+                self.doubt_token();
             }
-            Then::Become(arrived) => self.become_anew(*arrived),
+            Then::Become(arrived) => {
+                self.become_anew(*arrived);
+                self.doubt_token();
+            }
         }
         if !done.answer.is_empty() {
             self.say(&done.answer);
@@ -475,6 +484,11 @@ impl<T: Transport> Session<T> {
         self.feeds = arrived.feeds;
         self.standing.epoch = arrived.start.epoch;
         self.resync(ResyncReason::Owner, Some(arrived.start.positions));
+    }
+
+    /// Has the token looked at that was taken last: it may have been revoked between its verification and now.
+    fn doubt_token(&self) {
+        self.connection.queue.order(|orders| orders.token_doubted = true);
     }
 
     fn leave_rooms(&mut self) -> Vec<RoomName> {
@@ -712,6 +726,12 @@ impl<T: Transport> Session<T> {
     }
 }
 
+/// What a client hears whose token was revoked.
+pub(crate) fn revoked() -> String {
+    let why = TokenError::Revoked;
+    answer::error(None, why.code(), &why.to_string(), None)
+}
+
 /// Polls work that may be under way, and forgets it when it is done.
 fn poll_work<T>(work: &mut Work<T>, cx: &mut Context<'_>) -> Option<T> {
     match work.as_mut()?.as_mut().poll(cx) {
@@ -809,7 +829,7 @@ mod tests {
     async fn session_at(pod: &Arc<Pod>, epoch: Epoch, positions: Positions) -> Session<Silent> {
         let expires_at = Timestamp::now();
         let user = "alice".parse().expect("an id");
-        let caller = Caller { user, role: Role::Guest, name: None, token_id: None, expires_at };
+        let caller = Caller { user, role: Role::Guest, name: None, token_id: None, issued_at: None, expires_at };
         let (connection, feeds) = crate::arrival::attach(pod, &caller, Door::Main).await;
         pod.hub.enter(epoch);
         Session::new(Arc::clone(pod), connection, caller, None, &Start { epoch, positions }, feeds, Silent)

@@ -258,8 +258,10 @@ mod tests {
     use async_trait::async_trait;
     use axum::http::{Request, Response};
     use bytes::Bytes;
+    use shared::access::{AccessSettings, Verifier};
     use shared::broker::memory::MemoryBroker;
     use shared::channel::Role;
+    use shared::config::Secret;
     use shared::history::memory::MemoryHistory;
     use shared::presence::memory::MemoryPresence;
     use shared::presence::{Availability, Presence};
@@ -269,6 +271,7 @@ mod tests {
     use super::*;
     use crate::connection::Door;
     use crate::repair::Repairer;
+    use crate::revocations::Revocations;
     use crate::upstream::{Upstream, UpstreamError, Wire};
 
     struct NeverAnswers;
@@ -287,9 +290,12 @@ mod tests {
         // What this store tells, nobody hears.
         let presence = Arc::new(MemoryPresence::new(MemoryBroker::default()));
         let stop = CancellationToken::new();
+        let access = AccessSettings { jwt_secret: Some(Secret::new("secret")), ..AccessSettings::default() };
+        let verifier = Verifier::new(&access).expect("a key");
         let repairer = Repairer {
             hub: Arc::clone(&hub),
             behind: Arc::clone(&behind),
+            revocations: Arc::new(Revocations::new(verifier, Arc::clone(&hub), Arc::clone(&behind))),
             upstream: Upstream::new(Arc::new(NeverAnswers), "secret"),
             history: Arc::new(MemoryHistory::new(MemoryBroker::default())),
             presence: presence.clone(),
@@ -299,7 +305,14 @@ mod tests {
         tokio::spawn(look_after(Arc::clone(&hub), behind, stop));
 
         let (alice, bob): (UserId, UserId) = ("alice".parse().expect("an id"), "bob".parse().expect("an id"));
-        let caller = Caller { user: bob, role: Role::Guest, name: None, token_id: None, expires_at: Timestamp::now() };
+        let caller = Caller {
+            user: bob,
+            role: Role::Guest,
+            name: None,
+            token_id: None,
+            issued_at: None,
+            expires_at: Timestamp::now(),
+        };
         let connection = Arc::new(Connection::new(&caller, Door::Main, 65_536));
         let lease = presence.begin(10 * ROUND).await.expect("a lease");
         let put = async |state| presence.put(&lease, None, &[(alice.clone(), state)]).await.expect("written");

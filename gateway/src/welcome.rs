@@ -21,7 +21,7 @@ use crate::connection::{Client, Connection, Door};
 use crate::frame::WholeFrame;
 use crate::metrics::METRICS;
 use crate::pod::{Place, Pod};
-use crate::session::Session;
+use crate::session::{Session, revoked};
 use crate::transport::{Incoming, Transport};
 
 /// How long a refused client may take to read why.
@@ -84,6 +84,12 @@ async fn welcome<T: Transport>(pod: Arc<Pod>, mut visit: Visit, mut transport: T
         refuse(transport, CloseCode::Forbidden, why).await;
         return None;
     };
+    // From here on the hub finds the connection when a token of its user is revoked. Before, nobody did.
+    if pod.verifier.denylist().denies(&caller) {
+        pod.hub.detach(&connection);
+        refuse(transport, CloseCode::Forbidden, Some(revoked())).await;
+        return None;
+    }
     METRICS.opened.increment(1);
     pod.wheel.add(&connection);
     // One who comes while the pod is being left was not there when the others were told.
@@ -119,7 +125,8 @@ async fn identify<T: Transport>(pod: &Pod, visit: &mut Visit, transport: &mut T)
     };
     let caller = pod.verifier.verify(&token).await.map_err(|error| {
         let code = match error {
-            TokenError::Unavailable => CloseCode::Full,
+            TokenError::TooEarly | TokenError::Unavailable => CloseCode::Full,
+            TokenError::Revoked => CloseCode::Forbidden,
             TokenError::Invalid | TokenError::Expired => CloseCode::BadToken,
         };
         Refused { code, why: Some(answer::error(None, error.code(), &error.to_string(), None)) }
@@ -150,8 +157,9 @@ async fn first_token<T: Transport>(transport: &mut T) -> Result<String, CloseCod
 
 /// A guest of the playground, as the source systems' commands name one.
 fn bare_guest(user: &UserId) -> Caller {
-    let expires_at = Timestamp::from_micros(Timestamp::now().as_micros() + BARE_GUEST.as_micros() as i64);
-    Caller { user: user.clone(), role: Role::Guest, name: None, token_id: None, expires_at }
+    let now = Timestamp::now();
+    let expires_at = Timestamp::from_micros(now.as_micros() + BARE_GUEST.as_micros() as i64);
+    Caller { user: user.clone(), role: Role::Guest, name: None, token_id: None, issued_at: Some(now), expires_at }
 }
 
 /// What a client hears first.

@@ -162,6 +162,10 @@ uuid_id!(
     ReportId
 );
 uuid_id!(
+    /// That tokens of somebody do not count any more.
+    RevocationId
+);
+uuid_id!(
     /// Work that takes longer than a request.
     JobId
 );

@@ -1,6 +1,7 @@
 //! One way to write a time: RFC 3339 in UTC with microseconds.
 
 use std::fmt;
+use std::time::Duration;
 
 use chrono::{DateTime, Datelike, SecondsFormat, Timelike, Utc};
 use serde::{Deserialize, Serialize};
@@ -32,6 +33,13 @@ impl Timestamp {
     #[must_use]
     pub fn as_micros(self) -> i64 {
         self.0.timestamp_micros()
+    }
+
+    /// The moment so much later; at most [`Timestamp::LAST`].
+    #[must_use]
+    pub fn plus(self, wait: Duration) -> Self {
+        let micros = i64::try_from(wait.as_micros()).unwrap_or(i64::MAX);
+        Self::from_micros(self.as_micros().saturating_add(micros).min(Self::LAST.as_micros()))
     }
 
     /// The moment as chrono has it.

@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 
-use crate::access::Caller;
+use crate::access::{Caller, Revoked};
 use crate::channel::Channel;
 use crate::cursor::Positions;
 use crate::envelope::{Envelope, InvalidEnvelope};
@@ -146,6 +146,27 @@ fn take_line(bytes: &mut Bytes) -> Result<Bytes, InvalidEnvelope> {
     let line = bytes.split_to(end);
     let _ = bytes.split_to(1);
     Ok(line)
+}
+
+/// The question of `POST /internal/v1/revocations`: what was revoked after this number of the feed of the fleet. By default
+/// everything.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedAfter {
+    /// The life of the numbering that the number belongs to. Of another one than today's, everything is answered.
+    pub epoch: Option<Epoch>,
+    /// The number.
+    pub after: Seq,
+}
+
+/// The answer to `POST /internal/v1/revocations`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokedPage {
+    /// What was revoked, as far as tokens could still match it.
+    pub revoked: Vec<Revoked>,
+    /// Where to go on.
+    pub next: RevokedAfter,
+    /// Whether there is more already.
+    pub more: bool,
 }
 
 /// One question of `POST /internal/v1/authorise`; up to 1,000 are asked at once and answered in order.

@@ -5,6 +5,7 @@ mod job;
 mod message;
 mod moderation;
 mod reading;
+mod revocation;
 mod schedule;
 mod thread;
 mod unsent;
@@ -24,6 +25,7 @@ pub use reading::{
     MarkerDraft, MarkerMove, MessagingStats, OverallStats, Privacy, PrivacyChange, ReadMarker, Snapshot, Unread,
     UnreadCheck, UnreadTotals,
 };
+pub use revocation::{Revocation, RevocationDraft};
 pub use schedule::{
     Due, Planned, Refusal, ScheduleChange, ScheduleChangeDraft, ScheduleDraft, ScheduleStatus, Scheduled,
 };

@@ -13,6 +13,7 @@ pub mod moderation;
 pub mod pages;
 pub mod presence;
 pub mod reading;
+pub mod revocations;
 pub mod scheduled;
 pub mod search;
 pub mod snapshot;

@@ -21,16 +21,18 @@ use async_trait::async_trait;
 use shared::access::Caller;
 use shared::channel::Channel;
 use shared::envelope::Envelope;
-use shared::ids::{AttachmentId, ConversationId, Epoch, JobId, MessageId, ReportId, TraceId, UserId};
-use shared::upstream::{Acknowledgement, Arrival, Differences, DifferencesAfter, Heads, Verdict};
+use shared::ids::{AttachmentId, ConversationId, Epoch, JobId, MessageId, ReportId, RevocationId, TraceId, UserId};
+use shared::upstream::{
+    Acknowledgement, Arrival, Differences, DifferencesAfter, Heads, RevokedAfter, RevokedPage, Verdict,
+};
 
 use crate::attachments::model::{AttachmentDraft, FiledAttachment, Found};
 use crate::model::{
     Acknowledged, BanDraft, Block, BlockDraft, ChangeDraft, Conversation, ConversationChangeDraft, ConversationDraft,
     ConversationStatus, ConversationType, DecisionDraft, Due, ExportFile, ExportPage, ExportPlace, Job, JobDraft,
     MarkerDraft, Message, MessageDraft, MessageVersion, MessagingStats, Privacy, PrivacyChange, ReadMarker, Refusal,
-    Report, ReportDraft, ReportState, ScheduleChangeDraft, ScheduleDraft, Scheduled, Snapshot, Thread,
-    ThreadChangeDraft, ThreadMarker, Unread, UnreadCheck, Unsent, UnsentDraft, User, UserDraft,
+    Report, ReportDraft, ReportState, Revocation, RevocationDraft, ScheduleChangeDraft, ScheduleDraft, Scheduled,
+    Snapshot, Thread, ThreadChangeDraft, ThreadMarker, Unread, UnreadCheck, Unsent, UnsentDraft, User, UserDraft,
 };
 use crate::search::Query;
 
@@ -52,6 +54,7 @@ pub trait Store:
     + People
     + Moderation
     + Jobs
+    + Revocations
     + Feeds
     + Outbox
     + Health
@@ -70,6 +73,7 @@ impl<
         + People
         + Moderation
         + Jobs
+        + Revocations
         + Feeds
         + Outbox
         + Health,
@@ -369,6 +373,25 @@ pub trait Jobs: Send + Sync {
     async fn finish_export(&self, id: JobId, file: &ExportFile) -> Result<Job, StoreError>;
 }
 
+/// Tokens that do not count any more, kept until none can match, and told to the pods through the feed of the fleet.
+#[async_trait]
+pub trait Revocations: Send + Sync {
+    /// Revokes one token of somebody, or all that were issued until a moment, and tells the pods. Everybody revokes their own, admins
+    /// and services everybody's. What is revoked already changes nothing and tells nobody; of all tokens the later moment counts.
+    /// At most 100 single tokens of one person.
+    async fn revoke(&self, caller: &Caller, draft: &RevocationDraft) -> Result<Kept<Revocation>, StoreError>;
+
+    /// Revocations, the last one first, to admins and services.
+    async fn revocations(&self, caller: &Caller, page: &RevocationPage) -> Result<Vec<Revocation>, StoreError>;
+
+    /// What was revoked after a number of the feed of the fleet, from one moment: whoever goes on from there misses nothing.
+    /// Everything where the number means nothing today.
+    async fn revoked_after(&self, after: &RevokedAfter) -> Result<RevokedPage, StoreError>;
+
+    /// Forgets at most so many that were over an hour ago, and says how many those were.
+    async fn forget_revocations(&self, most: u32) -> Result<u64, StoreError>;
+}
+
 /// Numbered feeds, and where everybody stands in them.
 #[async_trait]
 pub trait Feeds: Send + Sync {
@@ -521,6 +544,17 @@ pub struct ReportPage {
     pub state: Option<ReportState>,
     /// Continue after the report that was made then (microseconds since 1970), with this id.
     pub after: Option<(i64, ReportId)>,
+    /// At most so many.
+    pub limit: u32,
+}
+
+/// Which revocations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RevocationPage {
+    /// Only of this person's tokens.
+    pub user_id: Option<UserId>,
+    /// Continue after what was revoked then (microseconds since 1970), with this id.
+    pub after: Option<(i64, RevocationId)>,
     /// At most so many.
     pub limit: u32,
 }

@@ -160,6 +160,7 @@ impl EntryRow {
                 let scheduled = self.scheduled.map(|Json(row)| Scheduled::try_from(row)).transpose()?;
                 scheduled.map(|scheduled| render::scheduled_changed(kind, &scheduled, at))
             }
+            render::REVOKED => about.map(|user| render::revoked(&user, trace, at)),
             _ => None,
         })
     }

@@ -11,9 +11,10 @@ use shared::channel::{Channel, Role};
 use shared::cursor::Positions;
 use shared::envelope::{Content, Entry, Envelope};
 use shared::event::{self, DurableBody, Topic};
-use shared::ids::{AttachmentId, ConversationId, Epoch, JobId, MessageId, ReportId, Seq, TraceId};
+use shared::ids::{AttachmentId, ConversationId, Epoch, JobId, MessageId, ReportId, RevocationId, Seq, TraceId};
 use shared::presence;
 use shared::time::Timestamp;
+use shared::upstream::{RevokedAfter, RevokedPage};
 use sqlx::types::Json;
 use uuid::Uuid;
 
@@ -22,8 +23,8 @@ use crate::attachments::model::{Attachment, FiledAttachment, thumbnail_url};
 use crate::model::{
     Acknowledged, Acknowledgements, Ban, Block, Conversation, Due, ExportLine, ExportPage, ExportPlace, Forwarded, Job,
     Mentions, Message, MessageDraft, MessageVersion, MessagingStats, OverallStats, OwnSettings, Participant,
-    ParticipantRole, Planned, Privacy, Reactions, ReadMarker, Refusal, Report, Scheduled, Thread, ThreadMarker,
-    ThreadSummary, Unread, UnreadCheck, UnreadTotals, Unsent, User,
+    ParticipantRole, Planned, Privacy, Reactions, ReadMarker, Refusal, Report, Revocation, Scheduled, Thread,
+    ThreadMarker, ThreadSummary, Unread, UnreadCheck, UnreadTotals, Unsent, User,
 };
 use crate::render;
 
@@ -511,6 +512,50 @@ impl ReportedRow {
     }
 }
 
+/// A revocation.
+#[derive(Debug, Clone, Deserialize, sqlx::FromRow)]
+pub(super) struct RevocationRow {
+    id: Uuid,
+    user_id: String,
+    token_id: Option<String>,
+    issued_until: Option<i64>,
+    reason: Option<String>,
+    revoked_by: String,
+    revoked_at: i64,
+    expires_at: i64,
+    fleet_seq: i64,
+}
+
+impl TryFrom<RevocationRow> for Revocation {
+    type Error = StoreError;
+
+    fn try_from(row: RevocationRow) -> Result<Self, StoreError> {
+        Ok(Self {
+            id: RevocationId(row.id),
+            user_id: row.user_id.parse().map_err(StoreError::broken)?,
+            token_id: row.token_id,
+            issued_until: row.issued_until.map(Timestamp::from_micros),
+            reason: row.reason,
+            revoked_by: row.revoked_by.parse().map_err(StoreError::broken)?,
+            revoked_at: Timestamp::from_micros(row.revoked_at),
+            expires_at: Timestamp::from_micros(row.expires_at),
+        })
+    }
+}
+
+/// Rows in a page of what was revoked.
+pub(super) const REVOKED_AT_ONCE: i64 = 1_000;
+
+/// A page of what was revoked, of the rows read after a number and the head of the feed read beside them. The head is as far as the
+/// last page goes: what was revoked again has a higher number, and what is over has none.
+pub(super) fn revoked_page(life: i64, head: i64, rows: Vec<RevocationRow>) -> Result<RevokedPage, StoreError> {
+    let more = rows.len() as i64 == REVOKED_AT_ONCE;
+    let last = rows.last().filter(|_| more).map_or(head, |row| row.fleet_seq);
+    let revoked = rows.into_iter().map(|row| Ok(Revocation::try_from(row)?.revoked()));
+    let revoked = revoked.collect::<Result<_, StoreError>>()?;
+    Ok(RevokedPage { revoked, next: RevokedAfter { epoch: Some(epoch(life)), after: seq(last) }, more })
+}
+
 /// A job.
 #[derive(Debug, Clone, Deserialize, sqlx::FromRow)]
 pub(super) struct JobRow {
@@ -756,6 +801,7 @@ impl ScheduledRow {
             role: word(self.sender_role)?,
             name: None,
             token_id: None,
+            issued_at: None,
             expires_at: Timestamp::LAST,
         };
         let draft = MessageDraft {

@@ -147,14 +147,29 @@ pub(super) fn is_admin(caller: &Caller) -> bool {
     matches!(caller.role, Role::Admin | Role::Service)
 }
 
-/// Whether `caller` may have somebody's data handed out or erased: their own, and admins and services everybody's.
-pub(super) fn may_start_job(caller: &Caller, about: &UserId) -> Result<(), StoreError> {
+/// Whether `caller` may decide about somebody's data and tokens: their own, and admins and services everybody's.
+pub(super) fn may_decide_about(caller: &Caller, about: &UserId) -> Result<(), StoreError> {
     if caller.user == *about || is_admin(caller) {
         Ok(())
     } else {
         Err(StoreError::Forbidden("only they themselves, admins and services may"))
     }
 }
+
+/// Single tokens of one person that are revoked.
+pub(super) const MOST_REVOKED_TOKENS: i64 = 100;
+
+/// Why one more is not.
+pub(super) const TOO_MANY_REVOKED_TOKENS: StoreError = StoreError::LimitExceeded {
+    what: "revoked tokens of one person: revoke all of theirs",
+    limit: MOST_REVOKED_TOKENS.unsigned_abs(),
+};
+
+/// Why not everybody sees what was revoked.
+pub(super) const NOT_TO_BE_SEEN: StoreError = StoreError::Forbidden("only admins and services see what was revoked");
+
+/// Hours that a revocation stays after its end, should a pod be started whose clock is late.
+pub(super) const OVER_HOURS: u32 = 1;
 
 /// How long a worker has a job before another one goes on with it, in seconds.
 pub(super) const JOB_LEASE: u32 = 30;

@@ -3,4 +3,5 @@
 pub mod attachments;
 pub mod heads;
 pub mod jobs;
+pub mod revocations;
 pub mod schedule;

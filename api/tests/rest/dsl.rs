@@ -8,6 +8,7 @@ use std::time::Duration;
 use api::announce::Announcer;
 use api::attachments::Blobs;
 use api::publish::Publisher;
+use api::revocations::Follower;
 use api::state::{App, Attachments};
 use api::store::Store;
 use api::worker::jobs::Jobs;
@@ -44,6 +45,7 @@ pub(crate) struct Api {
     pub(crate) url: String,
     pub(crate) internal_url: String,
     pub(crate) store: Arc<dyn Store>,
+    pub(crate) verifier: Verifier,
     pub(crate) publisher: Publisher,
     pub(crate) client: Client,
     pub(crate) presence: Arc<dyn Presence>,
@@ -69,6 +71,9 @@ impl Api {
     async fn migrated(storage: impl FnOnce(&Path) -> Option<Blobs>) -> Self {
         let api = Self::on(storage).await;
         api::store::migrate(&api.database_url).await.expect("a new database");
+        let mut follower = Follower::new(Arc::clone(&api.store), api.verifier.clone());
+        follower.read().await.expect("nothing is revoked yet");
+        tokio::spawn(follower.run(api.stop.clone()));
         api
     }
 
@@ -87,14 +92,13 @@ impl Api {
         let (place, stop) = (MemoryBroker::default(), CancellationToken::new());
         let link = place.link();
         let announcer = Announcer::start(&link.broker, link.state, &TaskTracker::new(), &stop);
-        let settings = AccessSettings { jwt_secret: Some(Secret::new(JWT_SECRET)), ..AccessSettings::default() };
-        let verifier = Verifier::new(&settings).expect("a secret is enough");
+        let verifier = verifier();
         let folder = directory.join(format!("rest-{}-{number}", std::process::id()));
         let blobs = storage(&folder);
         let attachments = blobs.clone().map(|blobs| Attachments { blobs, max_bytes: 25 * 1024 * 1024 });
         let presence: Arc<dyn Presence> = Arc::new(MemoryPresence::new(place.clone()));
         let (kept, secret) = (Arc::clone(&presence), Secret::new(SECRET));
-        let app = App::new(Arc::clone(&store), announcer, verifier, kept, secret, attachments);
+        let app = App::new(Arc::clone(&store), announcer, verifier.clone(), kept, secret, attachments);
         let publisher = app.publisher.clone();
         let url = serve(api::router(app.clone()), &stop).await;
         let internal_url = serve(api::internal_router(app), &stop).await;
@@ -103,6 +107,7 @@ impl Api {
             internal_url,
             database_url,
             store,
+            verifier,
             publisher,
             client: Client::new(),
             presence,
@@ -180,11 +185,26 @@ async fn serve(router: axum::Router, stop: &CancellationToken) -> String {
     format!("http://{address}")
 }
 
+/// A verifier of another pod, which knows nothing yet of what was revoked.
+pub(crate) fn verifier() -> Verifier {
+    let settings = AccessSettings { jwt_secret: Some(Secret::new(JWT_SECRET)), ..AccessSettings::default() };
+    Verifier::new(&settings).expect("a secret is enough")
+}
+
 /// A token that ends in so many seconds, or ended so many ago.
 pub(crate) fn token(user: &str, role: Role, seconds: i64) -> String {
-    let claims = json!({ "sub": user, "role": role, "exp": Timestamp::now().as_micros() / 1_000_000 + seconds });
+    signed(&json!({ "sub": user, "role": role, "exp": now() + seconds }))
+}
+
+/// The present second.
+pub(crate) fn now() -> i64 {
+    Timestamp::now().as_micros() / 1_000_000
+}
+
+/// A token that says this.
+pub(crate) fn signed(claims: &Value) -> String {
     let key = EncodingKey::from_secret(JWT_SECRET.as_bytes());
-    jsonwebtoken::encode(&Header::default(), &claims, &key).expect("claims are JSON")
+    jsonwebtoken::encode(&Header::default(), claims, &key).expect("claims are JSON")
 }
 
 /// Someone with a token.
@@ -235,7 +255,7 @@ impl User<'_> {
     pub(crate) fn claims(&self) -> Caller {
         let user: UserId = self.name.parse().expect("an id");
         let expires_at = Timestamp::from_micros(Timestamp::now().as_micros() + 600_000_000);
-        Caller { user, role: self.role, name: None, token_id: None, expires_at }
+        Caller { user, role: self.role, name: None, token_id: None, issued_at: None, expires_at }
     }
 
     /// A question of a gateway in this user's name.

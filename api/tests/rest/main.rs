@@ -14,6 +14,7 @@ mod people;
 mod presence;
 mod reading;
 mod refusals;
+mod revocations;
 mod s3;
 mod scheduled;
 mod search;

@@ -87,7 +87,7 @@ async fn senders(store: &dyn Store, secret: &str, count: usize) -> anyhow::Resul
     let mut senders = Vec::with_capacity(count);
     for number in 0..count {
         let user = format!("bench-sender-{number}").parse()?;
-        let caller = Caller { user, role: Role::Guest, name: None, token_id: None, expires_at };
+        let caller = Caller { user, role: Role::Guest, name: None, token_id: None, issued_at: None, expires_at };
         let draft = ConversationDraft {
             id: ConversationId::new(),
             kind: ConversationType::Direct,

@@ -21,8 +21,8 @@ use shared::channel::Channel;
 use shared::ids::TraceId;
 use shared::protocol::ErrorCode;
 use shared::upstream::{
-    Acknowledgement, CALLER_HEADER, Differences, DifferencesAfter, Heads, HeadsOf, Question, RecentHeads,
-    SECRET_HEADER, TRACE_HEADER, Verdict,
+    Acknowledgement, CALLER_HEADER, Differences, DifferencesAfter, Heads, HeadsOf, Question, RecentHeads, RevokedAfter,
+    RevokedPage, SECRET_HEADER, TRACE_HEADER, Verdict,
 };
 
 /// Longest that an answer may take.
@@ -97,6 +97,11 @@ impl Upstream {
             }
             status => Err(refused(status)),
         }
+    }
+
+    /// What was revoked after a number of the feed of the fleet.
+    pub async fn revoked_after(&self, after: &RevokedAfter) -> Result<RevokedPage, UpstreamError> {
+        self.ask(Method::POST, "revocations", json(after)).await
     }
 
     /// Verdicts on questions, in order; at most 1,000.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use api::announce::Announcer;
+use api::revocations::Follower;
 use api::state::App;
 use async_trait::async_trait;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -115,7 +116,10 @@ impl Village {
         drain.tasks().spawn(api::worker::heads::run(Arc::clone(&store), api_broker, drain.stopped().clone()));
         let presence = Arc::new(MemoryPresence::new(place.clone()));
         let (kept, secret) = (presence.clone(), Secret::new("shared by pods"));
-        let app = App::new(store, announcer, verifier.clone(), kept, secret, None);
+        let mut follower = Follower::new(Arc::clone(&store), verifier.clone());
+        follower.read().await.expect("nothing is revoked yet");
+        drain.tasks().spawn(follower.run(drain.stopped().clone()));
+        let app = App::new(store, announcer, verifier, kept, secret, None);
 
         let (delivering, deliveries) = deliveries(1_024);
         let Link { broker, deliveries: mut heard, state } = place.link();
@@ -129,10 +133,12 @@ impl Village {
         });
 
         let upstream = Upstream::new(Arc::new(LocalWire(api::internal_router(app.clone()))), "shared by pods");
+        // As in a fleet, the gateway has to find out for itself what is revoked.
+        let verifier = Verifier::new(&access).expect("a key");
         let parts = Parts {
             settings,
             node: "village".into(),
-            verifier,
+            verifier: verifier.clone(),
             link: Link { broker, deliveries, state },
             history,
             presence,
@@ -140,6 +146,9 @@ impl Village {
             drain_window: Duration::from_secs(2),
         };
         let gateway = Gateway::start(parts, &drain);
+        while !verifier.denylist().is_complete() {
+            tokio::task::yield_now().await;
+        }
         let listener = accept::listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
         let address = listener.local_addr().expect("an address");
         let site = gateway.site(api::router(app));
@@ -156,6 +165,13 @@ impl Village {
     pub fn token(&self, user: &str, role: Role, ttl: u64) -> String {
         let grant = Grant { user: user.parse().expect("an id"), role, name: None, ttl: Duration::from_secs(ttl) };
         sign(&self.access, &grant).expect("a token")
+    }
+
+    /// The `jti` of a token.
+    pub async fn token_id(&self, token: &str) -> String {
+        let verifier = Verifier::new(&self.access).expect("a key");
+        verifier.denylist().complete();
+        verifier.verify(token).await.expect("a good token").token_id.expect("one with an id")
     }
 
     /// Somebody, with a token for an hour.
@@ -238,7 +254,8 @@ impl Person<'_> {
         self.posts("/api/v1/messages/messages", &body).await
     }
 
-    async fn posts(&self, path: &str, body: &Value) -> Value {
+    /// Has REST make something.
+    pub async fn posts(&self, path: &str, body: &Value) -> Value {
         let url = format!("http://{}{path}", self.village.address);
         let answer = self.village.client.post(url).bearer_auth(&self.token).json(body).send().await.expect("an answer");
         assert_eq!(answer.status(), 201, "{}", answer.text().await.unwrap_or_default());

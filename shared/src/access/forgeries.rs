@@ -6,7 +6,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{AccessError, AccessSettings, Caller, Grant, TokenError, Verifier, sign};
+use super::{AccessError, AccessSettings, Caller, Grant, Revoked, RevokedTokens, TokenError, Verifier, sign};
 use crate::channel::Role;
 use crate::config::{Address, Secret, Value as _};
 use crate::time::Timestamp;
@@ -71,11 +71,14 @@ fn settings(secret: Option<&str>, pem: Option<&str>) -> AccessSettings {
         jwks_url: None,
         jwt_audience: vec!["carillon".into(), "bells".into()],
         jwt_issuer: vec!["https://id.example".into()],
+        ..AccessSettings::default()
     }
 }
 
 fn verifier(secret: Option<&str>, pem: Option<&str>) -> Verifier {
-    Verifier::new(&settings(secret, pem)).expect("a key")
+    let verifier = Verifier::new(&settings(secret, pem)).expect("a key");
+    verifier.denylist().complete();
+    verifier
 }
 
 async fn refused(verifier: &Verifier, forgeries: Vec<(&str, String)>) {
@@ -107,10 +110,10 @@ async fn what_is_signed_here_is_verified_here() {
     let (user, ttl) = ("bob@example.com".parse().expect("an id"), std::time::Duration::from_secs(60));
     let grant = Grant { user, role: Role::Admin, name: Some("Bob".into()), ttl };
     let token = sign(&settings, &grant).expect("a token");
-    let Caller { user, role, name, token_id, expires_at } =
-        Verifier::new(&settings).expect("a key").verify(&token).await.expect("a good token");
+    let Caller { user, role, name, token_id, issued_at, expires_at } =
+        verifier(Some(SECRET), None).verify(&token).await.expect("a good token");
     assert_eq!((user, role, name), (grant.user, Role::Admin, Some("Bob".into())));
-    assert!(token_id.is_some());
+    assert!(token_id.is_some() && issued_at.is_some_and(|at| at <= Timestamp::now()));
     assert!((expires_at.as_micros() / 1_000_000 - now() - 60).abs() <= 1);
 }
 
@@ -151,6 +154,8 @@ async fn no_forged_claim_is_believed() {
         forged("sub as number", json!({ "sub": 1 })),
         forged("name as object", json!({ "name": {} })),
         forged("jti as number", json!({ "jti": 1 })),
+        forged("for longer than a token may count", json!({ "exp": now() + 401 * 86_400 })),
+        forged("issued too long before it ends", json!({ "iat": now() - 400 * 86_400, "exp": now() + 60 })),
     ];
     refused(&verifier(Some(SECRET), None), forgeries).await;
 }
@@ -274,6 +279,37 @@ async fn an_expired_token_is_told_from_a_forged_one() {
     }
     let forged = signed(Algorithm::HS256, &hmac("mine"), &json!({ "exp": now() - 10 }));
     assert_eq!(verifier.verify(&forged).await, Err(TokenError::Invalid));
+}
+
+#[tokio::test]
+async fn a_revoked_token_is_told_from_a_forged_one_and_a_newer_one_counts() {
+    let verifier = verifier(Some(SECRET), None);
+    let token = |changes| signed(Algorithm::HS256, &hmac(SECRET), &changes);
+    let (old, new) = (token(json!({ "iat": now() - 60 })), token(json!({ "iat": now(), "jti": "t2" })));
+    let revoke = |tokens| {
+        let revoked = Revoked { user: "alice".parse().expect("an id"), tokens, expires_at: Timestamp::LAST };
+        verifier.denylist().add(&[revoked])
+    };
+    revoke(RevokedTokens::IssuedUntil(Timestamp::from_micros((now() - 30) * 1_000_000)));
+    assert_eq!(verifier.verify(&old).await, Err(TokenError::Revoked));
+    assert_eq!(verifier.verify(&token(json!({}))).await, Err(TokenError::Revoked), "nothing says that it is newer");
+    assert!(verifier.verify(&new).await.is_ok() && verifier.verify(&token(json!({ "sub": "bob" }))).await.is_ok());
+    revoke(RevokedTokens::One("t2".to_owned()));
+    assert_eq!(verifier.verify(&new).await, Err(TokenError::Revoked));
+    let invitation = token(json!({ "iat": now() - 60, "room": "private" }));
+    assert_eq!(verifier.verify_invitation(&invitation).await, Err(TokenError::Revoked));
+    let forged = signed(Algorithm::HS256, &hmac("mine"), &json!({ "iat": now() - 60 }));
+    assert_eq!(verifier.verify(&forged).await, Err(TokenError::Invalid));
+}
+
+#[tokio::test]
+async fn before_it_is_known_what_was_revoked_no_token_counts() {
+    let verifier = Verifier::new(&settings(Some(SECRET), None)).expect("a key");
+    let token = signed(Algorithm::HS256, &hmac(SECRET), &json!({}));
+    assert_eq!(verifier.verify(&token).await, Err(TokenError::TooEarly));
+    assert_eq!((verifier.readiness())().await.len(), 1);
+    verifier.denylist().complete();
+    assert!(verifier.verify(&token).await.is_ok() && (verifier.readiness())().await.is_empty());
 }
 
 #[test]

@@ -288,7 +288,8 @@ mod tests {
     fn token(kid: &str, key: &EncodingKey, algorithm: Algorithm) -> String {
         let mut header = Header::new(algorithm);
         header.kid = Some(kid.to_owned());
-        let claims = json!({ "sub": "alice", "exp": 4_000_000_000_u64 });
+        let exp = crate::time::Timestamp::now().as_micros() / 1_000_000 + 600;
+        let claims = json!({ "sub": "alice", "exp": exp });
         jsonwebtoken::encode(&header, &claims, key).expect("a token")
     }
 

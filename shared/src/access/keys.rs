@@ -1,5 +1,7 @@
 //! Keys, each pinned to the one algorithm it vouches for.
 
+use std::time::Duration;
+
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation};
 use serde::Deserialize;
@@ -11,8 +13,8 @@ use crate::time::Timestamp;
 
 /// Characters of a name that are kept.
 const LONGEST_NAME: usize = 200;
-/// Seconds by which clocks may differ.
-const LEEWAY: u64 = 5;
+/// By how much the clocks of whoever issues tokens and of the pods may differ.
+pub const CLOCKS_DIFFER: Duration = Duration::from_secs(5);
 /// What a token may say that it is.
 const KINDS: [&str; 3] = ["JWT", "at+jwt", "application/at+jwt"];
 /// The last second of the year 9999; nobody's token needs to live longer.
@@ -23,6 +25,7 @@ const END_OF_TIME: f64 = 253_402_300_799.0;
 pub(super) struct Rules {
     audience: Vec<String>,
     issuer: Vec<String>,
+    longest: Duration,
 }
 
 /// A key and the one algorithm it verifies.
@@ -31,6 +34,7 @@ pub(super) struct Key {
     algorithm: Algorithm,
     decoding: DecodingKey,
     validation: Validation,
+    longest: Duration,
 }
 
 /// The claims we read. Others are ignored; a claim given twice is refused.
@@ -55,13 +59,17 @@ pub(super) struct Verified {
 
 impl Rules {
     pub(super) fn new(settings: &AccessSettings) -> Self {
-        Self { audience: settings.jwt_audience.clone(), issuer: settings.jwt_issuer.clone() }
+        Self {
+            audience: settings.jwt_audience.clone(),
+            issuer: settings.jwt_issuer.clone(),
+            longest: settings.jwt_max_lifetime,
+        }
     }
 
     /// Makes a key that vouches for `algorithm` and for nothing else.
     pub(super) fn key(&self, algorithm: Algorithm, decoding: DecodingKey) -> Key {
         let mut validation = Validation::new(algorithm);
-        validation.leeway = LEEWAY;
+        validation.leeway = CLOCKS_DIFFER.as_secs();
         validation.validate_nbf = true;
         // The library checks a claim only where it is present, unless it is required.
         let mut required = vec!["exp", "sub"];
@@ -75,7 +83,7 @@ impl Rules {
             required.push("iss");
         }
         validation.set_required_spec_claims(&required);
-        Key { algorithm, decoding, validation }
+        Key { algorithm, decoding, validation, longest: self.longest }
     }
 
     /// Makes the key of a PEM text. The kind of key decides the algorithm.
@@ -129,15 +137,19 @@ impl Key {
         }
         let Claims { sub, role, name, jti, iat, exp, room } = verified.claims;
         let now = Timestamp::now().as_micros() as f64 / 1e6;
-        if iat.is_some_and(|iat| iat > now + LEEWAY as f64) {
+        // One from the future would escape what is revoked until then, and one that counts for too long what was revoked before.
+        let (issued_at, expires_at) = (iat.unwrap_or(now), exp.min(END_OF_TIME));
+        if issued_at > now + CLOCKS_DIFFER.as_secs_f64() || expires_at - issued_at > self.longest.as_secs_f64() {
             return Err(TokenError::Invalid);
         }
+        let moment = |seconds: f64| Timestamp::from_micros((seconds * 1e6) as i64);
         let caller = Caller {
             user: sub,
             role: role.unwrap_or(Role::Guest),
             name: name.and_then(|name| presentable(&name)),
             token_id: jti,
-            expires_at: Timestamp::from_micros((exp.min(END_OF_TIME) * 1e6) as i64),
+            issued_at: iat.map(moment),
+            expires_at: moment(expires_at),
         };
         Ok(Verified { caller, room })
     }

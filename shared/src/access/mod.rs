@@ -3,12 +3,15 @@
 //! Both pods ask it before anything else: the api for every request, the gateway for every socket. A token is a JWT signed
 //! with HS256, RS256, ES256 or EdDSA. Each key vouches for one algorithm only, whatever a token's header says.
 
+mod denylist;
 #[cfg(test)]
 mod forgeries;
 mod jwks;
 mod keys;
 mod sign;
 mod verifier;
+
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +21,8 @@ use crate::ids::UserId;
 use crate::protocol::ErrorCode;
 use crate::time::Timestamp;
 
+pub use denylist::{Denylist, Revoked, RevokedTokens};
+pub use keys::CLOCKS_DIFFER;
 pub use sign::{Grant, SignError, derive, sign};
 pub use verifier::Verifier;
 
@@ -32,6 +37,8 @@ pub struct Caller {
     pub name: Option<String>,
     /// The token's `jti`, by which it alone can be revoked.
     pub token_id: Option<String>,
+    /// The token's `iat`, if it says when it was issued.
+    pub issued_at: Option<Timestamp>,
     /// The token's `exp`.
     pub expires_at: Timestamp,
 }
@@ -49,6 +56,9 @@ crate::settings! {
         pub jwt_audience: Vec<String>,
         /// Tokens must name one of these as `iss`; not checked if there are none.
         pub jwt_issuer: Vec<String>,
+        /// A token that counts for longer, from its `iat` to its `exp`, is refused; so long a revocation of all of somebody's tokens
+        /// is kept. Raising it does not prolong what was revoked before.
+        pub jwt_max_lifetime: Duration = "400d" in Duration::from_secs(60)..=Duration::from_secs(36_500 * 86_400),
     }
 }
 
@@ -61,6 +71,12 @@ pub enum TokenError {
     /// It was good and is over: renew it.
     #[error("the token has expired")]
     Expired,
+    /// It was good and was taken back. Another one may be had by whoever may still have one.
+    #[error("the token was revoked")]
+    Revoked,
+    /// The pod has just started and does not know yet what was revoked. Try again.
+    #[error("it is not known here yet which tokens were revoked")]
+    TooEarly,
     /// The identity provider's keys cannot be fetched, so that nothing can be said about the token. Try again.
     #[error("the keys that verify tokens cannot be fetched")]
     Unavailable,
@@ -71,9 +87,9 @@ impl TokenError {
     #[must_use]
     pub const fn code(self) -> ErrorCode {
         match self {
-            Self::Invalid => ErrorCode::Unauthorized,
+            Self::Invalid | Self::Revoked => ErrorCode::Unauthorized,
             Self::Expired => ErrorCode::TokenExpired,
-            Self::Unavailable => ErrorCode::Unavailable,
+            Self::TooEarly | Self::Unavailable => ErrorCode::Unavailable,
         }
     }
 }

@@ -29,8 +29,11 @@ pub struct Grant {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SignError {
     /// Public keys verify, but only a secret can sign.
-    #[error("only a jwt_secret can sign tokens")]
+    #[error("only a jwt_secret can sign tokens: set CARILLON_JWT_SECRET to the secret of the fleet")]
     NoSecret,
+    /// Nobody would accept it.
+    #[error("no token counts for longer than jwt_max_lifetime: sign one for less, or raise it")]
+    TooLong,
     /// The cryptography refused.
     #[error("the token could not be signed")]
     Refused,
@@ -54,9 +57,12 @@ struct Claims<'a> {
 /// Makes an HS256 token that a [`Verifier`](super::Verifier) of the same settings accepts.
 ///
 /// # Errors
-/// [`SignError::NoSecret`] if the settings have no secret.
+/// [`SignError::NoSecret`] if the settings have no secret, [`SignError::TooLong`] if no pod would accept it.
 pub fn sign(settings: &AccessSettings, grant: &Grant) -> Result<String, SignError> {
     let secret = settings.jwt_secret.as_ref().ok_or(SignError::NoSecret)?;
+    if grant.ttl > settings.jwt_max_lifetime {
+        return Err(SignError::TooLong);
+    }
     let _ = aws_lc::DEFAULT_PROVIDER.install_default();
     let now = Timestamp::now().as_micros() / 1_000_000;
     let claims = Claims {
@@ -96,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn a_public_key_cannot_sign() {
+    fn neither_a_public_key_signs_nor_is_a_token_signed_that_counts_for_too_long() {
         let grant = Grant {
             user: "alice".parse().expect("an id"),
             role: Role::Guest,
@@ -104,5 +110,10 @@ mod tests {
             ttl: Duration::from_secs(60),
         };
         assert_eq!(sign(&AccessSettings::default(), &grant), Err(SignError::NoSecret));
+        let settings = AccessSettings { jwt_secret: Some(Secret::new("one")), ..AccessSettings::default() };
+        let grant = Grant { ttl: settings.jwt_max_lifetime, ..grant };
+        assert!(sign(&settings, &grant).is_ok());
+        let grant = Grant { ttl: grant.ttl + Duration::from_secs(1), ..grant };
+        assert_eq!(sign(&settings, &grant), Err(SignError::TooLong));
     }
 }

@@ -1,14 +1,16 @@
 //! The one place where a token becomes a [`Caller`].
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use jsonwebtoken::crypto::aws_lc;
 use jsonwebtoken::{Algorithm, DecodingKey, decode_header};
 
 use super::jwks::{Jwks, Lookup};
 use super::keys::{Key, Rules, Verified};
-use super::{AccessError, AccessSettings, Caller, TokenError};
+use super::{AccessError, AccessSettings, Caller, Denylist, TokenError};
 use crate::ids::{RoomName, UserId};
+use crate::ops::Readiness;
 
 /// Bytes of the longest token that is looked at.
 const LONGEST: usize = 8 * 1024;
@@ -17,7 +19,8 @@ const LONGEST: usize = 8 * 1024;
 ///
 /// The algorithm of a token must be the one its key vouches for. `exp` and `sub` are required, `nbf` and `iat` are checked,
 /// `aud` and `iss` are required and checked where configured; clocks may differ by five seconds. A `typ` of another kind of
-/// token is refused.
+/// token is refused. No token counts for longer than `jwt_max_lifetime`, or once it was revoked; before the pod has read what
+/// was, none counts at all.
 #[derive(Debug, Clone)]
 pub struct Verifier {
     inner: Arc<Inner>,
@@ -29,6 +32,8 @@ struct Inner {
     fixed: Vec<Key>,
     /// Keys of an identity provider: a token must name its `kid`.
     remote: Option<Jwks>,
+    denylist: Arc<Denylist>,
+    longest: Duration,
     accepts_bare_users: bool,
 }
 
@@ -56,15 +61,17 @@ impl Verifier {
         if fixed.is_empty() && remote.is_none() {
             return Err(AccessError::NoKey);
         }
-        Ok(Self { inner: Arc::new(Inner { fixed, remote, accepts_bare_users: false }) })
+        let longest = settings.jwt_max_lifetime;
+        let inner = Inner { fixed, remote, denylist: Arc::default(), longest, accepts_bare_users: false };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// The same keys, for a playground where a `user_id` without a token is believed to be that guest.
     #[must_use]
     pub fn accepting_bare_users(self) -> Self {
-        let Inner { fixed, remote, .. } = &*self.inner;
-        let inner = Inner { fixed: fixed.clone(), remote: remote.clone(), accepts_bare_users: true };
-        Self { inner: Arc::new(inner) }
+        let Inner { fixed, remote, denylist, longest, .. } = &*self.inner;
+        let (fixed, remote, denylist) = (fixed.clone(), remote.clone(), Arc::clone(denylist));
+        Self { inner: Arc::new(Inner { fixed, remote, denylist, longest: *longest, accepts_bare_users: true }) }
     }
 
     /// Whether a `user_id` without a token is enough: only where the secret was made up, on loopback.
@@ -73,14 +80,36 @@ impl Verifier {
         self.inner.accepts_bare_users
     }
 
+    /// What was revoked, for whoever follows that.
+    #[must_use]
+    pub fn denylist(&self) -> &Denylist {
+        &self.inner.denylist
+    }
+
+    /// For how long a token counts at most.
+    #[must_use]
+    pub fn longest_lifetime(&self) -> Duration {
+        self.inner.longest
+    }
+
+    /// Says that the pod does not know yet what was revoked, as long as that is so.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let denylist = Arc::clone(&self.inner.denylist);
+        Arc::new(move || {
+            let reason = (!denylist.is_complete()).then(|| TokenError::TooEarly.to_string());
+            Box::pin(std::future::ready(reason.into_iter().collect()))
+        })
+    }
+
     /// Says who a token's bearer is.
     ///
     /// Waits for nothing but the identity provider, at most three seconds, and only for a `kid` not seen before or keys
     /// that have grown old.
     ///
     /// # Errors
-    /// [`TokenError::Expired`] only for a token that was good once; [`TokenError::Unavailable`] only while the identity
-    /// provider's keys are needed and cannot be had.
+    /// [`TokenError::Expired`] and [`TokenError::Revoked`] only for a token that was good once; [`TokenError::Unavailable`] only
+    /// while the identity provider's keys are needed and cannot be had.
     pub async fn verify(&self, token: &str) -> Result<Caller, TokenError> {
         match self.read(token).await? {
             Verified { caller, room: None } => Ok(caller),
@@ -99,6 +128,16 @@ impl Verifier {
     }
 
     async fn read(&self, token: &str) -> Result<Verified, TokenError> {
+        let verified = self.check(token).await?;
+        let denylist = self.denylist();
+        match &verified {
+            _ if !denylist.is_complete() => Err(TokenError::TooEarly),
+            Verified { caller, .. } if denylist.denies(caller) => Err(TokenError::Revoked),
+            _ => Ok(verified),
+        }
+    }
+
+    async fn check(&self, token: &str) -> Result<Verified, TokenError> {
         if token.len() > LONGEST {
             return Err(TokenError::Invalid);
         }

@@ -79,6 +79,30 @@ impl Console {
         .await
     }
 
+    /// Revokes all tokens of `u1`, `u2` and so on, as many people as are wanted, by as many entries of the fleet's feed.
+    pub(super) async fn fill_revocations(&self, people: u32) -> Result<(), StoreError> {
+        let (id, now, hour) = match self {
+            Self::Sqlite(_) => ("randomblob(16)", "unixepoch() * 1000000", "3600000000"),
+            Self::Postgres(_) => ("gen_random_uuid()", "now()", "interval '1 hour'"),
+        };
+        self.execute(&format!("insert into feeds (channel, seq) values ('fleet', {people})")).await?;
+        self.execute(&format!(
+            "with recursive n (number) as (select 1 union all select number + 1 from n where number < {people})
+             insert into revocations (id, user_id, issued_until, revoked_by, revoked_at, expires_at, fleet_seq)
+             select {id}, 'u' || number, {now}, 'robot', {now}, {now} + {hour}, number from n"
+        ))
+        .await
+    }
+
+    /// Ends the revocations of people of such a name an hour and a second ago.
+    pub(super) async fn expire_revocations(&self, pattern: &str) -> Result<(), StoreError> {
+        let moment = match self {
+            Self::Sqlite(_) => "unixepoch() * 1000000 - 3601000000",
+            Self::Postgres(_) => "now() - interval '3601 s'",
+        };
+        self.execute(&format!("update revocations set expires_at = {moment} where user_id like '{pattern}'")).await
+    }
+
     /// Makes every attachment that waits for a message a day older.
     pub(super) async fn age_attachments(&self) -> Result<(), StoreError> {
         self.execute(match self {

@@ -20,6 +20,7 @@ pub mod pins;
 pub mod positions;
 pub mod queue;
 pub mod reading;
+pub mod revocations;
 pub mod schedule;
 pub mod search;
 pub mod threads;
@@ -134,6 +135,11 @@ macro_rules! store_conformance {
                 an_erasure_that_broke_off_goes_on_where_it_was, what_only_the_erased_had_is_gone,
                 an_export_holds_what_is_kept_of_somebody_and_nothing_of_others,
                 an_exported_file_is_an_attachment_of_whoever_asked_for_it_for_a_day;
+            revocations: a_revocation_is_told_to_the_pods_once_and_read_from_where_they_are,
+                of_all_tokens_the_later_moment_counts_and_a_key_counts_once,
+                everybody_revokes_their_own_tokens_and_admins_everybodys,
+                a_person_has_at_most_a_hundred_single_tokens_revoked,
+                what_was_revoked_is_read_in_pages_and_forgotten_an_hour_after_it_is_over;
             feeds: every_participant_is_told_of_a_new_conversation, differences_are_contiguous_and_bounded_by_bytes,
                 an_entry_reads_as_it_was_announced,
                 an_entry_that_nobody_understands_does_not_stop_its_feed, entries_are_rendered_as_of_today,
@@ -246,6 +252,16 @@ impl Bed {
         self.console.age_attachments().await.expect("time can be turned");
     }
 
+    /// Revokes all tokens of `u1`, `u2` and so on, as many people as are wanted.
+    pub async fn fill_revocations(&self, people: u32) {
+        self.console.fill_revocations(people).await.expect("the tables take it");
+    }
+
+    /// Ends the revocations of people of such a name (a pattern of SQL) an hour and a second ago.
+    pub async fn expire_revocations(&self, pattern: &str) {
+        self.console.expire_revocations(pattern).await.expect("time can be turned");
+    }
+
     /// Today's epoch.
     pub async fn epoch(&self) -> Epoch {
         self.store.epoch().await.expect("there is an epoch")
@@ -271,7 +287,7 @@ impl Bed {
 #[must_use]
 pub fn person(name: &str, role: Role) -> Caller {
     let expires_at = Timestamp::from_micros(i64::MAX);
-    Caller { user: user(name), role, name: None, token_id: None, expires_at }
+    Caller { user: user(name), role, name: None, token_id: None, issued_at: None, expires_at }
 }
 
 /// A guest with a token.

@@ -14,7 +14,8 @@ use crate::model::{Conversation, ExportFile, ExportPage, ExportPlace, Job, JobDr
 use crate::render;
 use crate::store::rows::{ConversationRow, ExportRow, JobRow, MessageRow, UserRow, number};
 use crate::store::rules::{
-    ERASED_AT_ONCE, EXPORTED_AT_ONCE, JOB_LEASE, LOOKED_THROUGH, MOST_TOLD, UNATTACHED_HOURS, is_admin, may_start_job,
+    ERASED_AT_ONCE, EXPORTED_AT_ONCE, JOB_LEASE, LOOKED_THROUGH, MOST_TOLD, UNATTACHED_HOURS, is_admin,
+    may_decide_about,
 };
 use crate::store::{Jobs, Kept, StoreError};
 
@@ -56,7 +57,7 @@ impl StepRow {
 #[async_trait]
 impl Jobs for PostgresStore {
     async fn start_job(&self, caller: &Caller, draft: &JobDraft) -> Result<Kept<Job>, StoreError> {
-        may_start_job(caller, &draft.user_id)?;
+        may_decide_about(caller, &draft.user_id)?;
         let mut started = self.call_start_job(caller, draft).await;
         if is_deadlock(&started) {
             started = self.call_start_job(caller, draft).await;

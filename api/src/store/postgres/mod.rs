@@ -15,6 +15,7 @@ mod moderation;
 mod outbox;
 mod people;
 mod reading;
+mod revocations;
 mod schedule;
 mod search;
 mod threads;

@@ -14,7 +14,7 @@ use crate::model::{ExportFile, ExportPage, ExportPlace, Job, JobDraft, JobKind, 
 use crate::render;
 use crate::store::rows::{ExportRow, JobRow, number, seq};
 use crate::store::rules::{
-    ERASED_AT_ONCE, EXPORTED_AT_ONCE, JOB_LEASE, LOOKED_THROUGH, UNATTACHED_HOURS, is_admin, may_start_job,
+    ERASED_AT_ONCE, EXPORTED_AT_ONCE, JOB_LEASE, LOOKED_THROUGH, UNATTACHED_HOURS, is_admin, may_decide_about,
 };
 use crate::store::{Jobs, Kept, StoreError};
 
@@ -24,7 +24,7 @@ const LEASE: i64 = JOB_LEASE as i64 * 1_000_000;
 #[async_trait]
 impl Jobs for SqliteStore {
     async fn start_job(&self, caller: &Caller, draft: &JobDraft) -> Result<Kept<Job>, StoreError> {
-        may_start_job(caller, &draft.user_id)?;
+        may_decide_about(caller, &draft.user_id)?;
         let (user, at) = (&draft.user_id, now());
         let mut transaction = self.write().await?;
         sqlx::query("insert into users (id, role, seen_at) values ($1, 'guest', $2) on conflict do nothing")
