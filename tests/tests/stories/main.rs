@@ -32,6 +32,7 @@ mod pods;
 mod postgres;
 mod presence;
 mod redis;
+mod revocations;
 mod rooms;
 mod secrets;
 mod single;
