@@ -58,11 +58,11 @@ pub async fn missed(messages: usize) -> anyhow::Result<Vec<Figure>> {
     let after = pss(&fleet)?;
     crowd.conversation.is_shown_on(&[&absent], &said, PART).await;
     Ok(vec![
-        Figure::of("messages acknowledged while somebody was away", said.len()),
-        Figure::of("sends a second meanwhile", said.len() as u64 / sent_in.as_secs().max(1)),
-        Figure::of("shown once, in order, from the cursor", messages),
-        Figure::of("until all are shown", crate::time(took)),
-        Figure::of("growth of the gateways meanwhile, KiB", after.saturating_sub(before)),
+        Figure::of("messages acknowledged while somebody was away", &said.len()),
+        Figure::of("sends a second meanwhile", &(said.len() as u64 / sent_in.as_secs().max(1))),
+        Figure::of("shown once, in order, from the cursor", &messages),
+        Figure::of("until all are shown", &crate::time(took)),
+        Figure::of("growth of the gateways meanwhile, KiB", &after.saturating_sub(before)),
     ])
 }
 
@@ -103,17 +103,17 @@ pub async fn slow_readers(readers: usize) -> anyhow::Result<Vec<Figure>> {
     let per_reader =
         |before: u64, after: u64| format!("{:.1} KiB", after.saturating_sub(before) as f64 / readers as f64);
     Ok(vec![
-        Figure::of("sockets that take nothing, in one room", readers),
-        Figure::of("the others: publish to delivery without a flood, p99", crate::time(p99(&calm))),
-        Figure::of("with a flood that all take, p99", crate::time(p99(&taken))),
-        Figure::of("with a flood that nobody takes, p99", crate::time(p99(&slow))),
+        Figure::of("sockets that take nothing, in one room", &readers),
+        Figure::of("the others: publish to delivery without a flood, p99", &crate::time(p99(&calm))),
+        Figure::of("with a flood that all take, p99", &crate::time(p99(&taken))),
+        Figure::of("with a flood that nobody takes, p99", &crate::time(p99(&slow))),
         Figure::ratio(
             "nobody takes it, beside all take it, p99",
             p99(&slow).as_secs_f64() / p99(&taken).as_secs_f64(),
             1.25,
         ),
-        Figure::of("growth of the gateway for each that takes nothing", per_reader(before, after)),
-        Figure::of("growth of the kernel's buffers for each", per_reader(kernel_before, kernel_after)),
+        Figure::of("growth of the gateway for each that takes nothing", &per_reader(before, after)),
+        Figure::of("growth of the kernel's buffers for each", &per_reader(kernel_before, kernel_after)),
     ])
 }
 

@@ -71,20 +71,20 @@ struct Figure {
 
 impl Figure {
     /// Something counted or described.
-    fn of(what: impl Into<String>, value: impl ToString) -> Self {
+    fn of(what: impl Into<String>, value: &dyn std::fmt::Display) -> Self {
         Self { what: what.into(), value: value.to_string(), aim: None }
     }
 
     /// A time, and what it should be at most.
     fn within(what: impl Into<String>, took: Duration, most: Duration) -> Self {
         let aim = (format!("at most {}", time(most)), took <= most);
-        Self { aim: Some(aim), ..Self::of(what, time(took)) }
+        Self { aim: Some(aim), ..Self::of(what, &time(took)) }
     }
 
     /// A ratio, and what it should be at most.
     fn ratio(what: impl Into<String>, ratio: f64, most: f64) -> Self {
         let aim = (format!("at most {most}"), ratio <= most);
-        Self { aim: Some(aim), ..Self::of(what, format!("{ratio:.2}")) }
+        Self { aim: Some(aim), ..Self::of(what, &format!("{ratio:.2}")) }
     }
 }
 

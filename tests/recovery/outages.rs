@@ -28,8 +28,8 @@ pub async fn lost() -> anyhow::Result<Vec<Figure>> {
     let told = voices.end().await;
     let times = crowd.has_shown(&told, |told| told.acknowledged_at).await;
     Ok(vec![
-        Figure::of("messages, of whose publishes one in twenty was lost", told.len()),
-        Figure::of("acknowledged until the last device shows it, p50", crate::time(quantile(&times, 500))),
+        Figure::of("messages, of whose publishes one in twenty was lost", &told.len()),
+        Figure::of("acknowledged until the last device shows it, p50", &crate::time(quantile(&times, 500))),
         Figure::within("the same, p99: lost, found and healed", quantile(&times, 990), 2 * SECOND),
         Figure::within("the same, the longest", quantile(&times, 1_000), 2 * SECOND),
     ])
@@ -66,9 +66,9 @@ pub async fn api_killed() -> anyhow::Result<Vec<Figure>> {
     ensure!(deaths > 0, "no api pod died: CARILLON_BIN must be built with the feature sabotage");
     let times = crowd.has_shown(&told, |told| told.asked_at).await;
     Ok(vec![
-        Figure::of("messages", told.len()),
-        Figure::of("api pods that died after a commit", deaths),
-        Figure::of("asked until the last device shows it, p50", crate::time(quantile(&times, 500))),
+        Figure::of("messages", &told.len()),
+        Figure::of("api pods that died after a commit", &deaths),
+        Figure::of("asked until the last device shows it, p50", &crate::time(quantile(&times, 500))),
         Figure::within("the same, the longest", quantile(&times, 1_000), 2 * SECOND),
     ])
 }
@@ -99,12 +99,12 @@ pub async fn redis_gone() -> anyhow::Result<Vec<Figure>> {
     };
     let (meanwhile, later) = (of(gone_at, Some(back_at)), of(back_at + 2 * SECOND, None));
     Ok(vec![
-        Figure::of("messages acknowledged in twelve seconds without Redis", acknowledged),
-        Figure::of("connections lost", again),
-        Figure::of("acknowledged until shown without Redis, p50", crate::time(quantile(&meanwhile, 500))),
+        Figure::of("messages acknowledged in twelve seconds without Redis", &acknowledged),
+        Figure::of("connections lost", &again),
+        Figure::of("acknowledged until shown without Redis, p50", &crate::time(quantile(&meanwhile, 500))),
         Figure::within("the same, the longest", quantile(&meanwhile, 1_000), 5 * SECOND),
-        Figure::of("two seconds after its return, p50", crate::time(quantile(&later, 500))),
-        Figure::of("the same, the longest", crate::time(quantile(&later, 1_000))),
+        Figure::of("two seconds after its return, p50", &crate::time(quantile(&later, 500))),
+        Figure::of("the same, the longest", &crate::time(quantile(&later, 1_000))),
     ])
 }
 
@@ -122,11 +122,11 @@ pub async fn gateway_killed() -> anyhow::Result<Vec<Figure>> {
     let told = voices.end().await;
     crowd.has_shown(&told, |told| told.acknowledged_at).await;
     Ok(vec![
-        Figure::of("devices connected, at three gateways", crowd.devices.len()),
-        Figure::of("devices at the one that died", times.len()),
-        Figure::of("from its death until they live elsewhere, p50", crate::time(quantile(&times, 500))),
+        Figure::of("devices connected, at three gateways", &crowd.devices.len()),
+        Figure::of("devices at the one that died", &times.len()),
+        Figure::of("from its death until they live elsewhere, p50", &crate::time(quantile(&times, 500))),
         Figure::within("the same, p99", quantile(&times, 990), 3 * SECOND),
-        Figure::of("messages acknowledged meanwhile, all shown", told.len()),
+        Figure::of("messages acknowledged meanwhile, all shown", &told.len()),
     ])
 }
 
@@ -179,15 +179,15 @@ pub async fn update() -> anyhow::Result<Vec<Figure>> {
         crowd.devices.iter().filter_map(|device| device.record().closed.as_ref().map(|(code, _)| *code)).collect();
     ensure!(codes.iter().all(|code| *code == 1012), "closed with other codes than 1012: {codes:?}");
     Ok(vec![
-        Figure::of("devices connected, at three gateways", crowd.devices.len()),
-        Figure::of("reconnects, all after 1012", away.len()),
+        Figure::of("devices connected, at three gateways", &crowd.devices.len()),
+        Figure::of("reconnects, all after 1012", &away.len()),
         // A link accepts for a pod that is gone, where a machine would refuse and nginx ask the next one.
-        Figure::of("sends that had to be repeated", repeated.load(Ordering::Relaxed)),
-        Figure::of("sends that failed", 0),
-        Figure::of("without a connection, p50", crate::time(quantile(&away, 500))),
+        Figure::of("sends that had to be repeated", &repeated.load(Ordering::Relaxed)),
+        Figure::of("sends that failed", &0),
+        Figure::of("without a connection, p50", &crate::time(quantile(&away, 500))),
         Figure::within("the same, p99", quantile(&away, 990), 2 * SECOND),
-        Figure::of("first to last reconnect of a gateway, in a window of 3 s", crate::time(quantile(&spread, 1_000))),
-        Figure::of("messages acknowledged meanwhile, all shown", told.len()),
+        Figure::of("first to last reconnect of a gateway, in a window of 3 s", &crate::time(quantile(&spread, 1_000))),
+        Figure::of("messages acknowledged meanwhile, all shown", &told.len()),
     ])
 }
 
