@@ -5,6 +5,7 @@
 
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -12,12 +13,13 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use shared::access::TokenError;
+use shared::limits::{self, TooOften};
 use shared::protocol::ErrorCode;
 
 use crate::store::StoreError;
 
-/// Seconds after which a caller who was told `unavailable` tries again.
-const RETRY_SECONDS: u16 = 1;
+/// How long a caller who was told `unavailable` waits before trying again.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// Why a request was not done, on its way to the caller.
 #[derive(Debug, Clone)]
@@ -26,6 +28,7 @@ pub struct Problem {
     status: StatusCode,
     detail: String,
     errors: Vec<FieldError>,
+    wait: Duration,
     cause: Option<Arc<dyn Error + Send + Sync>>,
 }
 
@@ -72,7 +75,7 @@ impl Problem {
     #[must_use]
     pub fn new(code: ErrorCode, detail: impl Into<String>) -> Self {
         let status = StatusCode::from_u16(code.status()).expect("the table has valid statuses");
-        Self { code, status, detail: detail.into(), errors: Vec::new(), cause: None }
+        Self { code, status, detail: detail.into(), errors: Vec::new(), wait: AGAIN, cause: None }
     }
 
     /// A request with these wrong fields.
@@ -115,7 +118,7 @@ impl Problem {
     /// Writes the problem for the caller, and logs its cause.
     #[must_use]
     pub fn write(self, request_id: &str) -> Response {
-        let Self { code, status, detail, errors, cause } = self;
+        let Self { code, status, detail, errors, wait, cause } = self;
         let cause = chain(cause.as_deref().map(|cause| cause as &dyn Error));
         if status == StatusCode::SERVICE_UNAVAILABLE {
             tracing::warn!(request_id, cause, "{detail}");
@@ -136,7 +139,7 @@ impl Problem {
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if matches!(code, ErrorCode::RateLimited | ErrorCode::Unavailable) {
-            headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_SECONDS));
+            headers.insert(RETRY_AFTER, HeaderValue::from(limits::seconds(wait)));
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -200,6 +203,12 @@ impl From<StoreError> for Problem {
             StoreError::Broken(_) => return Self::internal(error),
         };
         Self::new(code, error.to_string()).because(error)
+    }
+}
+
+impl From<TooOften> for Problem {
+    fn from(error: TooOften) -> Self {
+        Self { wait: error.wait, ..Self::new(ErrorCode::RateLimited, error.to_string()) }
     }
 }
 

@@ -17,6 +17,7 @@ use axum::{Json, Router};
 use serde::de::DeserializeOwned;
 use shared::access::Caller;
 use shared::ids::{ConversationId, RoomName, UserId};
+use shared::limits::Deed;
 use shared::protocol::ErrorCode;
 use shared::upstream::{
     Acknowledgement, Arrival, CALLER_HEADER, DifferencesAfter, Heads, HeadsOf, MOST_WATCHED, Question, RecentHeads,
@@ -174,6 +175,7 @@ async fn send(
     body: Fields,
 ) -> Result<Made<Message>, Problem> {
     let draft = drafts::message(body, Once(None), name.trace)?;
+    app.limits.check(Deed::Send, &caller).await?;
     Ok(Made(app.publisher.publish(&caller, &draft).await?))
 }
 

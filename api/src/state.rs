@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use shared::access::Verifier;
 use shared::config::Secret;
+use shared::limits::Limits;
 use shared::presence::Presence;
 use shared::protocol::ErrorCode;
 use shared::upstream::Heads;
@@ -44,6 +45,8 @@ pub struct Inner {
     pub verifier: Verifier,
     /// Who is here.
     pub presence: Arc<dyn Presence>,
+    /// How often people may do what.
+    pub limits: Limits,
     /// What a gateway must know to be answered.
     pub internal_secret: Secret,
     /// Makes links to attachments.
@@ -53,21 +56,33 @@ pub struct Inner {
 }
 
 impl App {
-    /// A pod that keeps things in `store`, announces through `announcer`, believes the tokens that `verifier` does, and
-    /// answers gateways that know `internal_secret`, which say who is here in `presence`. Without `attachments` it takes none.
+    /// A pod that keeps things in `store`, announces through `announcer`, believes the tokens that `verifier` does, takes no
+    /// more than `limits` allow, and answers gateways that know `internal_secret`, which say who is here in `presence`. Without
+    /// `attachments` it takes none.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
         announcer: Announcer,
         verifier: Verifier,
         presence: Arc<dyn Presence>,
+        limits: Limits,
         internal_secret: Secret,
         attachments: Option<Attachments>,
     ) -> Self {
         let publisher = Publisher::new(Arc::clone(&store), announcer);
         let recent = Fresh::for_each(HEADS);
         let links = Links::new(&internal_secret);
-        Self(Arc::new(Inner { store, publisher, verifier, presence, internal_secret, links, attachments, recent }))
+        Self(Arc::new(Inner {
+            store,
+            publisher,
+            verifier,
+            presence,
+            limits,
+            internal_secret,
+            links,
+            attachments,
+            recent,
+        }))
     }
 
     /// Where attachments go.

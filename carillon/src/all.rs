@@ -12,7 +12,9 @@ use gateway::upstream::Upstream;
 use gateway::upstream::local::LocalWire;
 use gateway::{Gateway, Parts};
 use shared::access::Verifier;
+use shared::broker::Linked;
 use shared::config::LogFormat;
+use shared::limits::Limits;
 use tokio_util::sync::CancellationToken;
 
 use crate::banner::banner;
@@ -39,7 +41,8 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
 
     // The api: it announces, and its worker beats, until nobody is served any more.
     let working = CancellationToken::new();
-    let (link, _, presence) = broker.link().await;
+    let Linked { link, presence, limiter, .. } = broker.link().await;
+    let limits = Limits::new(pod.settings.limits.clone(), limiter);
     let announcer = Announcer::start(&link.broker, link.state.clone(), pod.drain.tasks(), &working);
     pod.drain.tasks().spawn(worker::heads::run(Arc::clone(&store), Arc::clone(&link.broker), working.clone()));
     if let Some(Attachments { blobs, .. }) = attachments.clone() {
@@ -55,12 +58,20 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     pod.drain.tasks().spawn(follower.run(working.clone()));
     // Gateway and api speak within the process, so a secret of the moment will do where none is set.
     let secret = pod.settings.internal_secret().unwrap_or_else(made_up::make_up);
-    let app = App::new(Arc::clone(&store), announcer, verifier.clone(), presence, secret.clone(), attachments);
+    let app = App::new(
+        Arc::clone(&store),
+        announcer,
+        verifier.clone(),
+        presence,
+        limits.clone(),
+        secret.clone(),
+        attachments,
+    );
     pod.drain.tasks().spawn(worker::schedule::run(Arc::clone(&store), app.publisher.clone(), working.clone()));
 
     // The gateway: it asks the api without a socket between.
     let serving = pod.drain.part();
-    let (link, history, presence) = broker.link().await;
+    let Linked { link, history, presence, .. } = broker.link().await;
     let gateway = Gateway::start(
         Parts {
             settings: pod.settings.gateway.clone(),
@@ -69,6 +80,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
             link,
             history,
             presence,
+            limits,
             upstream: Upstream::new(Arc::new(LocalWire(api::internal_router(app.clone()))), secret.reveal()),
             drain_window: pod.settings.pod.drain_window,
         },

@@ -9,6 +9,8 @@ use api::revocations::Follower;
 use api::state::App;
 use api::stats;
 use shared::access::Verifier;
+use shared::broker::Linked;
+use shared::limits::Limits;
 use tokio_util::sync::CancellationToken;
 
 use crate::broker::Broker;
@@ -23,7 +25,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let inside = pod.settings.database.internal_listen;
     let (listener, internal) = (pod.listener()?, bind(inside, "internal_listen")?);
     let store = store::open(&pod.settings)?;
-    let (link, _, presence) = Broker::new(&pod.settings)?.link().await;
+    let Linked { link, presence, limiter, .. } = Broker::new(&pod.settings)?.link().await;
+    let limits = Limits::new(pod.settings.limits.clone(), limiter);
 
     let announcing = CancellationToken::new();
     let announcer = Announcer::start(&link.broker, link.state.clone(), pod.drain.tasks(), &announcing);
@@ -31,7 +34,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let follower = Follower::new(Arc::clone(&store), verifier.clone());
     pod.drain.tasks().spawn(follower.run(announcing.clone()));
     let checks = vec![readiness(&store), verifier.readiness()];
-    let app = App::new(Arc::clone(&store), announcer, verifier, presence, secret, attachments::open(&pod.settings)?);
+    let attachments = attachments::open(&pod.settings)?;
+    let app = App::new(Arc::clone(&store), announcer, verifier, presence, limits, secret, attachments);
     let router = api::router(app.clone()).merge(pod.ops(checks));
     let serving = pod.drain.part();
     serving.tasks().spawn(pod.serve(listener, router.into()));

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use shared::broker::Link;
+use shared::broker::Linked;
 use shared::broker::memory::MemoryBroker;
 use shared::broker::redis::{self, RedisSettings};
-use shared::history::History;
 use shared::history::memory::MemoryHistory;
-use shared::presence::Presence;
+use shared::limits::memory::MemoryLimiter;
 use shared::presence::memory::MemoryPresence;
 
 use crate::settings::Settings;
@@ -16,7 +15,7 @@ use crate::settings::Settings;
 #[derive(Clone)]
 pub enum Broker {
     /// In this process.
-    Memory(MemoryBroker, Arc<MemoryHistory>, Arc<MemoryPresence>),
+    Memory(MemoryBroker, Arc<MemoryHistory>, Arc<MemoryPresence>, Arc<MemoryLimiter>),
     /// At a Redis.
     Redis(RedisSettings),
 }
@@ -28,17 +27,21 @@ impl Broker {
         if redis.redis_url.scheme() == "memory" {
             let place = MemoryBroker::default();
             let history = Arc::new(MemoryHistory::new(place.clone()));
-            return Ok(Self::Memory(place.clone(), history, Arc::new(MemoryPresence::new(place))));
+            let presence = Arc::new(MemoryPresence::new(place.clone()));
+            return Ok(Self::Memory(place, history, presence, Arc::default()));
         }
         Ok(Self::Redis(RedisSettings::new(redis.redis_url.reveal(), &redis.redis_prefix)?))
     }
 
     /// Connects one role. Returns even while Redis is away: what is lost then is reported as a gap.
-    pub async fn link(&self) -> (Link, Arc<dyn History>, Arc<dyn Presence>) {
+    pub async fn link(&self) -> Linked {
         match self {
-            Self::Memory(place, history, presence) => {
-                (place.link(), Arc::clone(history) as Arc<dyn History>, Arc::clone(presence) as Arc<dyn Presence>)
-            }
+            Self::Memory(place, history, presence, limiter) => Linked {
+                link: place.link(),
+                history: history.clone(),
+                presence: presence.clone(),
+                limiter: limiter.clone(),
+            },
             Self::Redis(settings) => redis::open(settings).await,
         }
     }

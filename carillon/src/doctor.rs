@@ -57,7 +57,7 @@ async fn database(settings: &Settings) -> Finding {
 async fn broker(settings: &Settings) -> Finding {
     let remedy = "see that Redis runs and that redis_url has its address, kind and password";
     let broker = Broker::new(settings).map_err(|error| (error.to_string(), remedy))?;
-    let mut link = broker.link().await.0;
+    let mut link = broker.link().await.link;
     match tokio::time::timeout(PATIENCE, link.state.wait_for(|state| *state == LinkState::Up)).await {
         Ok(Ok(_)) => Ok("reachable".to_owned()),
         _ => Err(("does not answer".to_owned(), remedy)),

@@ -7,6 +7,8 @@ use gateway::upstream::Upstream;
 use gateway::upstream::http::HttpWire;
 use gateway::{Gateway, Parts};
 use shared::access::Verifier;
+use shared::broker::Linked;
+use shared::limits::Limits;
 
 use crate::broker::Broker;
 use crate::pod::Pod;
@@ -19,7 +21,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let knows_revoked = verifier.readiness();
     let wire = HttpWire::new(pod.settings.api_urls()?).context("nothing can be asked over HTTP here")?;
     let listener = pod.listener()?;
-    let (link, history, presence) = Broker::new(&pod.settings)?.link().await;
+    let Linked { link, history, presence, limiter } = Broker::new(&pod.settings)?.link().await;
 
     let gateway = Gateway::start(
         Parts {
@@ -29,6 +31,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             link,
             history,
             presence,
+            limits: Limits::new(pod.settings.limits.clone(), limiter),
             upstream: Upstream::new(Arc::new(wire), secret.reveal()),
             drain_window: pod.settings.pod.drain_window,
         },

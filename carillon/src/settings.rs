@@ -10,6 +10,7 @@ use shared::config::{
     Address, Effective, Group, InternalSettings, Layers, LogSettings, PodSettings, Problems, Reader, RedisSettings,
     Secret, Settings as _,
 };
+use shared::limits::LimitSettings;
 
 use crate::made_up;
 
@@ -36,6 +37,7 @@ pub const GROUPS: &[(&str, Group)] = &[
     ("Api and worker", ApiSettings::GROUP),
     ("Attachments", AttachmentSettings::GROUP),
     ("Gateway", GatewaySettings::GROUP),
+    ("Limits", LimitSettings::GROUP),
     ("Logs", LogSettings::GROUP),
 ];
 
@@ -59,6 +61,7 @@ pub struct Settings {
     pub api: ApiSettings,
     pub attachments: AttachmentSettings,
     pub gateway: GatewaySettings,
+    pub limits: LimitSettings,
     pub log: LogSettings,
     /// What counts, for an operator to see.
     pub effective: Vec<Effective>,
@@ -107,6 +110,7 @@ impl Settings {
             api: reader.read(),
             attachments: reader.read(),
             gateway: reader.read(),
+            limits: reader.read(),
             log: reader.read(),
             effective: Vec::new(),
         };

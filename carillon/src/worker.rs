@@ -7,6 +7,7 @@ use api::health::readiness;
 use api::publish::Publisher;
 use api::state::Attachments;
 use api::{stats, worker};
+use shared::broker::Linked;
 
 use crate::attachments;
 use crate::broker::Broker;
@@ -19,7 +20,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let listener = pod.listener()?;
     let store = store::open(&pod.settings)?;
     let attachments = attachments::open(&pod.settings)?;
-    let (link, ..) = Broker::new(&pod.settings)?.link().await;
+    let Linked { link, .. } = Broker::new(&pod.settings)?.link().await;
 
     let ops = pod.ops(vec![readiness(&store)]);
     pod.drain.tasks().spawn(pod.serve(listener, ops.into()));

@@ -5,7 +5,7 @@
 
 use std::convert::Infallible;
 use std::io::{self, Cursor};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use axum::Router;
@@ -86,8 +86,8 @@ pub async fn serve(listener: TcpListener, site: Site, stop: CancellationToken) {
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, _)) => {
-                tokio::spawn(serve_one(stream, site.clone(), stop.clone(), requests.token()));
+            Ok((stream, peer)) => {
+                tokio::spawn(serve_one(stream, peer.ip(), site.clone(), stop.clone(), requests.token()));
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection accepted");
@@ -102,12 +102,18 @@ pub async fn serve(listener: TcpListener, site: Site, stop: CancellationToken) {
 
 /// Serves a connection. A socket is opened by its first request as a rule, and for that no HTTP server is set up. Whatever else
 /// comes first, and every refusal, is the router's. `under_way` is held while requests are.
-async fn serve_one(mut stream: TcpStream, site: Site, stop: CancellationToken, under_way: TaskTrackerToken) {
+async fn serve_one(
+    mut stream: TcpStream,
+    peer: IpAddr,
+    site: Site,
+    stop: CancellationToken,
+    under_way: TaskTrackerToken,
+) {
     let mut read = Vec::new();
     if let Some(doors) = site.doors {
         let first = tokio::select! {
             () = stop.cancelled() => return,
-            first = tokio::time::timeout(HEADERS, first_request(&mut stream, &mut read, &doors)) => first,
+            first = tokio::time::timeout(HEADERS, first_request(&mut stream, peer, &mut read, &doors)) => first,
         };
         match first {
             Ok(Some((head, admitted))) => {
@@ -120,13 +126,18 @@ async fn serve_one(mut stream: TcpStream, site: Site, stop: CancellationToken, u
         }
     }
     // Boxed, because a socket's task would be larger by this for as long as it is open.
-    Box::pin(serve_requests(rewind(stream, read), site.router, stop)).await;
+    Box::pin(serve_requests(rewind(stream, read), peer, site.router, stop)).await;
     drop(under_way);
 }
 
 /// Reads the head of the first request and asks the doors: its length, and who comes in. `None` when that is nobody; what was
 /// read is in `read` always.
-async fn first_request(stream: &mut TcpStream, read: &mut Vec<u8>, doors: &Doors) -> Option<(usize, Admitted)> {
+async fn first_request(
+    stream: &mut TcpStream,
+    peer: IpAddr,
+    read: &mut Vec<u8>,
+    doors: &Doors,
+) -> Option<(usize, Admitted)> {
     read.reserve(HEAD);
     while read.len() < HEADER_BYTES {
         if stream.read_buf(read).await.ok()? == 0 {
@@ -136,7 +147,9 @@ async fn first_request(stream: &mut TcpStream, read: &mut Vec<u8>, doors: &Doors
         let mut request = httparse::Request::new(&mut headers);
         match request.parse(read) {
             Ok(httparse::Status::Partial) => {}
-            Ok(httparse::Status::Complete(head)) => return admit(doors, &request).map(|admitted| (head, admitted)),
+            Ok(httparse::Status::Complete(head)) => {
+                return admit(doors, peer, &request).map(|admitted| (head, admitted));
+            }
             Err(_) => return None,
         }
     }
@@ -144,13 +157,13 @@ async fn first_request(stream: &mut TcpStream, read: &mut Vec<u8>, doors: &Doors
 }
 
 /// Who comes in with a `GET` of HTTP/1.1.
-fn admit(doors: &Doors, request: &httparse::Request<'_, '_>) -> Option<Admitted> {
+fn admit(doors: &Doors, peer: IpAddr, request: &httparse::Request<'_, '_>) -> Option<Admitted> {
     if request.method != Some("GET") || request.version != Some(1) {
         return None;
     }
     let mut headers = Headers::default();
     request.headers.iter().for_each(|header| headers.note(header.name, header.value));
-    doors.admit(request.path?, &headers)
+    doors.admit(peer, request.path?, &headers)
 }
 
 /// A TCP stream whose beginning has been read already.
@@ -168,8 +181,13 @@ pub(crate) fn take_over(upgraded: Upgraded) -> Option<(TcpStream, Bytes)> {
     Some((reader.into_inner().1.reunite(writer).ok()?, parts.read_buf))
 }
 
-async fn serve_requests(stream: Rewound, router: Router, stop: CancellationToken) {
-    let answer = service_fn(move |request: Request<Incoming>| {
+/// Where the connection of a request comes from.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Peer(pub(crate) IpAddr);
+
+async fn serve_requests(stream: Rewound, peer: IpAddr, router: Router, stop: CancellationToken) {
+    let answer = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(Peer(peer));
         let router = router.clone();
         async move {
             Ok::<_, Infallible>(router.oneshot(request.map(Body::new)).await.unwrap_or_else(|never| match never {}))

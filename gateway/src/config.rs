@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use shared::config::ByteSize;
 
+use crate::address::Network;
 use crate::policy::Namespace;
 
 shared::settings! {
@@ -35,6 +36,9 @@ shared::settings! {
         /// Origins that browsers may open sockets from, such as `https://app.example.com`; `*` for any. Without one, only
         /// pages of the same host may.
         pub allowed_origins: Vec<String>,
+        /// Proxies whose `X-Forwarded-For` is believed, as addresses or ranges. Without one, a client's address is where its
+        /// connection comes from.
+        pub trusted_proxies: Vec<Network>,
         /// The rooms there are: a name in which one `*` at the end stands for any rest; who may join and who may publish
         /// (`anyone`, `participants`, `invited`, `staff`, `service`, `nobody`); and how many publishes are remembered for how
         /// long, if any. The first that fits counts; a room that fits none does not exist.

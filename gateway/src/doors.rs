@@ -4,7 +4,9 @@
 //! told by a close code.
 
 use std::borrow::Cow;
+use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -14,12 +16,14 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 use shared::ids::UserId;
+use shared::limits::{Deed, TooOften, millis, seconds};
 use shared::protocol::{ErrorCode, Since};
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
 
-use crate::accept::take_over;
+use crate::accept::{Peer, take_over};
+use crate::address;
 use crate::connection::{Client, DeviceType, Door};
 use crate::handshake::{Headers, NotAHandshake, Query, Switch};
 use crate::pod::Pod;
@@ -56,7 +60,7 @@ pub fn router(doors: Doors) -> Router {
 }
 
 async fn main_door(State(doors): State<Doors>, request: Request<Body>) -> Response {
-    open(doors, Door::Main, None, request)
+    open(doors, Door::Main, None, request).await
 }
 
 async fn notifications_door(
@@ -64,18 +68,18 @@ async fn notifications_door(
     Path(user_id): Path<String>,
     request: Request<Body>,
 ) -> Response {
-    open(doors, Door::Notifications, Some(user_id.into()), request)
+    open(doors, Door::Notifications, Some(user_id.into()), request).await
 }
 
 /// The door for those who only listen: an event stream instead of a socket, refused by status and not by close code.
 async fn stream_door(State(doors): State<Doors>, request: Request<Body>) -> Response {
-    let Doors { pod, sessions } = doors;
+    let pod = Arc::clone(&doors.pod);
     if !pod.is_open() {
         return unavailable();
     }
     let headers = Headers::of(request.headers());
     if !headers.is_allowed_origin(&pod.settings.allowed_origins) {
-        return problem(ErrorCode::Forbidden, "this origin may not open streams");
+        return problem(ErrorCode::Forbidden, "this origin may not open streams", None);
     }
     let mut query = Query::read(request.uri().query().unwrap_or_default());
     if let Some(cursor) = headers.last_event_id {
@@ -83,39 +87,52 @@ async fn stream_door(State(doors): State<Doors>, request: Request<Body>) -> Resp
     }
     let mut visit = match visit(Door::Main, query, &headers) {
         Ok(visit) => visit,
-        Err(detail) => return problem(ErrorCode::BadRequest, &detail),
+        Err(detail) => return problem(ErrorCode::BadRequest, &detail, None),
     };
+    if let Err(later) = doors.knock(doors.address(&request, &headers)).await {
+        return later.into_response();
+    }
     let caller = match &visit.token {
         Some(token) => pod.verifier.verify(token).await,
-        None => return problem(ErrorCode::Unauthorized, "a token is missing"),
+        None => return problem(ErrorCode::Unauthorized, "a token is missing", None),
     };
     match caller {
-        Ok(caller) if visit.user_id.as_ref().is_none_or(|user| *user == caller.user) => {}
-        Ok(_) => return problem(ErrorCode::Forbidden, "user_id is not the token's"),
-        Err(error) => return problem(error.code(), &error.to_string()),
+        Ok(caller) if visit.user_id.as_ref().is_none_or(|user| *user == caller.user) => {
+            if let Err(error) = pod.limits.check(Deed::Connect, &caller).await {
+                return Later::from(error).into_response();
+            }
+            visit.caller = Some(Box::new(caller));
+        }
+        Ok(_) => return problem(ErrorCode::Forbidden, "user_id is not the token's", None),
+        Err(error) => return problem(error.code(), &error.to_string(), None),
     }
     visit.place = pod.take_place();
     if visit.place.is_none() {
         return unavailable();
     }
     let (stream, body) = EventStream::new();
-    sessions.spawn(receive(pod, visit, stream));
+    doors.sessions.spawn(receive(pod, visit, stream));
     ([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], body).into_response()
 }
 
 /// Answers an upgrade that came through the router, behind other requests of its connection as a rule. `user_id` is what the
 /// path says.
-fn open(doors: Doors, door: Door, user_id: Option<Cow<'_, str>>, mut request: Request<Body>) -> Response {
+async fn open(doors: Doors, door: Door, user_id: Option<Cow<'_, str>>, mut request: Request<Body>) -> Response {
     // Whoever routes a `GET` gives it the `HEAD` as well.
     if request.method() != Method::GET || request.version() < Version::HTTP_11 {
         return refuse(NotAHandshake::NotWebSocket);
     }
     let query = Query::read(request.uri().query().unwrap_or_default());
     let query = Query { user_id: user_id.or(query.user_id), ..query };
-    let (visit, switch) = match doors.check(door, query, &Headers::of(request.headers())) {
+    let headers = Headers::of(request.headers());
+    let address = doors.address(&request, &headers);
+    let (visit, switch) = match doors.check(door, query, &headers) {
         Ok(admitted) => admitted,
         Err(refusal) => return *refusal,
     };
+    if let Err(later) = doors.knock(address).await {
+        return later.into_response();
+    }
     let upgrade = hyper::upgrade::on(&mut request);
     doors.sessions.clone().spawn(async move {
         // A client that left before the upgrade is no loss.
@@ -124,7 +141,7 @@ fn open(doors: Doors, door: Door, user_id: Option<Cow<'_, str>>, mut request: Re
             tracing::error!("the connection cannot be taken over: serve the doors with this crate's accept loop");
             return;
         };
-        doors.enter(Admitted { visit, answer: Vec::new() }, stream, read.into()).await;
+        doors.serve(visit, Vec::new(), stream, read.into()).await;
     });
     let answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
     let answer = switch.headers().fold(answer, |answer, (name, value)| answer.header(name, value));
@@ -134,13 +151,14 @@ fn open(doors: Doors, door: Door, user_id: Option<Cow<'_, str>>, mut request: Re
 /// Somebody who may come in.
 pub(crate) struct Admitted {
     visit: Visit,
+    address: IpAddr,
     /// The answer to the upgrade, still to be written.
     answer: Vec<u8>,
 }
 
 impl Doors {
     /// Checks a request for a socket; `None` is whatever the router has to answer.
-    pub(crate) fn admit(&self, target: &str, headers: &Headers<'_>) -> Option<Admitted> {
+    pub(crate) fn admit(&self, peer: IpAddr, target: &str, headers: &Headers<'_>) -> Option<Admitted> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut query = Query::read(query);
         let door = if MAIN.contains(&path) {
@@ -151,7 +169,8 @@ impl Doors {
             Door::Notifications
         };
         let (visit, switch) = self.check(door, query, headers).ok()?;
-        Some(Admitted { visit, answer: switch.encode() })
+        let address = address::client(peer, headers.forwarded_for, &self.pod.settings.trusted_proxies);
+        Some(Admitted { visit, address, answer: switch.encode() })
     }
 
     /// Checks what has to be right before the upgrade; answers what the client brought, and the upgrade.
@@ -161,17 +180,36 @@ impl Doors {
         }
         let switch = headers.switch().map_err(refuse)?;
         if !headers.is_allowed_origin(&self.pod.settings.allowed_origins) {
-            return Err(problem(ErrorCode::Forbidden, "this origin may not open sockets").into());
+            return Err(problem(ErrorCode::Forbidden, "this origin may not open sockets", None).into());
         }
-        let mut visit = visit(door, query, headers).map_err(|detail| problem(ErrorCode::BadRequest, &detail))?;
+        let mut visit = visit(door, query, headers).map_err(|detail| problem(ErrorCode::BadRequest, &detail, None))?;
         visit.place = self.pod.take_place();
         Ok((visit, switch))
     }
 
+    /// The address of whoever sent a request.
+    fn address(&self, request: &Request<Body>, headers: &Headers<'_>) -> IpAddr {
+        let peer = request.extensions().get().map_or(IpAddr::from([0, 0, 0, 0]), |Peer(peer)| *peer);
+        address::client(peer, headers.forwarded_for, &self.pod.settings.trusted_proxies)
+    }
+
+    /// Counts a connection from `address`, unless there were too many of late.
+    async fn knock(&self, address: IpAddr) -> Result<(), Later> {
+        Ok(self.pod.limits.check_address(address).await?)
+    }
+
     /// Lets in whoever was admitted, whose connection is `stream` and has `read` waiting; serves them until they are gone.
     pub(crate) async fn enter(self, admitted: Admitted, stream: TcpStream, read: Vec<u8>) {
+        let Admitted { visit, address, answer } = admitted;
+        match self.knock(address).await {
+            Ok(()) => self.serve(visit, answer, stream, read).await,
+            // There is room for it in the buffer of a connection that has been told nothing yet.
+            Err(later) => drop(stream.try_write(&later.encode())),
+        }
+    }
+
+    async fn serve(self, visit: Visit, answer: Vec<u8>, stream: TcpStream, read: Vec<u8>) {
         let Self { pod, sessions } = self;
-        let Admitted { visit, answer } = admitted;
         // By itself the kernel holds megabytes for a client that takes nothing. Without the bound it is served all the same.
         let _ = SockRef::from(&stream).set_send_buffer_size(pod.settings.socket_buffer_bytes.0 / 2);
         let socket = WebSocket::new(stream, answer, read, pod.settings.max_frame_bytes.0).await;
@@ -183,7 +221,7 @@ impl Doors {
 fn refuse(why: NotAHandshake) -> Response {
     match why {
         NotAHandshake::NotWebSocket => {
-            let mut answer = problem(ErrorCode::BadRequest, "open a WebSocket (version 13) here");
+            let mut answer = problem(ErrorCode::BadRequest, "open a WebSocket (version 13) here", None);
             *answer.status_mut() = StatusCode::UPGRADE_REQUIRED;
             let headers = answer.headers_mut();
             headers.insert(header::UPGRADE, header::HeaderValue::from_static("websocket"));
@@ -191,9 +229,9 @@ fn refuse(why: NotAHandshake) -> Response {
             answer
         }
         NotAHandshake::NoKey => {
-            problem(ErrorCode::BadRequest, "Sec-WebSocket-Key is missing or not 16 bytes of base64")
+            problem(ErrorCode::BadRequest, "Sec-WebSocket-Key is missing or not 16 bytes of base64", None)
         }
-        NotAHandshake::Body => problem(ErrorCode::BadRequest, "a request for a socket has no body"),
+        NotAHandshake::Body => problem(ErrorCode::BadRequest, "a request for a socket has no body", None),
     }
 }
 
@@ -216,7 +254,7 @@ fn visit(door: Door, query: Query<'_>, headers: &Headers<'_>) -> Result<Visit, S
     let client = Client { device_id, device_type, app_version: app_version.map(Into::into) };
     let token = headers.bearer().map(Cow::Borrowed).or(token).or_else(|| headers.offered().map(Cow::Borrowed));
     let token = token.map(Cow::into_owned);
-    Ok(Visit { is_local: headers.is_local(), door, token, user_id, since, client, place: None })
+    Ok(Visit { is_local: headers.is_local(), door, token, caller: None, user_id, since, client, place: None })
 }
 
 fn parse_device_type(text: &str) -> Result<DeviceType, String> {
@@ -228,24 +266,74 @@ fn parse_device_type(text: &str) -> Result<DeviceType, String> {
     }
 }
 
+/// Why somebody has to come back later, and when.
+pub(crate) struct Later {
+    code: ErrorCode,
+    detail: String,
+    wait: Duration,
+}
+
+impl From<TooOften> for Later {
+    fn from(error: TooOften) -> Self {
+        Self { code: ErrorCode::RateLimited, detail: error.to_string(), wait: error.wait }
+    }
+}
+
+impl IntoResponse for Later {
+    fn into_response(self) -> Response {
+        problem(self.code, &self.detail, Some(self.wait))
+    }
+}
+
+impl Later {
+    /// The answer as it is written to a connection that is closed then.
+    fn encode(&self) -> Vec<u8> {
+        let status = status(self.code);
+        let body = body(self.code, &self.detail, Some(self.wait));
+        let seconds = seconds(self.wait);
+        let head = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {PROBLEM}\r\nretry-after: {seconds}\r\ncontent-length: {}\r\n\
+             connection: close\r\n\r\n",
+            body.len()
+        );
+        (head + &body).into_bytes()
+    }
+}
+
 fn unavailable() -> Response {
-    let mut answer = problem(ErrorCode::Unavailable, "this pod takes no sockets");
-    answer.headers_mut().insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+    problem(ErrorCode::Unavailable, "this pod takes no sockets", Some(Duration::from_secs(1)))
+}
+
+/// The media type of RFC 9457.
+const PROBLEM: &str = "application/problem+json";
+
+/// A refusal like the api's.
+fn problem(code: ErrorCode, detail: &str, wait: Option<Duration>) -> Response {
+    let body = body(code, detail, wait);
+    let mut answer = (status(code), [(header::CONTENT_TYPE, PROBLEM)], body).into_response();
+    if let Some(wait) = wait {
+        answer.headers_mut().insert(header::RETRY_AFTER, seconds(wait).into());
+    }
     answer
 }
 
-/// A refusal as problem JSON (RFC 9457), like the api's.
-fn problem(code: ErrorCode, detail: &str) -> Response {
-    let status = StatusCode::from_u16(code.status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let body = json!({
+fn body(code: ErrorCode, detail: &str, wait: Option<Duration>) -> String {
+    let mut body = json!({
         "type": "about:blank",
-        "title": status.canonical_reason(),
+        "title": status(code).canonical_reason(),
         "status": code.status(),
         "code": code,
         "detail": detail,
         "remedy": code.remedy(),
     });
-    (status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response()
+    if let Some(wait) = wait {
+        body["retry_after_ms"] = millis(wait).into();
+    }
+    body.to_string()
+}
+
+fn status(code: ErrorCode) -> StatusCode {
+    StatusCode::from_u16(code.status()).expect("the table has valid statuses")
 }
 
 #[cfg(test)]

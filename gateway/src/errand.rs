@@ -8,6 +8,7 @@ use std::sync::Arc;
 use shared::access::Caller;
 use shared::cursor::Positions;
 use shared::ids::{Epoch, RoomName, UserId};
+use shared::limits::{TooOften, millis};
 use shared::protocol::{ErrorCode, answer};
 
 use crate::connection::Connection;
@@ -62,6 +63,11 @@ impl Done {
     /// Done, with nothing but an answer.
     pub const fn say(answer: String) -> Self {
         Self { answer, then: Then::Nothing }
+    }
+
+    /// Not done, because it was done too often.
+    pub fn too_often(reference: Option<&str>, error: &TooOften) -> Self {
+        Self::say(answer::error(reference, ErrorCode::RateLimited, &error.to_string(), Some(millis(error.wait))))
     }
 
     /// Not done, and why.

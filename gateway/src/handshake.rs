@@ -32,6 +32,8 @@ pub(crate) struct Headers<'a> {
     pub(crate) doubled: bool,
     /// Whether a body follows.
     has_body: bool,
+    /// Whose address proxies say it is. Of several the last counts: that is the nearest one's.
+    pub(crate) forwarded_for: Option<&'a str>,
     /// Whether our subprotocol was offered.
     speaks_ours: bool,
     /// The token among the subprotocols.
@@ -105,6 +107,8 @@ impl<'a> Headers<'a> {
             self.has_body = true;
         } else if is(&header::CONTENT_LENGTH) {
             self.has_body |= text != Some("0");
+        } else if name.eq_ignore_ascii_case("x-forwarded-for") {
+            self.forwarded_for = text.or(self.forwarded_for);
         } else if name.eq_ignore_ascii_case("last-event-id") {
             self.last_event_id = self.last_event_id.or(text);
         }

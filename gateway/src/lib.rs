@@ -6,6 +6,7 @@
 
 pub mod accept;
 pub mod acks;
+pub mod address;
 mod allowance;
 mod arrival;
 pub mod attendance;
@@ -55,6 +56,7 @@ use shared::broker::{Link, LinkState};
 use shared::channel::Channel;
 use shared::drain::Drain;
 use shared::history::History;
+use shared::limits::Limits;
 use shared::ops::Readiness;
 use shared::presence::Presence;
 use tokio::sync::watch;
@@ -83,6 +85,8 @@ pub struct Parts {
     pub history: Arc<dyn History>,
     /// Who is here, over all gateways.
     pub presence: Arc<dyn Presence>,
+    /// How often people may do what.
+    pub limits: Limits,
     /// The api.
     pub upstream: Upstream,
     /// Over how long clients are told to come back when the pod stops.
@@ -100,7 +104,7 @@ impl Gateway {
     /// Starts a gateway's tasks; they end with `drain`, after the last client has left or been cut off.
     #[must_use]
     pub fn start(parts: Parts, drain: &Drain) -> Self {
-        let Parts { settings, node, verifier, link, history, presence, upstream, drain_window } = parts;
+        let Parts { settings, node, verifier, link, history, presence, limits, upstream, drain_window } = parts;
         let stop = CancellationToken::new();
         let behind = Arc::new(behind::Behind::default());
         let hub = Arc::new(hub::Hub::new(Arc::clone(&behind)));
@@ -126,6 +130,7 @@ impl Gateway {
             broker: Arc::clone(&link.broker),
             history: Arc::clone(&history),
             presence: Arc::clone(&presence),
+            limits,
             upstream: upstream.clone(),
             questions,
             watches,

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use shared::access::Verifier;
 use shared::broker::Broker;
 use shared::history::History;
+use shared::limits::Limits;
 use shared::presence::Presence;
 
 use crate::acks::Acks;
@@ -38,6 +39,8 @@ pub struct Pod {
     pub history: Arc<dyn History>,
     /// Who is here, over all gateways.
     pub presence: Arc<dyn Presence>,
+    /// How often people may do what.
+    pub limits: Limits,
     /// The api.
     pub upstream: Upstream,
     /// Questions to the api about arrivals and rooms, in batches.

@@ -12,6 +12,7 @@ use shared::envelope::{Content, Envelope};
 use shared::event::{Heading, LiveBody, RoomPosition};
 use shared::history::Recovered;
 use shared::ids::{RoomName, TraceId};
+use shared::limits::Deed;
 use shared::protocol::{ErrorCode, answer};
 use shared::time::Timestamp;
 use shared::upstream::{Question, Verdict};
@@ -38,6 +39,9 @@ pub async fn publish(
     reference: Option<String>,
 ) -> Done {
     let reference = reference.as_deref();
+    if let Err(error) = pod.limits.check(Deed::Publish, &caller).await {
+        return Done::too_often(reference, &error);
+    }
     let permitted = match namespace.publish {
         // Only members come this far.
         Who::Invited => Ok(Seen::Yes),
@@ -163,6 +167,11 @@ pub struct Join {
 impl Join {
     /// Joins, or says why not.
     pub async fn run(self) -> Done {
+        // Before anything else: subscribing costs the broker something.
+        if let Err(error) = self.pod.limits.check(Deed::Subscribe, &self.caller).await {
+            let Done { answer, .. } = Done::too_often(self.reference.as_deref(), &error);
+            return Done { answer, then: Then::NotJoined(self.room) };
+        }
         match self.try_join().await {
             // The answer was queued before the history, under the hub's lock.
             Ok(held) => Done { answer: String::new(), then: Then::Joined(self.room, held) },

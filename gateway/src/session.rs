@@ -756,6 +756,8 @@ mod tests {
     use shared::config::Secret;
     use shared::history::memory::MemoryHistory;
     use shared::ids::{Epoch, Seq};
+    use shared::limits::memory::MemoryLimiter;
+    use shared::limits::{LimitSettings, Limits};
     use shared::presence::memory::MemoryPresence;
 
     use super::*;
@@ -811,6 +813,7 @@ mod tests {
             attendance: crate::attendance::attendance(presence.clone(), Arc::new(crate::hub::Hub::new(Arc::default())))
                 .0,
             presence,
+            limits: Limits::new(LimitSettings::none(), Arc::new(MemoryLimiter::default())),
             broker,
             history,
             questions: crate::questions::questions(upstream.clone()).0,

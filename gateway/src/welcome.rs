@@ -12,7 +12,8 @@ use shared::access::{Caller, TokenError};
 use shared::channel::Role;
 use shared::cursor::Cursor;
 use shared::ids::{ConnectionId, UserId};
-use shared::protocol::{Action, CloseCode, Command, answer};
+use shared::limits::{Deed, TooOften, millis};
+use shared::protocol::{Action, CloseCode, Command, ErrorCode, answer};
 use shared::time::Timestamp;
 use shared::upstream::{Arrival, Question, ResyncReason, Verdict};
 
@@ -35,6 +36,8 @@ pub struct Visit {
     pub door: Door,
     /// Its token, if it came with one.
     pub token: Option<String>,
+    /// Who it is, if that is known already.
+    pub caller: Option<Box<Caller>>,
     /// Whom it says it is; must be whom the token says.
     pub user_id: Option<UserId>,
     /// Whether it named this machine itself as the host: a page of somebody else's name that resolves to it does not.
@@ -114,8 +117,18 @@ impl From<CloseCode> for Refused {
     }
 }
 
+impl From<TooOften> for Refused {
+    fn from(error: TooOften) -> Self {
+        let why = answer::error(None, ErrorCode::RateLimited, &error.to_string(), Some(millis(error.wait)));
+        Self { code: CloseCode::Full, why: Some(why) }
+    }
+}
+
 /// Who it is: by the token it came with, else by the one it says first.
 async fn identify<T: Transport>(pod: &Pod, visit: &mut Visit, transport: &mut T) -> Result<Caller, Refused> {
+    if let Some(caller) = visit.caller.take() {
+        return Ok(*caller);
+    }
     let token = match (visit.token.take(), &visit.user_id) {
         (Some(token), _) => token,
         (None, Some(user)) if visit.is_local && pod.verifier.accepts_bare_users() => return Ok(bare_guest(user)),
@@ -133,7 +146,10 @@ async fn identify<T: Transport>(pod: &Pod, visit: &mut Visit, transport: &mut T)
     })?;
     match &visit.user_id {
         Some(user) if *user != caller.user => Err(CloseCode::Forbidden.into()),
-        _ => Ok(caller),
+        _ => {
+            pod.limits.check(Deed::Connect, &caller).await?;
+            Ok(caller)
+        }
     }
 }
 

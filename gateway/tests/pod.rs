@@ -6,14 +6,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
+use gateway::address::Network;
 use gateway::config::GatewaySettings;
 use serde_json::{Value, json};
 use shared::channel::Role;
-use shared::config::ByteSize;
+use shared::config::{ByteSize, Value as _};
+use shared::limits::{Limit, LimitSettings};
 use shared::time::Timestamp;
 use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
-use tokio_tungstenite::tungstenite::{Bytes, Message};
+use tokio_tungstenite::tungstenite::{Bytes, Error, Message};
 use village::{Person, Socket, Village};
 
 #[tokio::test]
@@ -258,6 +260,94 @@ async fn who_may_not_connect_is_told_by_the_close_code() {
     let foreign = [("origin", "https://evil.example".to_owned())];
     assert!(village.dial(&format!("/api/v1/ws?token={good}"), &foreign).await.is_err());
     assert!(village.dial(&format!("/api/v1/ws?token={good}&device_type=toaster"), &[]).await.is_err());
+}
+
+#[tokio::test]
+async fn who_publishes_or_joins_too_often_is_told_how_long_to_wait_and_stays_connected() {
+    let limits = LimitSettings { publishes: limit("2/10h"), subscriptions: limit("3/10h"), ..LimitSettings::none() };
+    let village = Village::limited(GatewaySettings::default(), limits).await;
+    let (alice, bob) = (village.person("alice"), village.person("bob"));
+    let (mut phone, mut desk, mut his) = (alice.connects("").await, alice.connects("").await, bob.connects("").await);
+    for (number, socket) in [&mut phone, &mut desk, &mut his].into_iter().enumerate() {
+        socket.says(&json!({"action": "subscribe", "room": format!("tour_{number}")})).await;
+        socket.hears("ack").await;
+    }
+    let publish = |room: &str| json!({"action": "message", "room": room, "data": 1, "ref": "p"});
+    for (socket, room) in [(&mut phone, "tour_8"), (&mut desk, "tour_8"), (&mut his, "tour_8")] {
+        socket.says(&publish(room)).await;
+        socket.hears("ack").await;
+    }
+    phone.says(&publish("tour_8")).await;
+    let refused = phone.hears("error").await;
+    assert_eq!((&refused["ref"], &refused["data"]["code"]), (&json!("p"), &json!("rate_limited")));
+    let wait = refused["data"]["retry_after_ms"].as_u64().expect("a time");
+    assert!((17_000_000..=18_000_000).contains(&wait), "half of ten hours, not {wait} ms");
+
+    phone.says(&json!({"action": "subscribe", "room": "tour_7"})).await;
+    phone.hears("ack").await;
+    desk.says(&json!({"action": "subscribe", "room": "tour_7", "ref": "s"})).await;
+    let refused = desk.hears("error").await;
+    assert_eq!((&refused["ref"], &refused["data"]["code"]), (&json!("s"), &json!("rate_limited")));
+    desk.says(&json!({"action": "ping"})).await;
+    desk.hears("pong").await;
+}
+
+#[tokio::test]
+async fn who_connects_too_often_is_told_when_to_come_back_at_every_door() {
+    let limits = LimitSettings { connects: limit("2/10h"), ..LimitSettings::none() };
+    let village = Village::limited(GatewaySettings::default(), limits).await;
+    let (alice, bob, robot) =
+        (village.person("alice"), village.person("bob"), village.person_as("robot", Role::Service));
+    let _let_in = (alice.connects("").await, alice.connects("").await, bob.connects("").await);
+    let mut refused = village.dial(&format!("/api/v1/ws?token={}", alice.token), &[]).await.expect("a socket");
+    let error = refused.hears("error").await;
+    assert_eq!(error["data"]["code"], "rate_limited");
+    assert!(error["data"]["retry_after_ms"].as_u64().is_some_and(|wait| wait > 17_000_000), "{error}");
+    assert_eq!(refused.ends().await, 1013);
+    let stream = alice.asks_stream(&alice.token).await;
+    assert_eq!(stream.status(), 429);
+    let wait: u64 = stream.headers()["retry-after"].to_str().expect("text").parse().expect("seconds");
+    assert!((17_000..=18_000).contains(&wait), "half of ten hours, not {wait} s");
+    for _ in 0..5 {
+        robot.connects("").await;
+    }
+}
+
+#[tokio::test]
+async fn an_address_that_connects_too_often_is_refused_before_the_upgrade_and_a_proxy_speaks_for_others() {
+    let limits = LimitSettings { connects_per_address: limit("2/10h"), ..LimitSettings::none() };
+    let trusted_proxies = vec![Network::parse("127.0.0.1").expect("an address")];
+    let village =
+        Village::limited(GatewaySettings { trusted_proxies, ..GatewaySettings::default() }, limits.clone()).await;
+    let token = village.token("alice", Role::Guest, 60);
+    let dial = async |village: &Village, from: &str| {
+        let from = [("x-forwarded-for", from.to_owned())];
+        match village.dial(&format!("/api/v1/ws?token={token}"), &from).await {
+            Ok(mut socket) => socket.hears("connection_established").await,
+            Err(Error::Http(answer)) => {
+                assert_eq!(answer.headers()["content-type"], "application/problem+json");
+                let wait: u64 = answer.headers()["retry-after"].to_str().expect("text").parse().expect("seconds");
+                assert!((17_000..=18_000).contains(&wait), "half of ten hours, not {wait} s");
+                json!({ "status": answer.status().as_u16() })
+            }
+            Err(error) => panic!("neither let in nor refused: {error}"),
+        }
+    };
+    for address in ["192.0.2.1", "192.0.2.2", "forged, 192.0.2.1", "192.0.2.2"] {
+        assert_eq!(dial(&village, address).await["type"], "connection_established");
+    }
+    assert_eq!(dial(&village, "192.0.2.1").await["status"], 429);
+
+    // Whoever is no proxy speaks for nobody.
+    let village = Village::limited(GatewaySettings::default(), limits).await;
+    for address in ["192.0.2.1", "192.0.2.2"] {
+        assert_eq!(dial(&village, address).await["type"], "connection_established");
+    }
+    assert_eq!(dial(&village, "192.0.2.3").await["status"], 429);
+}
+
+fn limit(text: &str) -> Limit {
+    Limit::parse(text).expect("a limit")
 }
 
 #[tokio::test]

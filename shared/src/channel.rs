@@ -93,12 +93,10 @@ pub enum Channel {
 }
 
 impl Channel {
-    /// Which of the [`BUCKETS`] the channel belongs to. Stable across versions: FNV-1a of the name.
+    /// Which of the [`BUCKETS`] the channel belongs to.
     #[must_use]
     pub fn bucket(&self) -> Bucket {
-        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
-        fmt::write(&mut hash, format_args!("{self}")).expect("hashing a name cannot fail");
-        Bucket((hash.0 % u64::from(BUCKETS)) as u16)
+        Bucket::of(self)
     }
 
     /// Whether the channel carries a durable, numbered feed.
@@ -181,6 +179,14 @@ impl fmt::Write for Fnv {
 pub struct Bucket(u16);
 
 impl Bucket {
+    /// The bucket of whatever has this name. Stable across versions: FNV-1a of the name.
+    #[must_use]
+    pub fn of(name: &impl fmt::Display) -> Self {
+        let mut hash = Fnv(0xcbf2_9ce4_8422_2325);
+        fmt::write(&mut hash, format_args!("{name}")).expect("hashing a name cannot fail");
+        Self((hash.0 % u64::from(BUCKETS)) as u16)
+    }
+
     /// Every bucket.
     pub fn all() -> impl Iterator<Item = Self> {
         (0..BUCKETS).map(Self)

@@ -15,6 +15,7 @@ pub mod envelope;
 pub mod event;
 pub mod history;
 pub mod ids;
+pub mod limits;
 pub mod ops;
 pub mod presence;
 pub mod protocol;

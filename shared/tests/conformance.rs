@@ -1,14 +1,16 @@
-//! The promises of the broker, of the rooms' history and of presence, put to every implementation over real servers.
+//! The promises of the broker, of the rooms' history, of presence and of limits, put to every implementation over real servers.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use fleet::servers::redis::Redis;
+use shared::broker::Linked;
 use shared::broker::conformance::{Pod, Stage, flood};
 use shared::broker::memory::MemoryBroker;
 use shared::broker::redis::{RedisSettings, open};
 use shared::channel::Channel;
 use shared::history::memory::MemoryHistory;
+use shared::limits::memory::MemoryLimiter;
 use shared::presence::memory::MemoryPresence;
 
 mod broker {
@@ -41,11 +43,22 @@ mod presence {
     );
 }
 
+mod limits {
+    use super::*;
+    shared::limits_conformance!(
+        memory: Memory,
+        redis_standalone: Standalone,
+        redis_sentinel: Sentinel,
+        redis_cluster: Cluster,
+    );
+}
+
 /// One process. All it can suffer is a pump that does not keep up.
 struct Memory {
     place: MemoryBroker,
     history: Arc<MemoryHistory>,
     presence: Arc<MemoryPresence>,
+    limiter: Arc<MemoryLimiter>,
 }
 
 #[async_trait]
@@ -53,11 +66,13 @@ impl Stage for Memory {
     async fn set() -> Self {
         let place = MemoryBroker::default();
         let history = Arc::new(MemoryHistory::new(place.clone()));
-        Self { history, presence: Arc::new(MemoryPresence::new(place.clone())), place }
+        let presence = Arc::new(MemoryPresence::new(place.clone()));
+        Self { history, presence, limiter: Arc::default(), place }
     }
 
     async fn pod(&self) -> Pod {
-        Pod { link: self.place.link(), history: self.history.clone(), presence: self.presence.clone() }
+        let Self { place, history, presence, limiter } = self;
+        Pod { link: place.link(), history: history.clone(), presence: presence.clone(), limiter: limiter.clone() }
     }
 
     async fn lose_the_link(&self, heard: &Channel) {
@@ -75,8 +90,8 @@ impl Stage for Memory {
 
 async fn pod(redis: &Redis) -> Pod {
     let settings = RedisSettings::new(&redis.url(), "conformance").expect("settings");
-    let (link, history, presence) = open(&settings).await;
-    Pod { link, history, presence }
+    let Linked { link, history, presence, limiter } = open(&settings).await;
+    Pod { link, history, presence, limiter }
 }
 
 /// One server.

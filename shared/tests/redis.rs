@@ -4,13 +4,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fleet::servers::redis::Redis;
+use shared::access::Caller;
 use shared::broker::redis::{RedisSettings, open};
-use shared::broker::{BrokerError, Delivery, Gap, Link, LinkState};
-use shared::channel::Channel;
+use shared::broker::{BrokerError, Delivery, Gap, Link, LinkState, Linked};
+use shared::channel::{Channel, Role};
+use shared::config::Value as _;
 use shared::envelope::{Content, Envelope};
 use shared::event::LiveBody;
 use shared::history::{History, Retention};
 use shared::ids::{PodId, RoomName, Seq, TraceId, UserId};
+use shared::limits::{Deed, Limit, LimitSettings, Limits};
 use shared::presence::{Availability, HELD, PresenceError, Status};
 use shared::time::Timestamp;
 use tokio::time::timeout;
@@ -152,7 +155,7 @@ async fn a_server_that_took_over_gives_no_number_twice_in_one_epoch() {
 #[tokio::test(flavor = "multi_thread")]
 async fn people_whom_redis_forgot_are_here_again_under_another_lease() {
     let redis = Redis::standalone().await.expect("a redis");
-    let (_link, _, presence) = open(&RedisSettings::new(&redis.url(), "test").expect("settings")).await;
+    let Linked { link: _link, presence, .. } = open_at(&redis).await;
     let lasts = Duration::from_secs(600);
     let mut lease = presence.begin(lasts).await.expect("a lease");
     let alice: UserId = "alice".parse().expect("an id");
@@ -173,7 +176,7 @@ async fn people_whom_redis_forgot_are_here_again_under_another_lease() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_forgotten_gateway_wrote_ends_when_another_one_writes_the_person_after_a_while() {
     let redis = Redis::standalone().await.expect("a redis");
-    let (mut link, _, presence) = open(&RedisSettings::new(&redis.url(), "test").expect("settings")).await;
+    let Linked { mut link, presence, .. } = open_at(&redis).await;
     let alice: UserId = "alice".parse().expect("an id");
     link.broker.subscribe(&[Channel::Presence(alice.clone())]).await.expect("a subscription");
     let lease = presence.begin(Duration::from_secs(600)).await.expect("a lease");
@@ -199,9 +202,43 @@ async fn what_a_forgotten_gateway_wrote_ends_when_another_one_writes_the_person_
     assert_eq!(Status::heard(&body).map(|status| status.state), Some(Availability::Online));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn while_redis_is_frozen_a_pod_counts_turns_alone_and_hardly_waits() {
+    let redis = Redis::standalone().await.expect("a redis");
+    let Linked { link: _link, limiter, .. } = open_at(&redis).await;
+    let sends = Limit::parse("5/10h").expect("a limit");
+    let limits = Limits::new(LimitSettings { sends, ..LimitSettings::default() }, limiter);
+    let alice = Caller {
+        user: "alice".parse().expect("an id"),
+        role: Role::Guest,
+        name: None,
+        token_id: None,
+        issued_at: None,
+        expires_at: Timestamp::now(),
+    };
+    let take = async |times| {
+        let mut taken = 0;
+        for _ in 0..times {
+            taken += usize::from(limits.check(Deed::Send, &alice).await.is_ok());
+        }
+        taken
+    };
+    assert_eq!(take(10).await, 5);
+    redis.pause();
+    let begun = Instant::now();
+    assert_eq!(take(10).await, 5, "as many as it allows, and no more");
+    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    redis.resume();
+    assert_eq!(take(1).await, 0);
+}
+
 async fn connect(redis: &Redis) -> (Link, std::sync::Arc<dyn History>) {
-    let (link, history, _) = open(&RedisSettings::new(&redis.url(), "test").expect("settings")).await;
+    let Linked { link, history, .. } = open_at(redis).await;
     (link, history)
+}
+
+async fn open_at(redis: &Redis) -> Linked {
+    open(&RedisSettings::new(&redis.url(), "test").expect("settings")).await
 }
 
 async fn next(link: &mut Link) -> Delivery {
@@ -263,7 +300,7 @@ fn content(body: Bytes) -> Content {
 #[tokio::test(flavor = "multi_thread")]
 async fn whom_a_dead_gateway_had_is_taken_back_though_its_lists_were_lost() {
     let redis = Redis::standalone().await.expect("a redis");
-    let (mut link, _, presence) = open(&RedisSettings::new(&redis.url(), "test").expect("settings")).await;
+    let Linked { mut link, presence, .. } = open_at(&redis).await;
     let alice: UserId = "alice".parse().expect("an id");
     link.broker.subscribe(&[Channel::Presence(alice.clone())]).await.expect("a subscription");
     let lease = presence.begin(Duration::from_secs(600)).await.expect("a lease");

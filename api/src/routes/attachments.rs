@@ -13,6 +13,7 @@ use axum::response::Response;
 use serde::Serialize;
 use shared::access::Caller;
 use shared::ids::AttachmentId;
+use shared::limits::Deed;
 use shared::protocol::ErrorCode;
 use shared::time::Timestamp;
 use utoipa_axum::router::OpenApiRouter;
@@ -95,6 +96,7 @@ pub struct LinkedAttachment {
 async fn reserve(State(app): State<App>, caller: Caller, once: Once, body: Fields) -> Result<Made<Reserved>, Problem> {
     let attachments = app.attachments()?;
     let draft = draft::attachment(body, once, attachments.max_bytes)?;
+    app.limits.check(Deed::Upload, &caller).await?;
     let kept = app.store.reserve(&caller, &draft).await?;
     let value = place(attachments, &kept.value).await?;
     Ok(Made(Kept { value, created: kept.created, envelopes: kept.envelopes }))

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use shared::access::Caller;
 use shared::ids::{ClientMessageId, ConversationId, MessageId, Seq};
+use shared::limits::Deed;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -45,6 +46,7 @@ async fn send(
     body: Fields,
 ) -> Result<Made<Message>, Problem> {
     let draft = drafts::message(body, once, name.trace)?;
+    app.limits.check(Deed::Send, &caller).await?;
     Ok(Made(app.publisher.publish(&caller, &draft).await?))
 }
 
@@ -83,6 +85,7 @@ async fn forward(
     body: Fields,
 ) -> Result<Made<Message>, Problem> {
     let draft = drafts::forward(body, id, once, name.trace)?;
+    app.limits.check(Deed::Send, &caller).await?;
     Ok(Made(app.publisher.publish(&caller, &draft).await?))
 }
 

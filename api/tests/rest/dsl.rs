@@ -23,6 +23,8 @@ use shared::channel::{Channel, Role};
 use shared::config::Secret;
 use shared::envelope::Envelope;
 use shared::ids::UserId;
+use shared::limits::memory::MemoryLimiter;
+use shared::limits::{LimitSettings, Limits};
 use shared::presence::Presence;
 use shared::presence::memory::MemoryPresence;
 use shared::time::Timestamp;
@@ -60,16 +62,21 @@ pub(crate) struct Api {
 
 impl Api {
     pub(crate) async fn start() -> Self {
-        Self::migrated(in_folder).await
+        Self::migrated(in_folder, LimitSettings::none()).await
+    }
+
+    /// A pod where nobody does more than `limits` allow.
+    pub(crate) async fn limited(limits: LimitSettings) -> Self {
+        Self::migrated(in_folder, limits).await
     }
 
     /// A pod whose attachments lie there, if anywhere.
     pub(crate) async fn keeping_attachments_in(blobs: Option<Blobs>) -> Self {
-        Self::migrated(|_| blobs).await
+        Self::migrated(|_| blobs, LimitSettings::none()).await
     }
 
-    async fn migrated(storage: impl FnOnce(&Path) -> Option<Blobs>) -> Self {
-        let api = Self::on(storage).await;
+    async fn migrated(storage: impl FnOnce(&Path) -> Option<Blobs>, limits: LimitSettings) -> Self {
+        let api = Self::on(storage, limits).await;
         api::store::migrate(&api.database_url).await.expect("a new database");
         let mut follower = Follower::new(Arc::clone(&api.store), api.verifier.clone());
         follower.read().await.expect("nothing is revoked yet");
@@ -79,10 +86,10 @@ impl Api {
 
     /// A pod whose database nobody has migrated yet.
     pub(crate) async fn without_schema() -> Self {
-        Self::on(in_folder).await
+        Self::on(in_folder, LimitSettings::none()).await
     }
 
-    async fn on(storage: impl FnOnce(&Path) -> Option<Blobs>) -> Self {
+    async fn on(storage: impl FnOnce(&Path) -> Option<Blobs>, limits: LimitSettings) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let directory = Path::new(env!("CARGO_TARGET_TMPDIR"));
         let path = directory.join(format!("rest-{}-{number}.db", std::process::id()));
@@ -98,7 +105,8 @@ impl Api {
         let attachments = blobs.clone().map(|blobs| Attachments { blobs, max_bytes: 25 * 1024 * 1024 });
         let presence: Arc<dyn Presence> = Arc::new(MemoryPresence::new(place.clone()));
         let (kept, secret) = (Arc::clone(&presence), Secret::new(SECRET));
-        let app = App::new(Arc::clone(&store), announcer, verifier.clone(), kept, secret, attachments);
+        let limits = Limits::new(limits, Arc::new(MemoryLimiter::default()));
+        let app = App::new(Arc::clone(&store), announcer, verifier.clone(), kept, limits, secret, attachments);
         let publisher = app.publisher.clone();
         let url = serve(api::router(app.clone()), &stop).await;
         let internal_url = serve(api::internal_router(app), &stop).await;

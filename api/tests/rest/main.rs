@@ -8,6 +8,7 @@ mod description;
 mod dsl;
 mod feed;
 mod gateways;
+mod limits;
 mod members;
 mod messages;
 mod people;

@@ -106,6 +106,8 @@ impl Pods {
             ("CARILLON_JWT_SECRET", secret.clone()),
             ("CARILLON_REDIS_PREFIX", format!("bench-{prefix}")),
             ("CARILLON_GATEWAY__COMMANDS_PER_SECOND", "100000".to_owned()),
+            ("CARILLON_LIMITS__SENDS", "0".to_owned()),
+            ("CARILLON_LIMITS__PUBLISHES", "0".to_owned()),
             ("CARILLON_LOG_LEVEL", "warn".to_owned()),
         ];
         let start = |role: &'static str, environment: &[(&str, String)]| {

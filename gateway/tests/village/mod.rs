@@ -22,6 +22,8 @@ use shared::config::Secret;
 use shared::drain::Drain;
 use shared::envelope::Envelope;
 use shared::history::memory::MemoryHistory;
+use shared::limits::memory::MemoryLimiter;
+use shared::limits::{LimitSettings, Limits};
 use shared::presence::memory::MemoryPresence;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -95,6 +97,11 @@ impl Drop for Folder {
 impl Village {
     /// A village whose gateway has `settings`.
     pub async fn with(settings: GatewaySettings) -> Self {
+        Self::limited(settings, LimitSettings::none()).await
+    }
+
+    /// A village whose gateway has `settings`, and where nobody does more than `limits` allow.
+    pub async fn limited(settings: GatewaySettings, limits: LimitSettings) -> Self {
         let folder = Folder(std::env::temp_dir().join(format!("carillon-gateway-{}", uuid::Uuid::now_v7())));
         std::fs::create_dir_all(&folder.0).expect("a folder");
         let url = format!("sqlite://{}", folder.0.join("carillon.db").display());
@@ -119,7 +126,8 @@ impl Village {
         let mut follower = Follower::new(Arc::clone(&store), verifier.clone());
         follower.read().await.expect("nothing is revoked yet");
         drain.tasks().spawn(follower.run(drain.stopped().clone()));
-        let app = App::new(store, announcer, verifier, kept, secret, None);
+        let limits = Limits::new(limits, Arc::new(MemoryLimiter::default()));
+        let app = App::new(store, announcer, verifier, kept, limits.clone(), secret, None);
 
         let (delivering, deliveries) = deliveries(1_024);
         let Link { broker, deliveries: mut heard, state } = place.link();
@@ -142,6 +150,7 @@ impl Village {
             link: Link { broker, deliveries, state },
             history,
             presence,
+            limits,
             upstream,
             drain_window: Duration::from_secs(2),
         };

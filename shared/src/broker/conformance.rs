@@ -18,6 +18,7 @@ use crate::envelope::{Content, Envelope};
 use crate::event::LiveBody;
 use crate::history::History;
 use crate::ids::TraceId;
+use crate::limits::Limiter;
 use crate::presence::Presence;
 use crate::time::Timestamp;
 
@@ -52,6 +53,8 @@ pub struct Pod {
     pub history: Arc<dyn History>,
     /// Its view of who is here.
     pub presence: Arc<dyn Presence>,
+    /// Where it counts turns.
+    pub limiter: Arc<dyn Limiter>,
 }
 
 /// Runs every promise of the broker for each `name: Stage`.

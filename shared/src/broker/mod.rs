@@ -8,10 +8,15 @@ pub mod conformance;
 pub mod memory;
 pub mod redis;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::channel::Channel;
 use crate::envelope::Envelope;
+use crate::history::History;
+use crate::limits::Limiter;
+use crate::presence::Presence;
 
 /// The fleet's loudspeaker: what one pod publishes, every subscribed pod hears.
 ///
@@ -80,11 +85,23 @@ pub enum Gap {
 /// A broker and what is heard through it.
 pub struct Link {
     /// Where to publish and subscribe.
-    pub broker: std::sync::Arc<dyn Broker>,
+    pub broker: Arc<dyn Broker>,
     /// What is heard. One pump owns it.
     pub deliveries: Deliveries,
     /// Whether everything subscribed is heard at present.
     pub state: tokio::sync::watch::Receiver<LinkState>,
+}
+
+/// A pod's broker, and what lives beside it.
+pub struct Linked {
+    /// The broker.
+    pub link: Link,
+    /// What rooms remember.
+    pub history: Arc<dyn History>,
+    /// Who is here.
+    pub presence: Arc<dyn Presence>,
+    /// Where turns are counted.
+    pub limiter: Arc<dyn Limiter>,
 }
 
 /// Whether a link carries.

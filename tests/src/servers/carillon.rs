@@ -149,6 +149,18 @@ impl Pod {
         reqwest::get(url).await.is_ok_and(|answer| answer.status().is_success())
     }
 
+    /// What it has counted or measures under a name of `/metrics`, labels included; 0 if there is nothing of that name yet.
+    ///
+    /// # Panics
+    ///
+    /// When it does not answer.
+    pub async fn measures(&self, name: &str) -> f64 {
+        let answer = reqwest::get(format!("http://127.0.0.1:{}/metrics", self.port)).await.expect("an answer");
+        let page = answer.text().await.expect("a page");
+        let line = page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.map_or(0.0, |value| value.parse().expect("a number"))
+    }
+
     /// Ends it without a word, as a machine that loses power does.
     pub fn kill(&mut self) {
         self.process = None;

@@ -24,6 +24,7 @@ mod attachments;
 mod changes;
 mod delivery;
 mod doors;
+mod limits;
 mod links;
 mod messages;
 mod messaging;

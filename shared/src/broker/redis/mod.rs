@@ -34,13 +34,12 @@ pub(crate) use self::names::Names;
 use self::probe::{Heard, Probes};
 use self::publisher::Publisher;
 pub use self::settings::{InvalidRedisSettings, RedisSettings};
-use super::{Broker, BrokerError, Link, LinkState, deliveries};
+use super::{Broker, BrokerError, Link, LinkState, Linked, deliveries};
 use crate::channel::Channel;
 use crate::envelope::Envelope;
-use crate::history::History;
 use crate::history::redis::RedisHistory;
 use crate::ids::PodId;
-use crate::presence::Presence;
+use crate::limits::redis::RedisLimiter;
 use crate::presence::redis::RedisPresence;
 
 /// Deliveries that may wait for one pump.
@@ -63,11 +62,11 @@ struct RedisBroker {
     _tasks: [AbortOnDropHandle<()>; 3],
 }
 
-/// Connects a pod to Redis: its broker, and what lives beside it, the rooms' history and who is here.
+/// Connects a pod to Redis: its broker, and what lives beside it.
 ///
 /// Waits up to two seconds for the connection and answers all the same when Redis is down: it is tried again for ever, and
 /// [`Link::state`] tells. Metrics go to the recorder that is installed by then.
-pub async fn open(settings: &RedisSettings) -> (Link, Arc<dyn History>, Arc<dyn Presence>) {
+pub async fn open(settings: &RedisSettings) -> Linked {
     let metrics = Metrics::new();
     let names = Names::new(settings.prefix());
     let commands = Arc::new(Commands::connect(settings));
@@ -104,8 +103,12 @@ pub async fn open(settings: &RedisSettings) -> (Link, Arc<dyn History>, Arc<dyn 
         tracing::warn!("redis cannot be reached; trying on");
     }
     let broker = Arc::new(RedisBroker { publisher, orders, _tasks: tasks });
-    let history = Arc::new(RedisHistory::new(Arc::clone(&commands), names.clone()));
-    (Link { broker, deliveries, state }, history, Arc::new(RedisPresence::new(commands, names)))
+    Linked {
+        link: Link { broker, deliveries, state },
+        history: Arc::new(RedisHistory::new(Arc::clone(&commands), names.clone())),
+        presence: Arc::new(RedisPresence::new(Arc::clone(&commands), names.clone())),
+        limiter: Arc::new(RedisLimiter::new(commands, names)),
+    }
 }
 
 impl RedisBroker {

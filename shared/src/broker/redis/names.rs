@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::channel::{Bucket, Channel};
 use crate::ids::{Epoch, PodId, RoomName, UserId};
+use crate::limits::{Deed, Doer};
 
 /// Makes the names of one fleet.
 #[derive(Clone)]
@@ -67,6 +68,11 @@ impl Names {
 
     fn of_gateway(&self, what: &str, gateway: PodId) -> String {
         format!("{}:{{{}}}:{what}:{gateway}", self.prefix, Channel::Pod(gateway).bucket())
+    }
+
+    /// The turns that `who` has taken at `deed`.
+    pub(crate) fn turns(&self, who: &Doer, deed: Deed) -> String {
+        format!("{}:{{{}}}:limit:{}:{who}", self.prefix, Bucket::of(who), deed.as_str())
     }
 
     /// Where `pod` hears itself through whichever node has `bucket`.
