@@ -25,7 +25,7 @@ use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 use tower::ServiceExt as _;
 
-use crate::doors::{Admitted, Doors};
+use crate::doors::{Admitted, Doors, Later};
 use crate::handshake::Headers;
 
 /// Connections that the system holds until they are accepted.
@@ -116,11 +116,13 @@ async fn serve_one(
             first = tokio::time::timeout(HEADERS, first_request(&mut stream, peer, &mut read, &doors)) => first,
         };
         match first {
-            Ok(Some((head, admitted))) => {
+            Ok(Some((head, Ok(admitted)))) => {
                 drop((under_way, site.router, stop));
                 read.drain(..head);
                 return doors.enter(admitted, stream, read).await;
             }
+            // There is room for it in the buffer of a connection that has been told nothing yet.
+            Ok(Some((_, Err(later)))) => return drop(stream.try_write(&later.encode())),
             Ok(None) => {}
             Err(_) => return,
         }
@@ -130,14 +132,14 @@ async fn serve_one(
     drop(under_way);
 }
 
-/// Reads the head of the first request and asks the doors: its length, and who comes in. `None` when that is nobody; what was
-/// read is in `read` always.
+/// Reads the head of the first request and asks the doors: its length, and who comes in, or later. `None` when that is nobody;
+/// what was read is in `read` always.
 async fn first_request(
     stream: &mut TcpStream,
     peer: IpAddr,
     read: &mut Vec<u8>,
     doors: &Doors,
-) -> Option<(usize, Admitted)> {
+) -> Option<(usize, Result<Admitted, Later>)> {
     read.reserve(HEAD);
     while read.len() < HEADER_BYTES {
         if stream.read_buf(read).await.ok()? == 0 {
@@ -157,7 +159,7 @@ async fn first_request(
 }
 
 /// Who comes in with a `GET` of HTTP/1.1.
-fn admit(doors: &Doors, peer: IpAddr, request: &httparse::Request<'_, '_>) -> Option<Admitted> {
+fn admit(doors: &Doors, peer: IpAddr, request: &httparse::Request<'_, '_>) -> Option<Result<Admitted, Later>> {
     if request.method != Some("GET") || request.version != Some(1) {
         return None;
     }

@@ -14,6 +14,9 @@ shared::settings! {
         pub enabled: bool = "true" or "WEBSOCKET_ENABLED",
         /// Most sockets at once in one pod. One more is closed with 1013. Mind the limit of open files.
         pub max_connections: usize = "100000" or "WEBSOCKET_MAX_CONNECTIONS",
+        /// Clients that come in at the same time in one pod: from the handshake until they are live. One more is told when to
+        /// come back, before its token is looked at.
+        pub max_arrivals: usize = "1000" in 1..=100_000,
         /// How often each client is asked whether it is still there. Who does not answer is gone within two intervals. A bare
         /// number is seconds.
         pub heartbeat_interval: Duration = "30s" or "WEBSOCKET_HEARTBEAT_INTERVAL" in Duration::from_millis(200)..=Duration::from_secs(3_600),

@@ -29,6 +29,7 @@ use crate::handshake::{Headers, NotAHandshake, Query, Switch};
 use crate::pod::Pod;
 use crate::transport::sse::EventStream;
 use crate::transport::websocket::WebSocket;
+use crate::turnstile::Full;
 use crate::welcome::{Visit, receive};
 
 /// Longest `app_version`, in bytes.
@@ -59,7 +60,7 @@ pub fn router(doors: Doors) -> Router {
         .with_state(doors)
 }
 
-async fn main_door(State(doors): State<Doors>, request: Request<Body>) -> Response {
+async fn main_door(State(doors): State<Doors>, request: Request<Body>) -> Result<Response, Turned> {
     open(doors, Door::Main, None, request).await
 }
 
@@ -67,72 +68,60 @@ async fn notifications_door(
     State(doors): State<Doors>,
     Path(user_id): Path<String>,
     request: Request<Body>,
-) -> Response {
+) -> Result<Response, Turned> {
     open(doors, Door::Notifications, Some(user_id.into()), request).await
 }
 
 /// The door for those who only listen: an event stream instead of a socket, refused by status and not by close code.
-async fn stream_door(State(doors): State<Doors>, request: Request<Body>) -> Response {
-    let pod = Arc::clone(&doors.pod);
+async fn stream_door(State(doors): State<Doors>, request: Request<Body>) -> Result<Response, Turned> {
+    let pod = &doors.pod;
     if !pod.is_open() {
-        return unavailable();
+        return Err(unavailable().into());
     }
     let headers = Headers::of(request.headers());
     if !headers.is_allowed_origin(&pod.settings.allowed_origins) {
-        return problem(ErrorCode::Forbidden, "this origin may not open streams", None);
+        return Err(problem(ErrorCode::Forbidden, "this origin may not open streams", None).into());
     }
     let mut query = Query::read(request.uri().query().unwrap_or_default());
     if let Some(cursor) = headers.last_event_id {
         query.since = Some(cursor.into());
     }
-    let mut visit = match visit(Door::Main, query, &headers) {
-        Ok(visit) => visit,
-        Err(detail) => return problem(ErrorCode::BadRequest, &detail, None),
-    };
-    if let Err(later) = doors.knock(doors.address(&request, &headers)).await {
-        return later.into_response();
+    let visit = visit(Door::Main, query, &headers);
+    let mut visit = visit.map_err(|detail| problem(ErrorCode::BadRequest, &detail, None))?;
+    visit.passing = Some(pod.turnstile.pass()?);
+    doors.knock(doors.address(&request, &headers)).await?;
+    let missing = || problem(ErrorCode::Unauthorized, "a token is missing", None);
+    let caller = pod.verifier.verify(visit.token.as_ref().ok_or_else(missing)?).await;
+    let caller = caller.map_err(|error| problem(error.code(), &error.to_string(), None))?;
+    if visit.user_id.as_ref().is_some_and(|user| *user != caller.user) {
+        return Err(problem(ErrorCode::Forbidden, "user_id is not the token's", None).into());
     }
-    let caller = match &visit.token {
-        Some(token) => pod.verifier.verify(token).await,
-        None => return problem(ErrorCode::Unauthorized, "a token is missing", None),
-    };
-    match caller {
-        Ok(caller) if visit.user_id.as_ref().is_none_or(|user| *user == caller.user) => {
-            if let Err(error) = pod.limits.check(Deed::Connect, &caller).await {
-                return Later::from(error).into_response();
-            }
-            visit.caller = Some(Box::new(caller));
-        }
-        Ok(_) => return problem(ErrorCode::Forbidden, "user_id is not the token's", None),
-        Err(error) => return problem(error.code(), &error.to_string(), None),
-    }
-    visit.place = pod.take_place();
-    if visit.place.is_none() {
-        return unavailable();
-    }
+    pod.limits.check(Deed::Connect, &caller).await?;
+    visit.caller = Some(Box::new(caller));
+    visit.place = Some(pod.take_place().ok_or_else(unavailable)?);
     let (stream, body) = EventStream::new();
-    doors.sessions.spawn(receive(pod, visit, stream));
-    ([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], body).into_response()
+    doors.sessions.spawn(receive(Arc::clone(pod), visit, stream));
+    Ok(([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], body).into_response())
 }
 
 /// Answers an upgrade that came through the router, behind other requests of its connection as a rule. `user_id` is what the
 /// path says.
-async fn open(doors: Doors, door: Door, user_id: Option<Cow<'_, str>>, mut request: Request<Body>) -> Response {
+async fn open(
+    doors: Doors,
+    door: Door,
+    user_id: Option<Cow<'_, str>>,
+    mut request: Request<Body>,
+) -> Result<Response, Turned> {
     // Whoever routes a `GET` gives it the `HEAD` as well.
     if request.method() != Method::GET || request.version() < Version::HTTP_11 {
-        return refuse(NotAHandshake::NotWebSocket);
+        return Err(refuse(NotAHandshake::NotWebSocket).into());
     }
     let query = Query::read(request.uri().query().unwrap_or_default());
     let query = Query { user_id: user_id.or(query.user_id), ..query };
     let headers = Headers::of(request.headers());
     let address = doors.address(&request, &headers);
-    let (visit, switch) = match doors.check(door, query, &headers) {
-        Ok(admitted) => admitted,
-        Err(refusal) => return *refusal,
-    };
-    if let Err(later) = doors.knock(address).await {
-        return later.into_response();
-    }
+    let (visit, switch) = doors.check(door, query, &headers)?;
+    doors.knock(address).await?;
     let upgrade = hyper::upgrade::on(&mut request);
     doors.sessions.clone().spawn(async move {
         // A client that left before the upgrade is no loss.
@@ -145,7 +134,7 @@ async fn open(doors: Doors, door: Door, user_id: Option<Cow<'_, str>>, mut reque
     });
     let answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
     let answer = switch.headers().fold(answer, |answer, (name, value)| answer.header(name, value));
-    answer.body(Body::empty()).expect("every header of it is plain text")
+    Ok(answer.body(Body::empty()).expect("every header of it is plain text"))
 }
 
 /// Somebody who may come in.
@@ -157,8 +146,8 @@ pub(crate) struct Admitted {
 }
 
 impl Doors {
-    /// Checks a request for a socket; `None` is whatever the router has to answer.
-    pub(crate) fn admit(&self, peer: IpAddr, target: &str, headers: &Headers<'_>) -> Option<Admitted> {
+    /// Checks a request for a socket: who comes in, or later; `None` is whatever the router has to answer.
+    pub(crate) fn admit(&self, peer: IpAddr, target: &str, headers: &Headers<'_>) -> Option<Result<Admitted, Later>> {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
         let mut query = Query::read(query);
         let door = if MAIN.contains(&path) {
@@ -168,13 +157,17 @@ impl Doors {
             query.user_id = Some(path.strip_prefix(NOTIFICATIONS)?.into());
             Door::Notifications
         };
-        let (visit, switch) = self.check(door, query, headers).ok()?;
+        let (visit, switch) = match self.check(door, query, headers) {
+            Ok(admitted) => admitted,
+            Err(Turned::Away(_)) => return None,
+            Err(Turned::Back(later)) => return Some(Err(later)),
+        };
         let address = address::client(peer, headers.forwarded_for, &self.pod.settings.trusted_proxies);
-        Some(Admitted { visit, address, answer: switch.encode() })
+        Some(Ok(Admitted { visit, address, answer: switch.encode() }))
     }
 
     /// Checks what has to be right before the upgrade; answers what the client brought, and the upgrade.
-    fn check(&self, door: Door, query: Query<'_>, headers: &Headers<'_>) -> Result<(Visit, Switch), Box<Response>> {
+    fn check(&self, door: Door, query: Query<'_>, headers: &Headers<'_>) -> Result<(Visit, Switch), Turned> {
         if !self.pod.is_open() {
             return Err(unavailable().into());
         }
@@ -183,6 +176,10 @@ impl Doors {
             return Err(problem(ErrorCode::Forbidden, "this origin may not open sockets", None).into());
         }
         let mut visit = visit(door, query, headers).map_err(|detail| problem(ErrorCode::BadRequest, &detail, None))?;
+        // Whoever has yet to send a token comes in with it.
+        if visit.token.is_some() {
+            visit.passing = Some(self.pod.turnstile.pass()?);
+        }
         visit.place = self.pod.take_place();
         Ok((visit, switch))
     }
@@ -194,8 +191,8 @@ impl Doors {
     }
 
     /// Counts a connection from `address`, unless there were too many of late.
-    async fn knock(&self, address: IpAddr) -> Result<(), Later> {
-        Ok(self.pod.limits.check_address(address).await?)
+    async fn knock(&self, address: IpAddr) -> Result<(), TooOften> {
+        self.pod.limits.check_address(address).await
     }
 
     /// Lets in whoever was admitted, whose connection is `stream` and has `read` waiting; serves them until they are gone.
@@ -204,7 +201,7 @@ impl Doors {
         match self.knock(address).await {
             Ok(()) => self.serve(visit, answer, stream, read).await,
             // There is room for it in the buffer of a connection that has been told nothing yet.
-            Err(later) => drop(stream.try_write(&later.encode())),
+            Err(error) => drop(stream.try_write(&Later::from(error).encode())),
         }
     }
 
@@ -254,7 +251,17 @@ fn visit(door: Door, query: Query<'_>, headers: &Headers<'_>) -> Result<Visit, S
     let client = Client { device_id, device_type, app_version: app_version.map(Into::into) };
     let token = headers.bearer().map(Cow::Borrowed).or(token).or_else(|| headers.offered().map(Cow::Borrowed));
     let token = token.map(Cow::into_owned);
-    Ok(Visit { is_local: headers.is_local(), door, token, caller: None, user_id, since, client, place: None })
+    Ok(Visit {
+        is_local: headers.is_local(),
+        door,
+        token,
+        caller: None,
+        user_id,
+        since,
+        client,
+        passing: None,
+        place: None,
+    })
 }
 
 fn parse_device_type(text: &str) -> Result<DeviceType, String> {
@@ -263,6 +270,41 @@ fn parse_device_type(text: &str) -> Result<DeviceType, String> {
         "desktop" => Ok(DeviceType::Desktop),
         "tablet" => Ok(DeviceType::Tablet),
         _ => Err("device_type: one of mobile, desktop, tablet".to_owned()),
+    }
+}
+
+/// Who does not come in.
+enum Turned {
+    /// For good.
+    Away(Box<Response>),
+    /// For now.
+    Back(Later),
+}
+
+impl From<Response> for Turned {
+    fn from(refusal: Response) -> Self {
+        Self::Away(Box::new(refusal))
+    }
+}
+
+impl From<Full> for Turned {
+    fn from(full: Full) -> Self {
+        Self::Back(full.into())
+    }
+}
+
+impl From<TooOften> for Turned {
+    fn from(error: TooOften) -> Self {
+        Self::Back(error.into())
+    }
+}
+
+impl IntoResponse for Turned {
+    fn into_response(self) -> Response {
+        match self {
+            Self::Away(refusal) => *refusal,
+            Self::Back(Later { code, detail, wait }) => problem(code, &detail, Some(wait)),
+        }
     }
 }
 
@@ -279,15 +321,16 @@ impl From<TooOften> for Later {
     }
 }
 
-impl IntoResponse for Later {
-    fn into_response(self) -> Response {
-        problem(self.code, &self.detail, Some(self.wait))
+impl From<Full> for Later {
+    fn from(full: Full) -> Self {
+        // Not 503: a proxy would take that for a pod that is gone, and send nobody there for a while.
+        Self { code: ErrorCode::RateLimited, detail: full.to_string(), wait: full.wait }
     }
 }
 
 impl Later {
     /// The answer as it is written to a connection that is closed then.
-    fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let status = status(self.code);
         let body = body(self.code, &self.detail, Some(self.wait));
         let seconds = seconds(self.wait);

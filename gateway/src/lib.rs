@@ -2,7 +2,7 @@
 //!
 //! The line of a message here: [`pump`] → [`hub`] → [`send_queue`] → [`session`] → [`transport`]. Beside it stand those who
 //! notice and mend losses ([`heads`], [`behind`], [`repair`], [`catch_up`]) and those who let clients in ([`accept`],
-//! [`doors`], [`welcome`]). No database and no disk: what has to be known is asked of the api, through [`upstream`].
+//! [`doors`], [`turnstile`], [`welcome`]). No database and no disk: what has to be known is asked of the api, through [`upstream`].
 
 pub mod accept;
 pub mod acks;
@@ -40,6 +40,7 @@ pub mod session;
 mod signs;
 mod standing;
 pub mod transport;
+pub mod turnstile;
 pub mod upstream;
 mod watching;
 mod welcome;
@@ -122,6 +123,7 @@ impl Gateway {
         let acks = Arc::new(acks::Acks::default());
         let pod = Arc::new(Pod {
             wheel: wheel::Wheel::new(&settings),
+            turnstile: Arc::new(turnstile::Turnstile::new(settings.max_arrivals)),
             settings,
             node,
             verifier,

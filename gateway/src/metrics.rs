@@ -14,6 +14,12 @@ pub struct Metrics {
     pub connections: Gauge,
     /// Sockets opened.
     pub opened: Counter,
+    /// Clients that are coming in.
+    pub arrivals: Gauge,
+    /// Clients that were told to come back, because too many came in at the same time.
+    pub arrivals_refused: Counter,
+    /// Seconds from the handshake until a client is live.
+    pub arrival: Histogram,
     /// Rooms that connections are in, summed.
     pub subscriptions: Gauge,
     /// Events handed to sockets.
@@ -55,6 +61,9 @@ impl Metrics {
         Self {
             connections: gauge!("carillon_gateway_connections"),
             opened: counter!("carillon_gateway_connections_opened_total"),
+            arrivals: gauge!("carillon_gateway_arrivals"),
+            arrivals_refused: counter!("carillon_gateway_arrivals_refused_total"),
+            arrival: histogram!("carillon_gateway_arrival_seconds"),
             subscriptions: gauge!("carillon_gateway_subscriptions"),
             deliveries: counter!("carillon_gateway_deliveries_total"),
             writes: counter!("carillon_gateway_writes_total"),

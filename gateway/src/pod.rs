@@ -18,6 +18,7 @@ use crate::interest::Interest;
 use crate::metrics::METRICS;
 use crate::questions::Questions;
 use crate::signs::Signs;
+use crate::turnstile::Turnstile;
 use crate::upstream::Upstream;
 use crate::wheel::Wheel;
 
@@ -57,6 +58,8 @@ pub struct Pod {
     pub acks: Arc<Acks>,
     /// Who must be asked for a sign of life.
     pub wheel: Wheel,
+    /// Who comes in.
+    pub turnstile: Arc<Turnstile>,
     /// How many sockets are open.
     pub open: AtomicUsize,
     /// Whether the pod is stopping.

@@ -39,6 +39,7 @@ use crate::send_queue::{Glance, Live, Orders};
 use crate::signs::Shown;
 use crate::standing::{Standing, Step};
 use crate::transport::{Incoming, Transport};
+use crate::turnstile::Passing;
 use crate::upstream::UpstreamError;
 use crate::watching::{Look, Watched, Watching, look};
 
@@ -89,6 +90,8 @@ pub struct Session<T> {
     page_wait: Duration,
     /// Why the client starts over, while it is not yet known where.
     starting_over: Option<ResyncReason>,
+    /// Its way in, until it is live or takes nothing.
+    pub(crate) passing: Option<Passing>,
     /// The connection's feeds, heard as long as this is held.
     feeds: Held,
     transport: T,
@@ -150,6 +153,7 @@ impl<T: Transport> Session<T> {
             page: None,
             page_wait: Duration::ZERO,
             starting_over: None,
+            passing: None,
             feeds,
             transport,
         }
@@ -265,6 +269,8 @@ impl<T: Transport> Session<T> {
                 Poll::Ready(Ok(())) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
                 Poll::Pending => {
+                    // Nobody else waits for a slow reader.
+                    self.passing = None;
                     let took_some = self.transport.loaded() < before;
                     if took_some || self.connection.stalled_at.load(Ordering::Relaxed) == 0 {
                         self.connection.stalled_at.store(clock::millis(), Ordering::Relaxed);
@@ -517,6 +523,9 @@ impl<T: Transport> Session<T> {
         }
         let Standing { epoch, position, .. } = &self.standing;
         if self.pod.hub.epoch() == Some(*epoch) && self.pod.hub.go_live(&self.connection, position) {
+            if let Some(passing) = self.passing.take() {
+                passing.is_in();
+            }
             return None;
         }
         self.ask_page();
@@ -804,6 +813,7 @@ mod tests {
         Arc::new(Pod {
             pages: crate::catch_up::Pages::new(upstream.clone(), Arc::clone(&hub), history.clone()),
             wheel: crate::wheel::Wheel::new(&settings),
+            turnstile: Arc::new(crate::turnstile::Turnstile::new(settings.max_arrivals)),
             settings,
             node: "node".into(),
             verifier: Verifier::new(&access).expect("a key"),

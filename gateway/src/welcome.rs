@@ -24,6 +24,7 @@ use crate::metrics::METRICS;
 use crate::pod::{Place, Pod};
 use crate::session::{Session, revoked};
 use crate::transport::{Incoming, Transport};
+use crate::turnstile::{Full, Passing};
 
 /// How long a refused client may take to read why.
 const REFUSAL: Duration = Duration::from_secs(1);
@@ -46,6 +47,8 @@ pub struct Visit {
     pub since: Option<String>,
     /// What it says of itself.
     pub client: Client,
+    /// Its way through the turnstile, once it has a token.
+    pub passing: Option<Passing>,
     /// Its place among the sockets; `None` when the pod is full.
     pub place: Option<Place>,
 }
@@ -61,13 +64,13 @@ pub async fn receive<T: Transport>(pod: Arc<Pod>, visit: Visit, transport: T) {
 /// The session of a client that is let in, and its place.
 async fn welcome<T: Transport>(pod: Arc<Pod>, mut visit: Visit, mut transport: T) -> Option<(Session<T>, Place)> {
     let Some(place) = visit.place.take() else {
-        refuse(transport, CloseCode::Full, None).await;
+        refuse(transport, visit.passing, pod.turnstile.come_back().into()).await;
         return None;
     };
     let caller = match identify(&pod, &mut visit, &mut transport).await {
         Ok(caller) => caller,
-        Err(Refused { code, why }) => {
-            refuse(transport, code, why).await;
+        Err(refused) => {
+            refuse(transport, visit.passing, refused).await;
             return None;
         }
     };
@@ -75,7 +78,7 @@ async fn welcome<T: Transport>(pod: Arc<Pod>, mut visit: Visit, mut transport: T
     let arrival = Arrival { caller: caller.clone(), device_id: visit.client.device_id.clone(), since: visit.since };
     let Some(verdict) = pod.questions.ask(Question::Arrive(arrival)).await else {
         pod.hub.detach(&connection);
-        refuse(transport, CloseCode::Full, None).await;
+        refuse(transport, visit.passing, pod.turnstile.come_back().into()).await;
         return None;
     };
     let Some((start, resumed, resync)) = place_in_feeds(&pod, &connection, &verdict) else {
@@ -84,13 +87,13 @@ async fn welcome<T: Transport>(pod: Arc<Pod>, mut visit: Visit, mut transport: T
             Verdict::Denied { code } => Some(answer::error(None, code, "you may not connect", None)),
             _ => None,
         };
-        refuse(transport, CloseCode::Forbidden, why).await;
+        refuse(transport, visit.passing, Refused { code: CloseCode::Forbidden, why }).await;
         return None;
     };
     // From here on the hub finds the connection when a token of its user is revoked. Before, nobody did.
     if pod.verifier.denylist().denies(&caller) {
         pod.hub.detach(&connection);
-        refuse(transport, CloseCode::Forbidden, Some(revoked())).await;
+        refuse(transport, visit.passing, Refused { code: CloseCode::Forbidden, why: Some(revoked()) }).await;
         return None;
     }
     METRICS.opened.increment(1);
@@ -99,7 +102,9 @@ async fn welcome<T: Transport>(pod: Arc<Pod>, mut visit: Visit, mut transport: T
     if pod.draining.load(Ordering::Relaxed) {
         connection.queue.order(|orders| orders.close = Some(CloseCode::Draining));
     }
-    let session = Session::new(Arc::clone(&pod), connection, caller, visit.client.device_id, &start, feeds, transport);
+    let mut session =
+        Session::new(Arc::clone(&pod), connection, caller, visit.client.device_id, &start, feeds, transport);
+    session.passing = visit.passing;
     session.greet(resumed, resync);
     Some((session, place))
 }
@@ -114,6 +119,13 @@ struct Refused {
 impl From<CloseCode> for Refused {
     fn from(code: CloseCode) -> Self {
         Self { code, why: None }
+    }
+}
+
+impl From<Full> for Refused {
+    fn from(full: Full) -> Self {
+        let why = answer::error(None, ErrorCode::RateLimited, &full.to_string(), Some(millis(full.wait)));
+        Self { code: CloseCode::Full, why: Some(why) }
     }
 }
 
@@ -132,9 +144,12 @@ async fn identify<T: Transport>(pod: &Pod, visit: &mut Visit, transport: &mut T)
     let token = match (visit.token.take(), &visit.user_id) {
         (Some(token), _) => token,
         (None, Some(user)) if visit.is_local && pod.verifier.accepts_bare_users() => return Ok(bare_guest(user)),
-        (None, _) => tokio::time::timeout(pod.settings.auth_timeout, first_token(transport))
-            .await
-            .map_err(|_| CloseCode::Silent)??,
+        (None, _) => {
+            let first = tokio::time::timeout(pod.settings.auth_timeout, first_token(transport)).await;
+            let token = first.map_err(|_| CloseCode::Silent)??;
+            visit.passing = Some(pod.turnstile.pass()?);
+            token
+        }
     };
     let caller = pod.verifier.verify(&token).await.map_err(|error| {
         let code = match error {
@@ -213,7 +228,9 @@ impl<T: Transport> Session<T> {
 }
 
 /// Tells a client why it is not let in, and closes.
-async fn refuse<T: Transport>(mut transport: T, code: CloseCode, why: Option<String>) {
+async fn refuse<T: Transport>(mut transport: T, passing: Option<Passing>, Refused { code, why }: Refused) {
+    // Others come in meanwhile.
+    drop(passing);
     METRICS.closed(code).increment(1);
     if let Some(why) = why {
         transport.load(WholeFrame::answer(&why));

@@ -346,6 +346,56 @@ async fn an_address_that_connects_too_often_is_refused_before_the_upgrade_and_a_
     assert_eq!(dial(&village, "192.0.2.3").await["status"], 429);
 }
 
+#[tokio::test]
+async fn a_pod_that_lets_in_as_many_as_it_can_tells_others_when_to_come_back() {
+    let settings = GatewaySettings { max_arrivals: 1, ..GatewaySettings::default() };
+    let village = Village::with(settings).await;
+    let alice = village.person("alice");
+    let _slow = village.dial("/api/v1/ws", &[]).await.expect("who has no token yet is in nobody's way");
+    let coming = (0..20).map(|_| async {
+        match village.dial(&format!("/api/v1/ws?token={}", alice.token), &[]).await {
+            Ok(mut socket) => drop(socket.hears("connection_established").await),
+            Err(Error::Http(answer)) => {
+                let problem: Value = serde_json::from_slice(answer.body().as_ref().expect("a body")).expect("JSON");
+                let wait = problem["retry_after_ms"].as_u64().expect("a time");
+                assert_eq!(answer.status(), 429);
+                assert_eq!(answer.headers()["retry-after"], wait.div_ceil(1_000).to_string());
+                assert!((100..5_000).contains(&wait), "twenty one after the other do not take {wait} ms");
+                return 1;
+            }
+            Err(error) => panic!("neither let in nor refused: {error}"),
+        }
+        0
+    });
+    let refused: usize = futures_util::future::join_all(coming).await.into_iter().sum();
+    assert!((1..20).contains(&refused), "{refused} of twenty came while another came in");
+
+    // Who says its token behind the upgrade is told there.
+    let mut told = 0;
+    while told == 0 {
+        let mut coming = Vec::new();
+        for _ in 0..20 {
+            coming.push(village.dial("/api/v1/ws", &[]).await.expect("a socket"));
+        }
+        for socket in &mut coming {
+            socket.says(&json!({"action": "auth", "data": {"token": alice.token}})).await;
+        }
+        for socket in &mut coming {
+            let event = socket.next().await;
+            if event["type"] == "error" {
+                assert!(event["data"]["retry_after_ms"].as_u64().is_some_and(|wait| wait >= 100), "{event}");
+                assert_eq!(socket.ends().await, 1013);
+                told += 1;
+            }
+        }
+    }
+    tokio::time::timeout(Duration::from_secs(10), async {
+        while alice.asks_stream(&alice.token).await.status() != 200 {}
+    })
+    .await
+    .expect("there is room again");
+}
+
 fn limit(text: &str) -> Limit {
     Limit::parse(text).expect("a limit")
 }

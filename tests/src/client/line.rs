@@ -13,6 +13,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
+use tokio_tungstenite::tungstenite::http::Response;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::connecting::{Connecting, Socket};
@@ -53,6 +54,8 @@ enum End {
     Left,
     /// The server closes, and says with this code why.
     Closed(u16),
+    /// The server has no room, and says for how long.
+    Refused(Duration),
     /// The link broke, or fell silent.
     Broken,
 }
@@ -70,12 +73,14 @@ impl Line {
             }
             let end = match timeout(HANDSHAKE, self.connect()).await {
                 Ok(Ok(socket)) => self.serve(socket).await,
+                Ok(Err(Error::Http(answer))) => told(&answer).map_or(End::Broken, End::Refused),
                 Ok(Err(_)) | Err(_) => End::Broken,
             };
             if self.link.send_replace(false) {
                 match end {
                     End::Left => {}
                     End::Closed(code) => self.record().closes(Some(code)),
+                    End::Refused(_) => self.record().closes(Some(1013)),
                     End::Broken => self.record().closes(None),
                 }
             }
@@ -83,6 +88,7 @@ impl Line {
                 End::Closed(1000 | 1007 | 1009 | 4401 | 4403) => return,
                 // The time was told beforehand and has passed.
                 End::Closed(1012) | End::Left => {}
+                End::Refused(wait) => sleep(wait).await,
                 End::Closed(_) | End::Broken => {
                     let rest = rand::rng().random_range(50..300);
                     sleep(Duration::from_millis(rest)).await;
@@ -167,8 +173,13 @@ impl Line {
             }
             Some(Ok(Message::Close(Some(close)))) => {
                 let code = close.code.into();
-                self.record().closed = Some((code, close.reason.to_string()));
-                Err(End::Closed(code))
+                let mut record = self.record();
+                record.closed = Some((code, close.reason.to_string()));
+                let wait = record.frames.last().and_then(|error| error["data"]["retry_after_ms"].as_u64());
+                Err(match (code, wait) {
+                    (1013, Some(wait)) => End::Refused(Duration::from_millis(wait)),
+                    _ => End::Closed(code),
+                })
             }
             Some(Ok(Message::Close(None)) | Err(_)) | None => Err(End::Broken),
             Some(Ok(_)) => Ok(None),
@@ -191,6 +202,14 @@ impl Line {
         let cursor = snapshot["cursor"].as_str().expect("a snapshot has a cursor");
         self.record().start_over(cursor, messages).to_string()
     }
+}
+
+/// How long an answer tells to stay away: in its body exactly, in its header in seconds.
+fn told(answer: &Response<Option<Vec<u8>>>) -> Option<Duration> {
+    let problem: Option<Value> = answer.body().as_deref().and_then(|body| serde_json::from_slice(body).ok());
+    let exactly = problem.and_then(|problem| problem["retry_after_ms"].as_u64()).map(Duration::from_millis);
+    let header = || answer.headers().get("retry-after")?.to_str().ok()?.parse().ok().map(Duration::from_secs);
+    exactly.or_else(header)
 }
 
 /// Waits until the device shall be away, or is dropped.

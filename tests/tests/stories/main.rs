@@ -37,6 +37,7 @@ mod revocations;
 mod rooms;
 mod secrets;
 mod single;
+mod storm;
 
 use std::time::Duration;
 
