@@ -43,6 +43,10 @@ const PRESENT: Duration = Duration::from_secs(30);
 /// grace in which somebody may come back.
 const FOUND: Duration = Duration::from_secs(6);
 
+/// How many messages are acknowledged before it is judged whether what is broken on purpose is found: what goes wrong now and then must
+/// have done so, on a machine too that has much else to do.
+const ENOUGH: usize = 300;
+
 /// How long what is under way is given to end before everything is made whole.
 const SILENT: Duration = Duration::from_millis(500);
 
@@ -193,6 +197,9 @@ async fn run(wishes: &Wishes, seed: u64, sabotage: Option<Sabotage>) -> anyhow::
         Course::Restore => Some(restore(&mut breaker, &mut fleet, &stage, length).await?),
     };
     breaker.watch(&mut fleet, (stage.begun + length).into()).await;
+    while sabotage.is_some() && stage.acknowledged() < ENOUGH && stage.begun.elapsed() < length + CAUGHT_UP {
+        tokio::time::sleep(SILENT).await;
+    }
     if wishes.crash {
         faults::arm(&mut fleet, None);
     }
