@@ -116,7 +116,7 @@ impl Sabotage {
             Self::TellsTwice => How::Statements(TELL_TWICE),
             Self::SwapsTwo => How::Statements(SWAP_TWO),
             Self::AcknowledgesUncommitted => How::Told("acknowledges_uncommitted=0.05"),
-            Self::LosesAnnouncements => How::Told("drops_publishes=0.5,ignores_heads=1"),
+            Self::LosesAnnouncements => How::Told("drops_publishes=0.9,ignores_heads=1"),
             Self::ShowsTwice => How::Told("publishes_twice=0.05,shows_twice=1"),
             Self::Swallows => How::Told("swallows=0.005"),
             Self::GoesLiveEarly => How::Told("goes_live_early=1"),
