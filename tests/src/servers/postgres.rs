@@ -20,7 +20,7 @@ use crate::eventually::eventually;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The disk for the log of a small server, in MiB.
-const LITTLE: usize = 64;
+const LITTLE: usize = 384;
 
 /// A PostgreSQL server; it ends when dropped.
 #[derive(Debug)]
@@ -68,7 +68,7 @@ impl Postgres {
         Self::make(300, |_| Err(anyhow::anyhow!("its log has no disk of its own"))).await
     }
 
-    /// Starts one that takes a hundred connections only. Its log lies on a disk of its own of a few MiB, where whoever runs this may
+    /// Starts one that takes a hundred connections only. Its log lies on a disk of its own that is soon full, where whoever runs this may
     /// mount one.
     ///
     /// # Errors
@@ -140,12 +140,15 @@ impl Postgres {
             "-c",
             "listen_addresses=127.0.0.1",
             "-c",
+            // In its folder, so that one that is killed leaves nothing behind elsewhere.
+            "dynamic_shared_memory_type=mmap",
+            "-c",
             &format!("max_connections={}", self.connections),
             "-k",
             "",
         ]);
         if self.log_disk.is_ok() {
-            command.args(["-c", "min_wal_size=2MB", "-c", "max_wal_size=16MB"]);
+            command.args(["-c", "min_wal_size=2MB", "-c", "max_wal_size=256MB"]);
         }
         let process = Process::start("postgres", &mut command, &self.scratch.path().join("log"))?;
         *self.process.lock().expect("nobody panics while holding it") = Some(process);
