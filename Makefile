@@ -60,6 +60,7 @@ servers:
 	@missing=()
 	command -v redis-server >/dev/null || missing+=(redis-server)
 	command -v redis-sentinel >/dev/null || missing+=(redis-sentinel)
+	compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || missing+=(libfaketime)
 	command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing+=(nginx)
 	python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 	compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || missing+=(postgresql)

@@ -109,6 +109,7 @@ impl Breaker {
                 self.hold(fleet, open, Duration::MAX).await?;
             }
             Fault::Weather { from, to, weather } => fleet.link(from, to).becomes(*weather),
+            Fault::ClockJumped(target, seconds) => pod(fleet, *target).clock()?.is_off_by(*seconds)?,
             Fault::ClientsCut => fleet.cut_clients(),
             Fault::CutEverywhere => fleet.cut_everywhere(),
         }
@@ -182,6 +183,7 @@ async fn mend(fleet: &mut Fleet, fault: &Fault) -> anyhow::Result<()> {
         }
         Fault::PostgresKilled => revive_postgres(fleet).await?,
         Fault::Weather { from, to, .. } => fleet.link(from, to).becomes(Weather::Fine),
+        Fault::ClockJumped(target, _) => pod(fleet, *target).clock()?.is_off_by(0)?,
         Fault::RedisFlushed
         | Fault::SubscribersKilled
         | Fault::CommandsKilled

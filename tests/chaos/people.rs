@@ -24,10 +24,13 @@ pub struct World {
 /// A conversation.
 pub struct Place {
     pub id: String,
-    pub owner: String,
+    /// Who takes others out of it and brings them back: nobody where two talk directly.
+    pub owner: Option<String>,
     pub members: Vec<String>,
     /// Who is out of it for now, by their owner's word.
     pub away: Vec<String>,
+    /// Which of two who talk directly blocks the other one.
+    pub blocked_by: Vec<String>,
     /// The last messages: id, number and sender.
     pub recent: Vec<(String, u64, String)>,
 }
@@ -73,12 +76,17 @@ impl Stage {
     /// How many messages were acknowledged so far.
     pub fn acknowledged(&self) -> usize {
         let deeds = self.deeds.lock().expect("nobody panics while holding it");
-        deeds.iter().filter(|deed| is_sent(deed)).count()
+        deeds.iter().filter(|deed| deed.made().is_some()).count()
     }
 }
 
-fn is_sent(deed: &Deed) -> bool {
-    matches!((&deed.what, &deed.outcome), (What::Send { .. }, Outcome::Done { .. }))
+impl Place {
+    /// A conversation in which nothing was said yet.
+    pub fn new(id: &str, owner: Option<&str>, members: &[&User]) -> Self {
+        let members = members.iter().map(|user| user.name().to_owned()).collect();
+        let (id, owner) = (id.to_owned(), owner.map(str::to_owned));
+        Self { id, owner, members, away: Vec::new(), blocked_by: Vec::new(), recent: Vec::new() }
+    }
 }
 
 impl Person {
@@ -133,10 +141,15 @@ impl Person {
             let fits = place.recent.iter().filter(|(_, _, sender)| !own || *sender == name).collect::<Vec<_>>();
             fits.get(dice.random_range(0..fits.len().max(1))).map(|(id, seq, _)| (id.clone(), *seq))
         };
+        self.deeds += 1;
+        let key = format!("{name}-{}", self.deeds);
         Some(match self.dice.random_range(0..100) {
-            0..=63 => {
-                self.deeds += 1;
-                let key = format!("{name}-{}", self.deeds);
+            0..=2 => {
+                let elsewhere = mine[self.dice.random_range(0..mine.len())];
+                let (message, ..) = elsewhere.recent.get(self.dice.random_range(0..elsewhere.recent.len().max(1)))?;
+                What::Forward { conversation, key, message: message.clone() }
+            }
+            3..=75 => {
                 // Of every length, so that frames are of every size.
                 let filler = "·".repeat(self.dice.random_range(0..12_usize).pow(2));
                 let in_thread = self.dice.random_range(0..6) == 0;
@@ -144,9 +157,7 @@ impl Person {
                 let calls = self.dice.random_range(0..8) == 0;
                 What::Send { conversation, text: format!("{key} {filler}"), key, thread, calls }
             }
-            64..=66 => {
-                self.deeds += 1;
-                let key = format!("{name}-{}", self.deeds);
+            76..=77 => {
                 let later = Duration::from_millis(self.dice.random_range(2_000..6_000));
                 if stage.begun.elapsed() + later > stage.length {
                     // What comes when all have fallen silent would show what had got lost before.
@@ -155,30 +166,35 @@ impl Person {
                 let at = chrono::DateTime::<chrono::Utc>::from(SystemTime::now() + later).to_rfc3339();
                 What::Schedule { conversation, text: format!("{key} later"), key, at }
             }
-            67..=69 => {
-                self.deeds += 1;
-                What::Draft { conversation, text: format!("{name}-{} not yet", self.deeds) }
-            }
-            70..=76 => {
-                self.deeds += 1;
-                let (message, _) = recent(&mut self.dice, true)?;
-                What::Edit { message, text: format!("{name}-{} edited", self.deeds) }
-            }
-            77..=84 => {
+            78 => What::Draft { conversation, text: format!("{key} not yet") },
+            79..=83 => What::Edit { message: recent(&mut self.dice, true)?.0, text: format!("{key} edited") },
+            84..=88 => {
                 let back = self.dice.random_range(0..3) == 0;
                 What::React { message: recent(&mut self.dice, false)?.0, back }
             }
-            85..=86 => What::Delete { message: recent(&mut self.dice, true)?.0 },
-            87..=94 => What::Read { conversation, upto: recent(&mut self.dice, false)?.1 },
-            _ if place.owner == name => match place.away.first() {
-                Some(user) => What::Add { conversation, user: user.clone() },
-                None => {
-                    let others: Vec<_> = place.members.iter().filter(|member| **member != name).collect();
-                    let user = (*others.get(self.dice.random_range(0..others.len().max(1)))?).clone();
-                    What::Remove { conversation, user }
+            89 => What::Delete { message: recent(&mut self.dice, true)?.0 },
+            90..=95 => What::Read { conversation, upto: recent(&mut self.dice, false)?.1 },
+            96..=97 => {
+                let own = mine.iter().find(|place| place.owner.as_ref() == Some(&name))?;
+                let conversation = own.id.clone();
+                match own.away.first() {
+                    Some(user) => What::Add { conversation, user: user.clone() },
+                    None => {
+                        let others: Vec<_> = own.members.iter().filter(|member| **member != name).collect();
+                        let user = (*others.get(self.dice.random_range(0..others.len().max(1)))?).clone();
+                        What::Remove { conversation, user }
+                    }
                 }
-            },
-            _ => return None,
+            }
+            _ => {
+                // One at a time, so that most talk with most.
+                let pairs: Vec<_> = mine.iter().filter(|place| place.owner.is_none()).collect();
+                let blocked = pairs.iter().find(|place| place.blocked_by.contains(&name));
+                let another = pairs.get(self.dice.random_range(0..4 * pairs.len().max(1)));
+                let pair = blocked.or(another)?;
+                let user = pair.members.iter().find(|member| **member != name)?.clone();
+                What::Block { user, back: blocked.is_some() }
+            }
         })
     }
 
@@ -187,7 +203,7 @@ impl Person {
         let who = self.user.name().to_owned();
         // Whoever is taken out may still do things until they hear of it; whoever takes them out does so once.
         let asked_at = stage.now();
-        let twice = matches!(what, What::Send { .. }) && self.dice.random_range(0..20) == 0;
+        let twice = what.says().is_some() && self.dice.random_range(0..20) == 0;
         let tried = if twice {
             // Whoever is impatient asks again before the first is answered: it must be one message.
             let (first, second) = tokio::join!(attempt(&self.user, stage, &what), attempt(&self.user, stage, &what));
@@ -224,6 +240,17 @@ impl Person {
                 let place = place(&world, conversation);
                 world.conversations[place].members.retain(|member| member != user);
                 world.conversations[place].away.push(user.clone());
+            }
+            (What::Block { user, back }, Outcome::Done { .. }) => {
+                let is_theirs = |place: &&mut Place| {
+                    place.owner.is_none() && place.members.contains(user) && place.members.contains(&deed.who)
+                };
+                for place in world.conversations.iter_mut().filter(is_theirs) {
+                    place.blocked_by.retain(|by| *by != deed.who);
+                    if !back {
+                        place.blocked_by.push(deed.who.clone());
+                    }
+                }
             }
             _ => {}
         }
@@ -281,6 +308,10 @@ async fn once(user: &User, what: &What) -> Result<Outcome, String> {
             let body = json!({ "conversation_id": conversation, "message_text": text, "send_at": at });
             (Method::POST, "/api/v1/messages/scheduled".to_owned(), body)
         }
+        What::Forward { conversation, key, message } => {
+            let body = json!({ "conversation_id": conversation, "client_message_id": key });
+            (Method::POST, format!("{messages}/{message}/forward"), body)
+        }
         What::Draft { conversation, text } => {
             let path = format!("/api/v1/messages/conversations/{conversation}/draft");
             (Method::PUT, path, json!({ "message_text": text }))
@@ -304,6 +335,10 @@ async fn once(user: &User, what: &What) -> Result<Outcome, String> {
         What::Remove { conversation, user } => {
             let path = format!("/api/v1/messages/conversations/{conversation}/participants/{user}");
             (Method::DELETE, path, Value::Null)
+        }
+        What::Block { user, back } => {
+            let method = if *back { Method::DELETE } else { Method::PUT };
+            (method, format!("/api/v1/users/me/blocks/{user}"), Value::Null)
         }
     };
     let mut request = user.request(method, &path);

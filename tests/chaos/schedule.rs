@@ -90,6 +90,8 @@ pub enum Fault {
     TransactionLeftOpen,
     /// The weather changes on all links from one part to others of a kind, such as from `gateway-1` to `redis`.
     Weather { from: String, to: String, weather: Weather },
+    /// The clock of a pod jumps by so many seconds, and back.
+    ClockJumped(Target, i64),
     /// The connections of all clients are reset, and all of them come back at once.
     ClientsCut,
     /// Every connection between any two parts is reset, those of all clients among them.
@@ -117,6 +119,9 @@ impl Fault {
     }
 }
 
+/// The most by which a clock jumps, in seconds.
+const FURTHEST: i64 = 60;
+
 /// A fault with its time.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Planned {
@@ -134,13 +139,16 @@ impl fmt::Display for Planned {
     }
 }
 
-/// Draws the faults of a run.
-pub fn schedule(seed: u64, length: Duration, redis: Redis) -> Vec<Planned> {
+/// Draws the faults of a run; in one in which pods have `clocks` of their own they jump.
+pub fn schedule(seed: u64, length: Duration, redis: Redis, clocks: bool) -> Vec<Planned> {
     let mut dice = StdRng::seed_from_u64(seed);
     let mut faults = Vec::new();
     let mut at = Duration::from_millis(1_500);
     while at + Duration::from_secs(3) < length {
-        let fault = draw(&mut dice, redis);
+        let fault = match clocks && dice.random_range(0..4) == 0 {
+            true => Fault::ClockJumped(target(&mut dice), jump(&mut dice, at)),
+            false => draw(&mut dice, redis),
+        };
         let (shortest, longest) = fault.lasts();
         let lasts = Duration::from_millis(dice.random_range(shortest..longest));
         faults.push(Planned { at, lasts, fault });
@@ -150,12 +158,21 @@ pub fn schedule(seed: u64, length: Duration, redis: Redis) -> Vec<Planned> {
     faults
 }
 
-fn draw(dice: &mut StdRng, redis: Redis) -> Fault {
-    let target = |dice: &mut StdRng| match dice.random_range(0..7) {
+fn target(dice: &mut StdRng) -> Target {
+    match dice.random_range(0..7) {
         0 | 1 => Target::Api(dice.random_range(0..2)),
         2..=5 => Target::Gateway(dice.random_range(0..3)),
         _ => Target::Worker(dice.random_range(0..2)),
-    };
+    }
+}
+
+/// By how many seconds a clock jumps: back no further than to when the run began, because nobody had a token before.
+fn jump(dice: &mut StdRng, at: Duration) -> i64 {
+    let back = i64::try_from(at.as_secs()).unwrap_or(FURTHEST).min(FURTHEST);
+    dice.random_range(-back..=FURTHEST)
+}
+
+fn draw(dice: &mut StdRng, redis: Redis) -> Fault {
     match dice.random_range(0..33) {
         0..=3 => Fault::Killed(target(dice)),
         4 | 5 => Fault::Frozen(target(dice)),
@@ -218,7 +235,7 @@ mod tests {
 
     #[test]
     fn the_same_seed_gives_the_same_faults() {
-        let draw = |seed| schedule(seed, Duration::from_secs(60), Redis::Standalone);
+        let draw = |seed| schedule(seed, Duration::from_secs(60), Redis::Standalone, false);
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
         assert!(draw(7).len() > 15);
@@ -227,7 +244,7 @@ mod tests {
     #[test]
     fn each_redis_breaks_in_its_own_way() {
         let drawn = |redis, fault: fn(&Fault) -> bool| {
-            schedule(1, Duration::from_secs(600), redis).iter().any(|planned| fault(&planned.fault))
+            schedule(1, Duration::from_secs(600), redis, false).iter().any(|planned| fault(&planned.fault))
         };
         let moves = |fault: &Fault| matches!(fault, Fault::SlotMoved(_));
         let fails_over = |fault: &Fault| matches!(fault, Fault::PrimaryKilled(_));
@@ -236,5 +253,21 @@ mod tests {
         assert!([moves, fails_over].map(|fault| drawn(Redis::Sentinel, fault)) == [false, true]);
         assert!([moves, fails_over].map(|fault| drawn(Redis::Standalone, fault)) == [false, false]);
         assert!(drawn(Redis::Standalone, to_redis) && !drawn(Redis::Cluster, to_redis));
+    }
+
+    #[test]
+    fn clocks_jump_where_pods_have_their_own_and_never_to_before_the_run() {
+        let jumps = |clocks| {
+            let planned = schedule(3, Duration::from_secs(600), Redis::Standalone, clocks);
+            let jumps = planned.iter().filter_map(|planned| match planned.fault {
+                Fault::ClockJumped(_, seconds) => Some((planned.at.as_secs().cast_signed(), seconds)),
+                _ => None,
+            });
+            jumps.collect::<Vec<_>>()
+        };
+        assert_eq!(jumps(false), []);
+        let jumps = jumps(true);
+        assert!(jumps.iter().any(|(_, seconds)| *seconds < 0) && jumps.iter().any(|(_, seconds)| *seconds > 0));
+        assert!(jumps.iter().all(|(at, seconds)| at + seconds >= 0), "{jumps:?}");
     }
 }

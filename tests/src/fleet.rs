@@ -72,6 +72,8 @@ pub struct Shape {
     pub postgres: PostgresShape,
     /// Which limits nginx has.
     pub limits: Limits,
+    /// Whether each pod has a clock of its own, where clocks can be set.
+    pub clocks: bool,
     /// What every pod is told beyond what it needs.
     pub environment: Vec<(&'static str, String)>,
 }
@@ -85,6 +87,7 @@ impl Default for Shape {
             redis: RedisShape::Shared,
             postgres: PostgresShape::Shared,
             limits: Limits::None,
+            clocks: false,
             environment: Vec::new(),
         }
     }
@@ -106,7 +109,7 @@ pub struct Fleet {
     /// Their PostgreSQL.
     pub postgres: Arc<Postgres>,
     database: Url,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Fleet {
@@ -168,7 +171,13 @@ impl Fleet {
         }
         let nginx = Nginx::start(&doors.0, &doors.1, shape.limits).await?;
         let Site { database, links, scratch, .. } = site;
-        let mut fleet = Self { api, gateway, worker, nginx, links, redis, postgres, database, _scratch: scratch };
+        let mut fleet = Self { api, gateway, worker, nginx, links, redis, postgres, database, scratch };
+        if shape.clocks {
+            let Self { api, gateway, worker, scratch, .. } = &mut fleet;
+            let pods = api.iter_mut().chain(gateway).chain(worker);
+            // Where there is no library for it, whoever wants to set one is told.
+            pods.for_each(|pod| drop(pod.takes_clock(scratch.path())));
+        }
         fleet.pods().for_each(Pod::start);
         Ok(fleet)
     }

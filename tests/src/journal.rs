@@ -54,7 +54,7 @@ pub struct Run {
     pub missed: Vec<String>,
     /// When the database was put back, if it was.
     pub restored: Option<Restored>,
-    /// Who began in which conversation, by its id.
+    /// Who began in which conversation, by its id; where they are two, they may block each other.
     pub members: Vec<(String, Vec<String>)>,
 }
 
@@ -105,6 +105,15 @@ pub enum What {
         /// When.
         at: String,
     },
+    /// Say again elsewhere what a message says.
+    Forward {
+        /// Where.
+        conversation: String,
+        /// The sender's key.
+        key: String,
+        /// The message.
+        message: String,
+    },
     /// Keep what is not said yet.
     Draft {
         /// Where.
@@ -152,6 +161,35 @@ pub enum What {
         /// Whom.
         user: String,
     },
+    /// Block somebody, or stop blocking them: between the two of them nobody says anything meanwhile.
+    Block {
+        /// Whom.
+        user: String,
+        /// Whether it is taken back.
+        back: bool,
+    },
+}
+
+impl What {
+    /// Where something is said at once, and under which key.
+    #[must_use]
+    pub fn says(&self) -> Option<(&str, &str)> {
+        match self {
+            Self::Send { conversation, key, .. } | Self::Forward { conversation, key, .. } => Some((conversation, key)),
+            _ => None,
+        }
+    }
+}
+
+impl Deed {
+    /// The id and the number of the message that was made, if that was acknowledged.
+    #[must_use]
+    pub fn made(&self) -> Option<(&str, u64)> {
+        match (self.what.says(), &self.outcome) {
+            (Some(_), Outcome::Done { id: Some(id), seq: Some(seq) }) => Some((id, *seq)),
+            _ => None,
+        }
+    }
 }
 
 /// How it ended.

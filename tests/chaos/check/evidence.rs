@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use fleet::client::{CLOSED, STARTED_OVER};
-use fleet::journal::{Deed, Here, Journal, Memory, Outcome, Restored, Run, Verified, What};
+use fleet::journal::{Deed, Here, Journal, Memory, Outcome, Restored, Run, Verified};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -151,8 +151,7 @@ impl Evidence {
 
     /// How many messages were acknowledged.
     pub fn acknowledged(&self) -> usize {
-        let sent = |deed: &&Deed| matches!((&deed.what, &deed.outcome), (What::Send { .. }, Outcome::Done { .. }));
-        self.deeds.iter().filter(sent).count()
+        self.deeds.iter().filter(|deed| deed.made().is_some()).count()
     }
 
     /// How many messages all devices were shown.

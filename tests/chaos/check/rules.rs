@@ -59,12 +59,13 @@ pub fn judge(evidence: &Evidence) -> Vec<Violation> {
 
 type Rule = fn(&Evidence) -> Vec<String>;
 
-const RULES: [(Class, Rule); 23] = [
+const RULES: [(Class, Rule); 25] = [
     (Class::Lost, what_was_acknowledged_is_kept),
     (Class::Lost, an_edit_that_was_acknowledged_is_kept),
     (Class::Lost, unsent::what_was_scheduled_is_sent),
     (Class::Lost, unsent::a_draft_that_was_kept_is_there),
     (Class::Lost, numbers_have_no_holes),
+    (Class::Lost, who_is_not_blocked_is_heard),
     (Class::Unseen, who_was_there_is_told),
     (Class::Unseen, what_the_feed_tells_is_shown),
     (Class::Unseen, feeds_are_told_without_holes),
@@ -78,6 +79,7 @@ const RULES: [(Class, Rule); 23] = [
     (Class::Stale, devices_show_what_is_kept),
     (Class::Stale, courses::every_device_begins_anew_after_a_restore),
     (Class::Leaked, who_was_not_there_is_not_told),
+    (Class::Leaked, who_blocks_is_not_told),
     (Class::Drift, counts_are_what_there_is_to_count),
     (Class::Ghost, who_is_here_is_connected),
     (Class::Noticed, courses::no_request_fails_in_an_update),
@@ -85,20 +87,15 @@ const RULES: [(Class, Rule); 23] = [
     (Class::Bloated, courses::gateways_stay_small),
 ];
 
-/// The sends with their conversation, key and text.
-fn sends(evidence: &Evidence) -> impl Iterator<Item = (&Deed, &str, &str, &str)> {
-    evidence.deeds.iter().filter_map(|deed| match &deed.what {
-        What::Send { conversation, key, text, .. } => Some((deed, conversation.as_str(), key.as_str(), text.as_str())),
-        _ => None,
-    })
+/// What was to be said at once, with its conversation and key.
+fn sends(evidence: &Evidence) -> impl Iterator<Item = (&Deed, &str, &str)> {
+    evidence.deeds.iter().filter_map(|deed| deed.what.says().map(|(conversation, key)| (deed, conversation, key)))
 }
 
-/// The sends that were acknowledged, with what they were told.
+/// What was said and acknowledged, with what they were told.
 fn acknowledged(evidence: &Evidence) -> impl Iterator<Item = (&Deed, &str, &str, &str, u64)> {
-    sends(evidence).filter_map(|(deed, conversation, key, _)| match &deed.outcome {
-        Outcome::Done { id: Some(id), seq: Some(seq) } => Some((deed, conversation, key, id.as_str(), *seq)),
-        _ => None,
-    })
+    sends(evidence)
+        .filter_map(|(deed, conversation, key)| deed.made().map(|(id, seq)| (deed, conversation, key, id, seq)))
 }
 
 fn what_was_acknowledged_is_kept(evidence: &Evidence) -> Vec<String> {
@@ -177,34 +174,45 @@ fn numbers_have_no_holes(evidence: &Evidence) -> Vec<String> {
     wrong
 }
 
-/// When somebody came into a conversation and went: deeds in order.
-fn comings_and_goings<'a>(evidence: &'a Evidence, conversation: &str, user: &str) -> Vec<(&'a Deed, bool)> {
+/// The deeds that made something so, or undid it, in the order in which they were asked for.
+fn moves(evidence: &Evidence, makes: impl Fn(&Deed) -> Option<bool>) -> Vec<(&Deed, bool)> {
     let mut moves: Vec<_> = (evidence.deeds.iter())
-        .filter_map(|deed| match &deed.what {
-            What::Add { conversation: place, user: who } if place == conversation && who == user => Some((deed, true)),
-            What::Remove { conversation: place, user: who } if place == conversation && who == user => {
-                Some((deed, false))
-            }
-            _ => None,
-        })
-        .filter(|(deed, _)| !matches!(deed.outcome, Outcome::Refused { .. }))
+        .filter(|deed| !matches!(deed.outcome, Outcome::Refused { .. }))
+        .filter_map(|deed| makes(deed).map(|so| (deed, so)))
         .collect();
     moves.sort_by_key(|(deed, _)| deed.asked_at);
     moves
 }
 
-/// Whether somebody certainly was in a conversation from one moment to another, or certainly was not.
-fn was_there(moves: &[(&Deed, bool)], began: bool, from: u64, to: u64) -> Option<bool> {
-    let mut is_in = began;
-    for (deed, comes) in moves {
+/// When somebody came into a conversation and went.
+fn comings_and_goings<'a>(evidence: &'a Evidence, conversation: &str, user: &str) -> Vec<(&'a Deed, bool)> {
+    moves(evidence, |deed| match &deed.what {
+        What::Add { conversation: place, user: who } if place == conversation && who == user => Some(true),
+        What::Remove { conversation: place, user: who } if place == conversation && who == user => Some(false),
+        _ => None,
+    })
+}
+
+/// When somebody blocked somebody, and when no longer.
+fn blockings<'a>(evidence: &'a Evidence, by: &str, other: &str) -> Vec<(&'a Deed, bool)> {
+    moves(evidence, |deed| match &deed.what {
+        What::Block { user, back } if deed.who == by && user == other => Some(!back),
+        _ => None,
+    })
+}
+
+/// Whether something certainly was so from one moment to another, or certainly was not.
+fn was_so(moves: &[(&Deed, bool)], began: bool, from: u64, to: u64) -> Option<bool> {
+    let mut is_so = began;
+    for (deed, makes) in moves {
         let ends = if deed.outcome == Outcome::Unknown { u64::MAX } else { deed.answered_at };
         if ends <= from {
-            is_in = *comes;
+            is_so = *makes;
         } else if deed.asked_at <= to {
             return None;
         }
     }
-    Some(is_in)
+    Some(is_so)
 }
 
 /// Of each acknowledged message and each person who is or was in its conversation: whether they certainly were there when it was
@@ -219,7 +227,7 @@ fn witnesses<'a>(evidence: &'a Evidence, mut judge: impl FnMut(&'a str, &'a str,
             let moves = comings_and_goings(evidence, conversation, user);
             for (deed, _, key, id, _) in &sent {
                 if let Some(there) =
-                    was_there(&moves, began.iter().any(|who| who == user), deed.asked_at, deed.answered_at)
+                    was_so(&moves, began.iter().any(|who| who == user), deed.asked_at, deed.answered_at)
                 {
                     judge(user, key, id, there, feeds[user].contains(id));
                 }
@@ -257,6 +265,43 @@ fn who_was_not_there_is_not_told(evidence: &Evidence) -> Vec<String> {
             wrong.push(format!("{}'s {} shows {id} ({seq}), which is not in their feed", device.user, device.name));
         }
     }
+    wrong
+}
+
+/// Of what was said between two who talk directly: what came of it, and whether one of them certainly blocked the other meanwhile, or
+/// certainly neither did.
+fn between_two<'a>(evidence: &'a Evidence, mut judge: impl FnMut(&'a Deed, &'a str, bool)) {
+    for (conversation, two) in &evidence.run.members {
+        let [one, other] = &two[..] else { continue };
+        let blocks = [blockings(evidence, one, other), blockings(evidence, other, one)];
+        for (deed, _, key) in sends(evidence).filter(|(_, place, _)| place == conversation) {
+            let blocks = blocks.each_ref().map(|moves| was_so(moves, false, deed.asked_at, deed.answered_at));
+            match blocks {
+                [Some(false), Some(false)] => judge(deed, key, false),
+                [Some(true), _] | [_, Some(true)] => judge(deed, key, true),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn who_blocks_is_not_told(evidence: &Evidence) -> Vec<String> {
+    let mut wrong = Vec::new();
+    between_two(evidence, |deed, key, is_blocked| {
+        if is_blocked && deed.made().is_some() {
+            wrong.push(format!("{key} of {} was taken while one of the two blocked the other", deed.who));
+        }
+    });
+    wrong
+}
+
+fn who_is_not_blocked_is_heard(evidence: &Evidence) -> Vec<String> {
+    let mut wrong = Vec::new();
+    between_two(evidence, |deed, key, is_blocked| {
+        if !is_blocked && matches!(&deed.outcome, Outcome::Refused { code, .. } if code == "blocked") {
+            wrong.push(format!("{key} of {} was refused as blocked while neither blocked the other", deed.who));
+        }
+    });
     wrong
 }
 
@@ -371,31 +416,43 @@ fn what_stands_later_is_shown_later(evidence: &Evidence) -> Vec<String> {
     wrong
 }
 
+/// The texts that each message had, as far as one was sent under its id, and those to which it was edited.
+fn texts(evidence: &Evidence) -> HashMap<&str, HashSet<&str>> {
+    let mut texts: HashMap<&str, HashSet<&str>> = HashMap::new();
+    for deed in &evidence.deeds {
+        let (id, text) = match (&deed.what, deed.made()) {
+            // Blanks at the ends are not part of what is said.
+            (What::Send { text, .. }, Some((id, _))) => (id, text.trim()),
+            (What::Edit { message, text }, _) => (&**message, &**text),
+            _ => continue,
+        };
+        texts.entry(id).or_default().insert(text);
+    }
+    texts
+}
+
 fn what_is_kept_was_said(evidence: &Evidence) -> Vec<String> {
-    let mut said: HashMap<(&str, &str, &str), (bool, &str)> = HashMap::new();
-    for (deed, conversation, key, text) in sends(evidence) {
+    let mut said: HashMap<(&str, &str, &str), (bool, &What)> = HashMap::new();
+    for (deed, conversation, key) in sends(evidence) {
         let was_refused = matches!(deed.outcome, Outcome::Refused { .. });
-        let known = said.entry((&deed.who, conversation, key)).or_insert((true, text));
+        let known = said.entry((&deed.who, conversation, key)).or_insert((true, &deed.what));
         known.0 &= was_refused;
     }
-    let mut edits: HashMap<&str, HashSet<&str>> = HashMap::new();
-    for deed in &evidence.deeds {
-        if let What::Edit { message, text } = &deed.what {
-            edits.entry(message).or_default().insert(text);
-        }
-    }
+    let texts = texts(evidence);
+    let was = |id: &str, text: &str| texts.get(id).is_some_and(|texts| texts.contains(text.trim()));
     let mut wrong = Vec::new();
     for kept in evidence.messages.values().filter(|kept| !unsent::was_scheduled(evidence, kept)) {
         let key = kept.client_message_id.as_deref().unwrap_or_default();
         match said.get(&(kept.sender_id.as_str(), kept.conversation_id.as_str(), key)) {
             None => wrong.push(format!("nobody said {kept:?}")),
             Some((true, _)) => wrong.push(format!("{key} was refused and is kept as {}", kept.id)),
-            Some((false, text)) => {
-                let was_edited =
-                    edits.get(kept.id.as_str()).is_some_and(|texts| texts.contains(kept.message_text.as_str()));
-                // Blanks at the ends are not part of what is said.
-                let is_right = kept.message_text == text.trim() || kept.message_text == *text || was_edited;
-                if kept.deleted_at.is_none() && !is_right {
+            Some((false, what)) => {
+                let is_right = match what {
+                    What::Send { text, .. } => kept.message_text.trim() == text.trim(),
+                    What::Forward { message, .. } => was(message, &kept.message_text),
+                    _ => false,
+                };
+                if kept.deleted_at.is_none() && !is_right && !was(&kept.id, &kept.message_text) {
                     wrong.push(format!("{key} says {:?} and nobody said that", kept.message_text));
                 }
             }

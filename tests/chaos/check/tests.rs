@@ -9,17 +9,14 @@ use serde_json::json;
 use crate::evidence::{Entry, Evidence, Feed, Kept, Later, Member, Told, Unsent};
 use crate::rules::{Class, judge};
 
+/// Ann does something, and has it after five microseconds.
+fn deed(asked_at: u64, what: What) -> Deed {
+    let outcome = Outcome::Done { id: None, seq: None };
+    Deed { asked_at, answered_at: asked_at + 5, who: "ann".to_owned(), what, attempts: 1, failure: None, outcome }
+}
+
 /// Ann says two things to bob; all is right.
 fn right() -> Evidence {
-    let deed = |at: u64, what| Deed {
-        asked_at: at,
-        answered_at: at + 5,
-        who: "ann".to_owned(),
-        what,
-        attempts: 1,
-        failure: None,
-        outcome: Outcome::Done { id: None, seq: None },
-    };
     let send = |number: u64| {
         let (conversation, key, text) = ("c".to_owned(), format!("ann-{number}"), format!("text {number}"));
         let mut deed = deed(number * 10, What::Send { conversation, key, text, thread: None, calls: false });
@@ -116,17 +113,7 @@ fn what_is_lost_is_found() {
     assert!(found(without_the_last).contains(&Class::Lost));
     assert!(found(|evidence| evidence.feeds[0].seq = 3).contains(&Class::Lost));
     let edit = |evidence: &mut Evidence| {
-        let what = What::Edit { message: "m1".to_owned(), text: "another".to_owned() };
-        let outcome = Outcome::Done { id: None, seq: None };
-        evidence.deeds.push(Deed {
-            asked_at: 50,
-            answered_at: 60,
-            who: "ann".to_owned(),
-            what,
-            attempts: 1,
-            failure: None,
-            outcome,
-        });
+        evidence.deeds.push(deed(50, What::Edit { message: "m1".to_owned(), text: "another".to_owned() }));
     };
     assert_eq!(found(edit), [Class::Lost]);
 }
@@ -162,20 +149,9 @@ fn what_was_scheduled_and_is_not_sent_is_found() {
 fn a_draft_that_is_lost_is_found() {
     let kept = |text: &'static str| {
         move |evidence: &mut Evidence| {
-            let what = What::Draft { conversation: "c".to_owned(), text: "not yet".to_owned() };
-            let outcome = Outcome::Done { id: None, seq: None };
-            let who = "ann".to_owned();
-            evidence.deeds.push(Deed {
-                asked_at: 50,
-                answered_at: 60,
-                who: who.clone(),
-                what,
-                attempts: 1,
-                failure: None,
-                outcome,
-            });
-            let (conversation_id, message_text) = ("c".to_owned(), Some(text.to_owned()));
-            evidence.unsent = vec![Unsent { user_id: who, conversation_id, message_text }];
+            evidence.deeds.push(deed(50, What::Draft { conversation: "c".to_owned(), text: "not yet".to_owned() }));
+            let (user_id, conversation_id) = ("ann".to_owned(), "c".to_owned());
+            evidence.unsent = vec![Unsent { user_id, conversation_id, message_text: Some(text.to_owned()) }];
         }
     };
     assert_eq!(found(kept("not yet")), []);
@@ -236,19 +212,48 @@ fn what_is_stale_is_found() {
 #[test]
 fn what_reached_somebody_who_was_not_there_is_found() {
     let left = |evidence: &mut Evidence| {
-        let what = What::Remove { conversation: "c".to_owned(), user: "bob".to_owned() };
-        let outcome = Outcome::Done { id: None, seq: None };
-        evidence.deeds.push(Deed {
-            asked_at: 16,
-            answered_at: 18,
-            who: "ann".to_owned(),
-            what,
-            attempts: 1,
-            failure: None,
-            outcome,
-        });
+        let remove = deed(12, What::Remove { conversation: "c".to_owned(), user: "bob".to_owned() });
+        evidence.deeds.push(Deed { answered_at: 18, ..remove });
     };
     assert_eq!(found(left), [Class::Leaked]);
+}
+
+#[test]
+fn what_is_said_to_somebody_who_blocks_is_found() {
+    let block = |evidence: &mut Evidence, by: &str, user: &str| {
+        evidence.run.members[0].1 = vec!["ann".to_owned(), "bob".to_owned()];
+        let block = deed(10, What::Block { user: user.to_owned(), back: false });
+        evidence.deeds.push(Deed { who: by.to_owned(), ..block });
+    };
+    for (by, user) in [("ann", "bob"), ("bob", "ann")] {
+        assert_eq!(found(|evidence| block(evidence, by, user)), [Class::Leaked]);
+        let refused = |evidence: &mut Evidence| {
+            block(evidence, by, user);
+            evidence.deeds[1].outcome = Outcome::Refused { status: 403, code: "blocked".to_owned() };
+            evidence.messages.remove("m2");
+        };
+        assert!(!found(refused).contains(&Class::Leaked));
+    }
+    assert_eq!(found(|evidence| block(evidence, "bob", "cid")), []);
+    let refused_for_nothing = |evidence: &mut Evidence| {
+        block(evidence, "bob", "cid");
+        evidence.deeds[1].outcome = Outcome::Refused { status: 403, code: "blocked".to_owned() };
+    };
+    assert!(found(refused_for_nothing).contains(&Class::Lost));
+}
+
+#[test]
+fn what_is_forwarded_with_other_words_is_found() {
+    let forwarded = |text: &'static str| {
+        move |evidence: &mut Evidence| {
+            let (conversation, key, message) = ("c".to_owned(), "ann-2".to_owned(), "m1".to_owned());
+            evidence.deeds[1].what = What::Forward { conversation, key, message };
+            evidence.messages.get_mut("m2").expect("there").message_text = text.to_owned();
+            evidence.devices[0].texts.get_mut("m2").expect("there").1 = text.to_owned();
+        }
+    };
+    assert_eq!(found(forwarded("text 1")), []);
+    assert_eq!(found(forwarded("text 2")), [Class::Phantom]);
 }
 
 #[test]

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 
+use super::clock::Clock;
 use super::ports;
 use super::process::{Process, Signal};
 use crate::eventually::eventually;
@@ -79,6 +80,7 @@ pub struct Pod {
     port: u16,
     environment: Environment,
     log: PathBuf,
+    clock: Option<Clock>,
     process: Option<Process>,
 }
 
@@ -90,7 +92,28 @@ impl Pod {
         let port = ports::free();
         environment.push(("CARILLON_LISTEN".to_owned(), format!("127.0.0.1:{port}")));
         let log = folder.join(format!("{name}.log"));
-        Self { role, name, port, environment, log, process: None }
+        Self { role, name, port, environment, log, clock: None, process: None }
+    }
+
+    /// Gives it a clock of its own, from its next start on.
+    ///
+    /// # Errors
+    ///
+    /// When clocks cannot be set here.
+    pub fn takes_clock(&mut self, folder: &Path) -> anyhow::Result<()> {
+        let clock = Clock::new(&self.name, folder)?;
+        self.environment.extend(clock.environment());
+        self.clock = Some(clock);
+        Ok(())
+    }
+
+    /// Its clock.
+    ///
+    /// # Errors
+    ///
+    /// When it goes by the machine's.
+    pub fn clock(&self) -> anyhow::Result<&Clock> {
+        self.clock.as_ref().with_context(|| format!("{} has no clock of its own", self.name))
     }
 
     /// What it is called: `gateway-1`.

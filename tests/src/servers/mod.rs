@@ -4,6 +4,7 @@
 //! skipped test.
 
 pub mod carillon;
+pub mod clock;
 pub mod nginx;
 pub mod ports;
 pub mod postgres;

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 
+use super::clock;
 use crate::eventually::eventually;
 
 /// How long a process that was asked to end may take.
@@ -147,6 +148,7 @@ impl Drop for Process {
             std::thread::sleep(Duration::from_millis(5));
         }
         self.kill();
+        clock::forget(self.id());
         if std::thread::panicking() {
             let printed = self.printed();
             let lines: Vec<&str> = printed.lines().collect();
