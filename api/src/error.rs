@@ -13,7 +13,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
 use shared::access::TokenError;
-use shared::limits::{self, TooOften};
+use shared::limits::{self, TooMany};
 use shared::protocol::ErrorCode;
 
 use crate::store::StoreError;
@@ -206,8 +206,8 @@ impl From<StoreError> for Problem {
     }
 }
 
-impl From<TooOften> for Problem {
-    fn from(error: TooOften) -> Self {
+impl From<TooMany> for Problem {
+    fn from(error: TooMany) -> Self {
         Self { wait: error.wait, ..Self::new(ErrorCode::RateLimited, error.to_string()) }
     }
 }

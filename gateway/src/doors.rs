@@ -15,8 +15,9 @@ use axum::http::{Method, Request, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
+use shared::access::TokenError;
 use shared::ids::UserId;
-use shared::limits::{Deed, TooOften, millis, seconds};
+use shared::limits::{Deed, TooMany, millis, seconds};
 use shared::protocol::{ErrorCode, Since};
 use socket2::SockRef;
 use tokio::net::TcpStream;
@@ -92,13 +93,20 @@ async fn stream_door(State(doors): State<Doors>, request: Request<Body>) -> Resu
     doors.knock(doors.address(&request, &headers)).await?;
     let missing = || problem(ErrorCode::Unauthorized, "a token is missing", None);
     let caller = pod.verifier.verify(visit.token.as_ref().ok_or_else(missing)?).await;
-    let caller = caller.map_err(|error| problem(error.code(), &error.to_string(), None))?;
+    let caller = caller.map_err(|error| {
+        let wait =
+            matches!(error, TokenError::TooEarly | TokenError::Unavailable).then(|| pod.turnstile.come_back().wait);
+        problem(error.code(), &error.to_string(), wait)
+    })?;
     if visit.user_id.as_ref().is_some_and(|user| *user != caller.user) {
         return Err(problem(ErrorCode::Forbidden, "user_id is not the token's", None).into());
     }
     pod.limits.check(Deed::Connect, &caller).await?;
+    let seat = pod.limits.sit(&caller).await?;
     visit.caller = Some(Box::new(caller));
-    visit.place = Some(pod.take_place().ok_or_else(unavailable)?);
+    let mut place = pod.take_place().ok_or_else(unavailable)?;
+    place.seat = seat;
+    visit.place = Some(place);
     let (stream, body) = EventStream::new();
     doors.sessions.spawn(receive(Arc::clone(pod), visit, stream));
     Ok(([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], body).into_response())
@@ -191,7 +199,7 @@ impl Doors {
     }
 
     /// Counts a connection from `address`, unless there were too many of late.
-    async fn knock(&self, address: IpAddr) -> Result<(), TooOften> {
+    async fn knock(&self, address: IpAddr) -> Result<(), TooMany> {
         self.pod.limits.check_address(address).await
     }
 
@@ -293,8 +301,8 @@ impl From<Full> for Turned {
     }
 }
 
-impl From<TooOften> for Turned {
-    fn from(error: TooOften) -> Self {
+impl From<TooMany> for Turned {
+    fn from(error: TooMany) -> Self {
         Self::Back(error.into())
     }
 }
@@ -315,8 +323,8 @@ pub(crate) struct Later {
     wait: Duration,
 }
 
-impl From<TooOften> for Later {
-    fn from(error: TooOften) -> Self {
+impl From<TooMany> for Later {
+    fn from(error: TooMany) -> Self {
         Self { code: ErrorCode::RateLimited, detail: error.to_string(), wait: error.wait }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use shared::access::Caller;
 use shared::cursor::Positions;
 use shared::ids::{Epoch, RoomName, UserId};
-use shared::limits::{TooOften, millis};
+use shared::limits::{TooMany, millis};
 use shared::protocol::{ErrorCode, answer};
 
 use crate::connection::Connection;
@@ -66,7 +66,7 @@ impl Done {
     }
 
     /// Not done, because it was done too often.
-    pub fn too_often(reference: Option<&str>, error: &TooOften) -> Self {
+    pub fn too_often(reference: Option<&str>, error: &TooMany) -> Self {
         Self::say(answer::error(reference, ErrorCode::RateLimited, &error.to_string(), Some(millis(error.wait))))
     }
 

@@ -132,7 +132,7 @@ impl Gateway {
             broker: Arc::clone(&link.broker),
             history: Arc::clone(&history),
             presence: Arc::clone(&presence),
-            limits,
+            limits: limits.clone(),
             upstream: upstream.clone(),
             questions,
             watches,
@@ -158,6 +158,7 @@ impl Gateway {
         tasks.spawn(watches_asker.run(stop.clone()));
         tasks.spawn(signaller.run(stop.clone()));
         tasks.spawn(attendant.run(stop.clone()));
+        tasks.spawn(limits.look_after_seats(stop.clone()));
         tasks.spawn(attendance::sweep(Arc::clone(&presence), stop.clone()));
         tasks.spawn(watching::look_after(Arc::clone(&hub), Arc::clone(&behind), stop.clone()));
         let unknown = HashMap::new();

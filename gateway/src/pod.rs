@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use shared::access::Verifier;
 use shared::broker::Broker;
 use shared::history::History;
-use shared::limits::Limits;
+use shared::limits::{Limits, Seat};
 use shared::presence::Presence;
 
 use crate::acks::Acks;
@@ -67,14 +67,18 @@ pub struct Pod {
 }
 
 /// One of the places for sockets; given back when dropped.
-pub struct Place(Arc<Pod>);
+pub struct Place {
+    pod: Arc<Pod>,
+    /// The one of those that the fleet has for one person, where these are limited.
+    pub seat: Option<Seat>,
+}
 
 impl Pod {
     /// Takes a place for one more socket, unless the pod is full.
     #[must_use]
     pub fn take_place(self: &Arc<Self>) -> Option<Place> {
         let taken = self.open.fetch_add(1, Ordering::Relaxed);
-        let place = Place(Arc::clone(self));
+        let place = Place { pod: Arc::clone(self), seat: None };
         METRICS.connections.increment(1);
         (taken < self.settings.max_connections).then_some(place)
     }
@@ -88,7 +92,7 @@ impl Pod {
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.open.fetch_sub(1, Ordering::Relaxed);
+        self.pod.open.fetch_sub(1, Ordering::Relaxed);
         METRICS.connections.decrement(1);
     }
 }

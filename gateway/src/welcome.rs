@@ -12,7 +12,7 @@ use shared::access::{Caller, TokenError};
 use shared::channel::Role;
 use shared::cursor::Cursor;
 use shared::ids::{ConnectionId, UserId};
-use shared::limits::{Deed, TooOften, millis};
+use shared::limits::{Deed, TooMany, millis};
 use shared::protocol::{Action, CloseCode, Command, ErrorCode, answer};
 use shared::time::Timestamp;
 use shared::upstream::{Arrival, Question, ResyncReason, Verdict};
@@ -63,11 +63,11 @@ pub async fn receive<T: Transport>(pod: Arc<Pod>, visit: Visit, transport: T) {
 
 /// The session of a client that is let in, and its place.
 async fn welcome<T: Transport>(pod: Arc<Pod>, mut visit: Visit, mut transport: T) -> Option<(Session<T>, Place)> {
-    let Some(place) = visit.place.take() else {
+    let Some(mut place) = visit.place.take() else {
         refuse(transport, visit.passing, pod.turnstile.come_back().into()).await;
         return None;
     };
-    let caller = match identify(&pod, &mut visit, &mut transport).await {
+    let caller = match identify(&pod, &mut visit, &mut place, &mut transport).await {
         Ok(caller) => caller,
         Err(refused) => {
             refuse(transport, visit.passing, refused).await;
@@ -129,15 +129,20 @@ impl From<Full> for Refused {
     }
 }
 
-impl From<TooOften> for Refused {
-    fn from(error: TooOften) -> Self {
+impl From<TooMany> for Refused {
+    fn from(error: TooMany) -> Self {
         let why = answer::error(None, ErrorCode::RateLimited, &error.to_string(), Some(millis(error.wait)));
         Self { code: CloseCode::Full, why: Some(why) }
     }
 }
 
 /// Who it is: by the token it came with, else by the one it says first.
-async fn identify<T: Transport>(pod: &Pod, visit: &mut Visit, transport: &mut T) -> Result<Caller, Refused> {
+async fn identify<T: Transport>(
+    pod: &Pod,
+    visit: &mut Visit,
+    place: &mut Place,
+    transport: &mut T,
+) -> Result<Caller, Refused> {
     if let Some(caller) = visit.caller.take() {
         return Ok(*caller);
     }
@@ -157,12 +162,14 @@ async fn identify<T: Transport>(pod: &Pod, visit: &mut Visit, transport: &mut T)
             TokenError::Revoked => CloseCode::Forbidden,
             TokenError::Invalid | TokenError::Expired => CloseCode::BadToken,
         };
-        Refused { code, why: Some(answer::error(None, error.code(), &error.to_string(), None)) }
+        let wait = (code == CloseCode::Full).then(|| millis(pod.turnstile.come_back().wait));
+        Refused { code, why: Some(answer::error(None, error.code(), &error.to_string(), wait)) }
     })?;
     match &visit.user_id {
         Some(user) if *user != caller.user => Err(CloseCode::Forbidden.into()),
         _ => {
             pod.limits.check(Deed::Connect, &caller).await?;
+            place.seat = pod.limits.sit(&caller).await?;
             Ok(caller)
         }
     }

@@ -314,6 +314,49 @@ async fn who_connects_too_often_is_told_when_to_come_back_at_every_door() {
 }
 
 #[tokio::test]
+async fn whoever_cannot_be_believed_yet_is_told_when_to_come_back_at_every_door() {
+    let village = Village::disowned().await;
+    let alice = village.person("alice");
+    let mut refused = village.dial(&format!("/api/v1/ws?token={}", alice.token), &[]).await.expect("a socket");
+    let error = refused.hears("error").await;
+    assert_eq!(error["data"]["code"], "unavailable");
+    assert!(error["data"]["retry_after_ms"].as_u64().is_some_and(|wait| wait >= 100), "{error}");
+    assert_eq!(refused.ends().await, 1013);
+    let stream = alice.asks_stream(&alice.token).await;
+    assert_eq!(stream.status(), 503);
+    assert!(stream.headers().contains_key("retry-after"));
+}
+
+#[tokio::test]
+async fn nobody_has_more_connections_than_allowed_at_any_door_and_whoever_leaves_makes_room() {
+    let village =
+        Village::limited(GatewaySettings::default(), LimitSettings { connections: 2, ..LimitSettings::none() }).await;
+    let (alice, bob, robot) =
+        (village.person("alice"), village.person("bob"), village.person_as("robot", Role::Service));
+    let (phone, _desk, _other) = (alice.connects("").await, alice.connects("").await, bob.connects("").await);
+    let mut refused = village.dial(&format!("/api/v1/ws?token={}", alice.token), &[]).await.expect("a socket");
+    let error = refused.hears("error").await;
+    let said = (&error["data"]["code"], &error["data"]["retry_after_ms"]);
+    assert_eq!(said, (&json!("rate_limited"), &json!(30_000)), "{error}");
+    assert_eq!(refused.ends().await, 1013);
+    let stream = alice.asks_stream(&alice.token).await;
+    assert_eq!((stream.status().as_u16(), &stream.headers()["retry-after"]), (429, &"30".parse().expect("text")));
+    for _ in 0..5 {
+        std::mem::forget(robot.connects("").await);
+    }
+    drop(phone);
+    // As soon as the gateway has noticed.
+    let stream = loop {
+        let stream = alice.asks_stream(&alice.token).await;
+        if stream.status() != 429 {
+            break stream;
+        }
+    };
+    assert_eq!(stream.status(), 200);
+    assert_eq!(alice.asks_stream(&alice.token).await.status(), 429, "the stream has a seat too");
+}
+
+#[tokio::test]
 async fn an_address_that_connects_too_often_is_refused_before_the_upgrade_and_a_proxy_speaks_for_others() {
     let limits = LimitSettings { connects_per_address: limit("2/10h"), ..LimitSettings::none() };
     let trusted_proxies = vec![Network::parse("127.0.0.1").expect("an address")];

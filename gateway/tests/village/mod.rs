@@ -31,6 +31,8 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
+/// By which pods know each other.
+const SECRET: &str = "shared by pods";
 /// Longest that anything in these tests may take.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -40,6 +42,7 @@ pub struct Village {
     pub drain: Drain,
     pub losses: Losses,
     access: AccessSettings,
+    verifier: Verifier,
     client: reqwest::Client,
     gateway: Gateway,
     /// Into the ears of the gateway.
@@ -102,6 +105,19 @@ impl Village {
 
     /// A village whose gateway has `settings`, and where nobody does more than `limits` allow.
     pub async fn limited(settings: GatewaySettings, limits: LimitSettings) -> Self {
+        let village = Self::found(settings, limits, SECRET).await;
+        while !village.verifier.denylist().is_complete() {
+            tokio::task::yield_now().await;
+        }
+        village
+    }
+
+    /// A village whose gateway is not believed by the api, so that it never learns what was revoked.
+    pub async fn disowned() -> Self {
+        Self::found(GatewaySettings::default(), LimitSettings::none(), "another").await
+    }
+
+    async fn found(settings: GatewaySettings, limits: LimitSettings, known: &str) -> Self {
         let folder = Folder(std::env::temp_dir().join(format!("carillon-gateway-{}", uuid::Uuid::now_v7())));
         std::fs::create_dir_all(&folder.0).expect("a folder");
         let url = format!("sqlite://{}", folder.0.join("carillon.db").display());
@@ -122,7 +138,7 @@ impl Village {
         let announcer = Announcer::start(&api_broker, api_link.state, drain.tasks(), drain.stopped());
         drain.tasks().spawn(api::worker::heads::run(Arc::clone(&store), api_broker, drain.stopped().clone()));
         let presence = Arc::new(MemoryPresence::new(place.clone()));
-        let (kept, secret) = (presence.clone(), Secret::new("shared by pods"));
+        let (kept, secret) = (presence.clone(), Secret::new(SECRET));
         let mut follower = Follower::new(Arc::clone(&store), verifier.clone());
         follower.read().await.expect("nothing is revoked yet");
         drain.tasks().spawn(follower.run(drain.stopped().clone()));
@@ -140,7 +156,7 @@ impl Village {
             }
         });
 
-        let upstream = Upstream::new(Arc::new(LocalWire(api::internal_router(app.clone()))), "shared by pods");
+        let upstream = Upstream::new(Arc::new(LocalWire(api::internal_router(app.clone()))), known);
         // As in a fleet, the gateway has to find out for itself what is revoked.
         let verifier = Verifier::new(&access).expect("a key");
         let parts = Parts {
@@ -155,14 +171,12 @@ impl Village {
             drain_window: Duration::from_secs(2),
         };
         let gateway = Gateway::start(parts, &drain);
-        while !verifier.denylist().is_complete() {
-            tokio::task::yield_now().await;
-        }
         let listener = accept::listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
         let address = listener.local_addr().expect("an address");
         let site = gateway.site(api::router(app));
         tokio::spawn(accept::serve(listener, site, drain.draining().clone()));
-        Self { address, drain, losses, access, client: reqwest::Client::new(), gateway, delivering, _folder: folder }
+        let client = reqwest::Client::new();
+        Self { address, drain, losses, access, verifier, client, gateway, delivering, _folder: folder }
     }
 
     /// A village with the settings of a new installation.

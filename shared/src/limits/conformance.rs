@@ -6,9 +6,11 @@
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use uuid::Uuid;
 
 use super::{Deed, Doer, Rate, Turn};
 use crate::broker::conformance::{Pod, Stage, promises_of};
+use crate::ids::UserId;
 
 /// Longer than any test takes: nothing is earned back meanwhile.
 const LONG: Duration = Duration::from_secs(36_000);
@@ -25,6 +27,10 @@ macro_rules! limits_conformance {
                 pods_count_together_however_many_ask_at_once,
                 everybody_and_every_deed_is_counted_apart,
                 what_is_refused_costs_nothing,
+                no_more_sit_than_there_are_seats_and_whoever_goes_makes_room,
+                pods_share_seats_however_many_ask_at_once,
+                a_seat_is_free_again_unless_it_is_held_on,
+                whoever_sits_keeps_their_seat_though_it_was_forgotten,
             ]);
         })+
     };
@@ -96,7 +102,60 @@ pub async fn what_is_refused_costs_nothing<S: Stage>() {
     }
 }
 
+/// No more sit than there are seats, each person has their own, and whoever goes makes room.
+pub async fn no_more_sit_than_there_are_seats_and_whoever_goes_makes_room<S: Stage>() {
+    let stage = S::set().await;
+    let pod = stage.pod().await;
+    let (first, second, third) = (Uuid::now_v7(), Uuid::now_v7(), Uuid::now_v7());
+    assert!(pod.sits("alice", first).await && pod.sits("alice", second).await);
+    assert!(!pod.sits("alice", third).await && pod.sits("bob", third).await);
+    pod.limiter.leave(&id("alice"), first).await.expect("an answer");
+    pod.limiter.leave(&id("alice"), Uuid::now_v7()).await.expect("an answer");
+    assert!(pod.sits("alice", third).await && !pod.sits("alice", first).await);
+}
+
+/// Pods share the seats, however many ask at once.
+pub async fn pods_share_seats_however_many_ask_at_once<S: Stage>() {
+    let stage = S::set().await;
+    let pods = [stage.pod().await, stage.pod().await, stage.pod().await];
+    let asked = (0..20).flat_map(|_| &pods).map(|pod| pod.sits("alice", Uuid::now_v7()));
+    assert_eq!(join_all(asked).await.into_iter().filter(|sits| *sits).count(), 2);
+}
+
+/// A seat is free again after its time, unless it is held on.
+pub async fn a_seat_is_free_again_unless_it_is_held_on<S: Stage>() {
+    let stage = S::set().await;
+    let pod = stage.pod().await;
+    let (alice, stays, goes) = (id("alice"), Uuid::now_v7(), Uuid::now_v7());
+    for seat in [stays, goes] {
+        assert!(pod.limiter.hold(&alice, seat, 2, Duration::from_secs(2)).await.expect("an answer"));
+    }
+    pod.limiter.go_on_holding(&alice, &[stays], LONG).await.expect("an answer");
+    assert!(!pod.sits("alice", Uuid::now_v7()).await);
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    assert!(pod.sits("alice", Uuid::now_v7()).await && !pod.sits("alice", Uuid::now_v7()).await);
+}
+
+/// Whoever sits keeps their seat, though it was forgotten and others have sat down meanwhile.
+pub async fn whoever_sits_keeps_their_seat_though_it_was_forgotten<S: Stage>() {
+    let stage = S::set().await;
+    let pod = stage.pod().await;
+    let seats: Vec<_> = (0..100).map(|_| Uuid::now_v7()).collect();
+    assert!(pod.sits("alice", Uuid::now_v7()).await);
+    pod.limiter.go_on_holding(&id("alice"), &seats, LONG).await.expect("an answer");
+    for seat in &seats {
+        assert!(!pod.sits("alice", Uuid::now_v7()).await);
+        pod.limiter.leave(&id("alice"), *seat).await.expect("an answer");
+    }
+    assert!(pod.sits("alice", Uuid::now_v7()).await);
+}
+
 impl Pod {
+    /// Whether one more of the two seats that somebody has is free.
+    async fn sits(&self, name: &str, seat: Uuid) -> bool {
+        self.limiter.hold(&id(name), seat, 2, LONG).await.expect("an answer")
+    }
+
     async fn take(&self, name: &str, deed: Deed, times: u32) -> Turn {
         let rate = Rate { times: times.try_into().expect("some"), within: LONG };
         let who = name.parse().map_or_else(|_| user(name), Doer::at);
@@ -105,5 +164,9 @@ impl Pod {
 }
 
 fn user(name: &str) -> Doer {
-    Doer::User(name.parse().expect("an id"))
+    Doer::User(id(name))
+}
+
+fn id(name: &str) -> UserId {
+    name.parse().expect("an id")
 }

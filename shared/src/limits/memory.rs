@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::{Deed, Doer, Limiter, Rate, Turn};
 use crate::broker::BrokerError;
+use crate::ids::UserId;
 
 /// How often those are forgotten who have earned everything back.
 const SWEEP: Duration = Duration::from_secs(10);
@@ -24,6 +26,8 @@ struct Book {
     /// When everything that was taken will be earned back.
     earned_back: HashMap<(Doer, Deed), Instant>,
     swept: Option<Instant>,
+    /// Until when each seat is held.
+    seats: HashMap<UserId, HashMap<Uuid, Instant>>,
 }
 
 impl MemoryLimiter {
@@ -46,6 +50,7 @@ impl Book {
     fn sweep(&mut self, now: Instant) {
         if self.swept.is_none_or(|swept| now.duration_since(swept) >= SWEEP) {
             self.earned_back.retain(|_, earned_back| *earned_back > now);
+            self.seats.retain(|_, seats| seats.values().any(|held_until| *held_until > now));
             self.swept = Some(now);
         }
         if self.earned_back.len() >= MOST {
@@ -58,6 +63,31 @@ impl Book {
 impl Limiter for MemoryLimiter {
     async fn take(&self, who: &Doer, deed: Deed, rate: Rate) -> Result<Turn, BrokerError> {
         Ok(self.count(who, deed, rate))
+    }
+
+    async fn hold(&self, user: &UserId, seat: Uuid, most: u32, lasts: Duration) -> Result<bool, BrokerError> {
+        let (now, mut book) = (Instant::now(), self.0.lock().expect("no holder panics"));
+        book.sweep(now);
+        let seats = book.seats.entry(user.clone()).or_default();
+        seats.retain(|_, held_until| *held_until > now);
+        let is_free = seats.len() < most as usize;
+        if is_free {
+            seats.insert(seat, now + lasts);
+        }
+        Ok(is_free)
+    }
+
+    async fn go_on_holding(&self, user: &UserId, seats: &[Uuid], lasts: Duration) -> Result<(), BrokerError> {
+        let held_until = Instant::now() + lasts;
+        let mut book = self.0.lock().expect("no holder panics");
+        book.seats.entry(user.clone()).or_default().extend(seats.iter().map(|seat| (*seat, held_until)));
+        Ok(())
+    }
+
+    async fn leave(&self, user: &UserId, seat: Uuid) -> Result<(), BrokerError> {
+        let mut book = self.0.lock().expect("no holder panics");
+        book.seats.get_mut(user).map(|seats| seats.remove(&seat));
+        Ok(())
     }
 }
 

@@ -1,4 +1,4 @@
-//! How often somebody may do something, over all pods together.
+//! How often somebody may do something, and how many connections they may have, over all pods together.
 //!
 //! Whoever does something takes a turn first, and is told how long to wait when there is none. Pods count together at the
 //! broker's server. Where that does not answer at once, a pod counts alone for a moment: then everybody may do as often at each
@@ -9,6 +9,7 @@ pub mod conformance;
 pub mod memory;
 mod rate;
 pub mod redis;
+mod seats;
 mod settings;
 
 use std::fmt;
@@ -18,14 +19,17 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::time::{Instant, timeout};
+use uuid::Uuid;
 
 pub use self::rate::{Limit, Rate};
+pub use self::seats::Seat;
 pub use self::settings::LimitSettings;
 use crate::access::Caller;
 use crate::broker::BrokerError;
 use crate::channel::Role;
 use crate::ids::UserId;
 use memory::MemoryLimiter;
+use seats::Seats;
 
 /// How long a pod waits to be told, before it counts alone.
 const PATIENCE: Duration = Duration::from_millis(100);
@@ -110,18 +114,40 @@ pub trait Limiter: Send + Sync {
     /// As many are taken as `rate` allows, whoever asks and however many at once. What is refused costs nothing. Nothing is
     /// kept longer than it takes to earn every turn back.
     async fn take(&self, who: &Doer, deed: Deed, rate: Rate) -> Result<Turn, BrokerError>;
+
+    /// Holds one of the `most` seats of `user` for as long as `lasts`, and answers whether one was free.
+    ///
+    /// No more are held than there are, however many ask at once.
+    async fn hold(&self, user: &UserId, seat: Uuid, most: u32, lasts: Duration) -> Result<bool, BrokerError>;
+
+    /// Holds seats from now on that were held before, though they may have been forgotten meanwhile.
+    async fn go_on_holding(&self, user: &UserId, seats: &[Uuid], lasts: Duration) -> Result<(), BrokerError>;
+
+    /// Gives a seat back.
+    async fn leave(&self, user: &UserId, seat: Uuid) -> Result<(), BrokerError>;
 }
 
-/// It was done too often.
+/// It was done too often, or is already.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("too many {}: at most {rate}", deed.as_str())]
-pub struct TooOften {
+#[error("too many {what}: at most {most}")]
+pub struct TooMany {
     /// What.
-    pub deed: Deed,
+    pub what: &'static str,
     /// How often it may be.
-    pub rate: Rate,
+    pub most: String,
     /// How long to wait.
     pub wait: Duration,
+}
+
+/// Refuses, and counts that.
+fn refused(limit: &'static str, what: &'static str, most: String, wait: Duration) -> TooMany {
+    metrics::counter!("carillon_rate_limited_total", "limit" => limit).increment(1);
+    TooMany { what, most, wait }
+}
+
+/// Notes that a pod counts alone.
+fn counts_alone() {
+    metrics::counter!("carillon_limits_counted_alone_total").increment(1);
 }
 
 /// A wait in whole milliseconds, as `retry_after_ms` has it.
@@ -144,6 +170,7 @@ struct Inner {
     settings: LimitSettings,
     fleet: Arc<dyn Limiter>,
     own: MemoryLimiter,
+    seats: Seats,
     /// Until when this pod counts alone.
     alone_until: Mutex<Option<Instant>>,
 }
@@ -152,7 +179,8 @@ impl Limits {
     /// Limits whose turns are counted by `fleet`.
     #[must_use]
     pub fn new(settings: LimitSettings, fleet: Arc<dyn Limiter>) -> Self {
-        Self(Arc::new(Inner { settings, fleet, own: MemoryLimiter::default(), alone_until: Mutex::default() }))
+        let (own, seats, alone_until) = (MemoryLimiter::default(), Seats::default(), Mutex::default());
+        Self(Arc::new(Inner { settings, fleet, own, seats, alone_until }))
     }
 
     /// Takes a turn of `caller` at `deed`. Services have no limits.
@@ -162,7 +190,7 @@ impl Limits {
     /// # Errors
     ///
     /// When there is none now.
-    pub async fn check(&self, deed: Deed, caller: &Caller) -> Result<(), TooOften> {
+    pub async fn check(&self, deed: Deed, caller: &Caller) -> Result<(), TooMany> {
         let Limit(Some(rate)) = self.0.settings.of(deed) else { return Ok(()) };
         if caller.role == Role::Service {
             return Ok(());
@@ -177,32 +205,31 @@ impl Limits {
     /// # Errors
     ///
     /// When there is none now.
-    pub async fn check_address(&self, address: IpAddr) -> Result<(), TooOften> {
+    pub async fn check_address(&self, address: IpAddr) -> Result<(), TooMany> {
         let Limit(Some(rate)) = self.0.settings.connects_per_address else { return Ok(()) };
         self.take(&Doer::at(address), Deed::Connect, rate, "connects_per_address").await
     }
 
-    async fn take(&self, who: &Doer, deed: Deed, rate: Rate, limit: &'static str) -> Result<(), TooOften> {
-        let turn = match self.ask(who, deed, rate).await {
+    async fn take(&self, who: &Doer, deed: Deed, rate: Rate, limit: &'static str) -> Result<(), TooMany> {
+        let turn = match self.ask(self.0.fleet.take(who, deed, rate)).await {
             Some(turn) => turn,
             None => {
-                metrics::counter!("carillon_limits_counted_alone_total").increment(1);
+                counts_alone();
                 self.0.own.count(who, deed, rate)
             }
         };
         let Turn::Wait(wait) = turn else { return Ok(()) };
-        metrics::counter!("carillon_rate_limited_total", "limit" => limit).increment(1);
-        Err(TooOften { deed, rate, wait })
+        Err(refused(limit, deed.as_str(), rate.to_string(), wait))
     }
 
-    /// Asks the fleet's limiter, unless it did not answer a moment ago.
-    async fn ask(&self, who: &Doer, deed: Deed, rate: Rate) -> Option<Turn> {
-        let Inner { fleet, alone_until, .. } = &*self.0;
+    /// Waits for what the fleet's limiter answers, unless it did not a moment ago.
+    async fn ask<T>(&self, answer: impl Future<Output = Result<T, BrokerError>>) -> Option<T> {
+        let alone_until = &self.0.alone_until;
         if alone_until.lock().expect("no holder panics").is_some_and(|until| Instant::now() < until) {
             return None;
         }
-        match timeout(PATIENCE, fleet.take(who, deed, rate)).await {
-            Ok(Ok(turn)) => return Some(turn),
+        match timeout(PATIENCE, answer).await {
+            Ok(Ok(answer)) => return Some(answer),
             Ok(Err(error)) => tracing::debug!(%error, "limits are counted alone"),
             Err(_) => tracing::debug!("limits are counted alone: no answer in time"),
         }
@@ -227,6 +254,18 @@ mod tests {
     impl Limiter for Silent {
         async fn take(&self, _: &Doer, _: Deed, _: Rate) -> Result<Turn, BrokerError> {
             self.0.fetch_add(1, Ordering::Relaxed);
+            std::future::pending().await
+        }
+
+        async fn hold(&self, _: &UserId, _: Uuid, _: u32, _: Duration) -> Result<bool, BrokerError> {
+            std::future::pending().await
+        }
+
+        async fn go_on_holding(&self, _: &UserId, _: &[Uuid], _: Duration) -> Result<(), BrokerError> {
+            std::future::pending().await
+        }
+
+        async fn leave(&self, _: &UserId, _: Uuid) -> Result<(), BrokerError> {
             std::future::pending().await
         }
     }
@@ -283,7 +322,7 @@ mod tests {
     #[test]
     fn whoever_is_too_fast_is_told_the_limit() {
         let Limit(Some(rate)) = Limit::parse("100/10s").expect("a limit") else { panic!("a rate") };
-        let refused = TooOften { deed: Deed::Send, rate, wait: Duration::ZERO };
+        let refused = TooMany { what: Deed::Send.as_str(), most: rate.to_string(), wait: Duration::ZERO };
         assert_eq!(refused.to_string(), "too many sends: at most 100 in 10s");
     }
 }

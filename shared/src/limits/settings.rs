@@ -16,6 +16,9 @@ crate::settings! {
         pub subscriptions: Limit = "600/1m",
         /// Sockets and event streams opened by one person. Many displays may have one account, and all come back when a pod goes.
         pub connects: Limit = "600/1m",
+        /// Sockets and event streams that one person has open at the same time. One more is told to come again in half a minute;
+        /// those of a gateway that died count for another minute. `0` is no limit.
+        pub connections: u32 = "0" in 0..=100_000,
         /// Sockets and event streams opened from one address. Behind a proxy, name it in `gateway.trusted_proxies` first:
         /// without that all clients have the proxy's address. An address may be an office, or a mobile network.
         pub connects_per_address: Limit = "0",
@@ -33,6 +36,7 @@ impl LimitSettings {
             publishes: none,
             subscriptions: none,
             connects: none,
+            connections: 0,
             connects_per_address: none,
         }
     }

@@ -1,7 +1,7 @@
 //! Limits hold over all pods together, and while Redis is away for each of them.
 
-use fleet::client::{Conversation, Kind, User};
-use fleet::fleet::{Fleet, Shape};
+use fleet::client::{Conversation, Kind, Refusal, User};
+use fleet::fleet::{Fleet, GRACE, Shape};
 use fleet::place::Place as _;
 use fleet::proxy::Weather;
 use reqwest::{Method, StatusCode};
@@ -36,6 +36,33 @@ async fn counted(fleet: &Fleet, name: &str) -> f64 {
         sum += pod.measures(name).await;
     }
     sum
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_more_connections_than_allowed_over_all_gateways_and_a_stop_gives_them_back() {
+    let environment = vec![("CARILLON_LIMITS__CONNECTIONS", "4".to_owned())];
+    let mut fleet = Fleet::start(Shape { environment, ..Shape::default() }).await;
+    let alice = fleet.user("alice");
+    let mut devices = Vec::new();
+    for number in 0..4 {
+        // Two at each gateway.
+        let door = format!("127.0.0.1:{}", fleet.gateway[number % 2].port());
+        devices.push(alice.with_sockets_at(door).device(&format!("d{number}")).connect().await);
+    }
+    let another = alice.device("another");
+    assert_eq!(another.is_refused().await, Refusal::Close(1013), "wherever it comes in");
+    assert_eq!(another.is_refused().await, Refusal::Close(1013));
+    assert_eq!(fleet.user("bob").device("phone").connect().await.connections(), 1);
+
+    // Those of the one that is stopped come back with their own address, where nobody is for now.
+    fleet.gateway[1].stop(GRACE).await;
+    let _back = (alice.device("first").connect().await, alice.device("second").connect().await);
+    assert_eq!(another.is_refused().await, Refusal::Close(1013));
+
+    // While Redis is away, the gateway counts its own alone.
+    fleet.weather_towards("redis", Weather::Gone);
+    assert_eq!(another.is_refused().await, Refusal::Close(1013));
+    let _bobs = fleet.user("bob").device("desk").connect().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

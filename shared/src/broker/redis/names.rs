@@ -75,6 +75,11 @@ impl Names {
         format!("{}:{{{}}}:limit:{}:{who}", self.prefix, Bucket::of(who), deed.as_str())
     }
 
+    /// The seats that `user` has for connections.
+    pub(crate) fn seats(&self, user: &UserId) -> String {
+        format!("{}:{{{}}}:seats:{user}", self.prefix, Bucket::of(user))
+    }
+
     /// Where `pod` hears itself through whichever node has `bucket`.
     pub(crate) fn probe(&self, bucket: Bucket, pod: PodId) -> String {
         format!("{}:{{{bucket}}}:pod:{pod}", self.prefix)
