@@ -1090,11 +1090,12 @@ async fn whoever_is_revoked_is_disconnected_on_every_device_even_if_the_publish_
     let village = Village::new().await;
     let (alice, bob) = (village.person("alice"), village.person("bob"));
     let (mut phone, mut desk) = (bob.connects("&device_id=phone").await, bob.connects("").await);
-    let mut hers = alice.connects("").await;
+    let (mut hers, stream) = (alice.connects("").await, bob.listens("").await);
     village.losses.entries.store(true, Ordering::Relaxed);
     revoke(&village, &json!({ "user_id": "bob", "issued_until": Timestamp::now() })).await;
     assert_eq!(phone.waits_for("error").await["data"]["code"], "unauthorized");
     assert_eq!((phone.ends().await, desk.ends().await), (4403, 4403));
+    assert!(stream.ends().await.contains("the token was revoked"));
     let mut again = village.dial(&format!("/api/v1/ws?token={}", bob.token), &[]).await.expect("a socket");
     assert_eq!(again.hears("error").await["data"]["message"], "the token was revoked");
     assert_eq!(again.ends().await, 4403);
@@ -1104,6 +1105,44 @@ async fn whoever_is_revoked_is_disconnected_on_every_device_even_if_the_publish_
     back.hears("connection_established").await;
     hers.says(&json!({"action": "ping"})).await;
     hers.hears("pong").await;
+}
+
+#[tokio::test]
+async fn a_token_that_is_revoked_while_a_socket_takes_it_keeps_no_socket_open() {
+    let village = Village::new().await;
+    let bob = village.person("bob");
+    let mut taken = 0;
+    for round in 0..20 {
+        let mut phone = bob.connects("").await;
+        let renewed = village.token("bob", Role::Guest, 60);
+        let token_id = village.token_id(&renewed).await;
+        let (body, auth) = (
+            json!({ "user_id": "bob", "token_id": token_id }),
+            json!({ "action": "auth", "data": { "token": renewed } }),
+        );
+        // At once, and one a little before the other, by turns.
+        let says = async {
+            tokio::time::sleep(Duration::from_millis(round % 5 * 4)).await;
+            phone.says(&auth).await;
+        };
+        tokio::join!(revoke(&village, &body), says);
+        // Either it was taken before, and ends, or it was refused, and the socket lives by the token it has.
+        let answer = loop {
+            let answer = phone.next().await;
+            if answer["type"] == "ack" || answer["type"] == "error" {
+                break answer;
+            }
+        };
+        if answer["type"] == "ack" {
+            taken += 1;
+            assert_eq!(phone.ends().await, 4403);
+        } else {
+            assert_eq!(answer["data"]["code"], "unauthorized");
+            phone.says(&json!({"action": "ping"})).await;
+            phone.waits_for("pong").await;
+        }
+    }
+    println!("{taken} of 20 were taken before");
 }
 
 #[tokio::test]

@@ -87,6 +87,9 @@ struct Wishes {
     /// How long one person rests between two deeds at most, in milliseconds.
     #[arg(long, default_value_t = 80)]
     rest: u64,
+    /// How long there is no other fault after one has begun at most, in milliseconds.
+    #[arg(long, default_value_t = 3_500)]
+    gap: u64,
     /// Break something on purpose, to see whether the checker finds it: then a run is right in which it does.
     #[arg(long)]
     sabotage: Option<Sabotage>,
@@ -170,7 +173,7 @@ async fn run(wishes: &Wishes, seed: u64, sabotage: Option<Sabotage>) -> anyhow::
     let course = sabotage.and_then(Sabotage::course).unwrap_or_else(|| wishes.course());
     let clocks = seed % 5 == CLOCKS && course == Course::Faults && sabotage.is_none();
     let planned = match course {
-        Course::Faults => schedule(seed, length, redis, clocks),
+        Course::Faults => schedule(seed, length, Duration::from_millis(wishes.gap), redis, clocks),
         Course::Calm | Course::Update | Course::Restore => sabotage.map_or_else(Vec::new, |one| one.faults(length)),
     };
     let broken = sabotage.map_or_else(String::new, |sabotage| format!(", broken: {}", sabotage.name()));
@@ -245,7 +248,7 @@ async fn run(wishes: &Wishes, seed: u64, sabotage: Option<Sabotage>) -> anyhow::
     journal.write("here.jsonl", here)?;
     let is_right = judge(&kept, sabotage)?;
     if let Some(ledger) = &wishes.ledger {
-        note(ledger, &run, &stage, is_right)?;
+        note(ledger, wishes, &run, &stage, is_right)?;
     }
     if is_right && wishes.out.is_none() {
         std::fs::remove_dir_all(&kept)?;
@@ -309,13 +312,13 @@ fn judge(folder: &Path, sabotage: Option<Sabotage>) -> anyhow::Result<bool> {
 }
 
 /// Adds a line to the ledger.
-fn note(ledger: &Path, run: &Run, stage: &Stage, is_right: bool) -> anyhow::Result<()> {
+fn note(ledger: &Path, wishes: &Wishes, run: &Run, stage: &Stage, is_right: bool) -> anyhow::Result<()> {
     use std::io::Write as _;
     let commit = Command::new("git").args(["rev-parse", "--short", "HEAD"]).output()?;
     let line = json!({
         "commit": String::from_utf8_lossy(&commit.stdout).trim(),
         "seed": run.seed, "seconds": run.seconds, "redis": run.redis, "sabotage": run.sabotage,
-        "course": run.course, "faults": run.faults.len(), "missed": run.missed.len(), "acknowledged": stage.acknowledged(), "right": is_right,
+        "people": wishes.people, "rest": wishes.rest, "gap": wishes.gap, "course": run.course, "faults": run.faults.len(), "missed": run.missed.len(), "acknowledged": stage.acknowledged(), "right": is_right,
     });
     let mut file = std::fs::File::options().create(true).append(true).open(ledger)?;
     Ok(writeln!(file, "{line}")?)

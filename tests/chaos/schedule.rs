@@ -119,6 +119,9 @@ impl Fault {
     }
 }
 
+/// The shortest time from one fault to the next.
+const SHORTEST_GAP: Duration = Duration::from_millis(300);
+
 /// The most by which a clock jumps, in seconds.
 const FURTHEST: i64 = 60;
 
@@ -139,8 +142,9 @@ impl fmt::Display for Planned {
     }
 }
 
-/// Draws the faults of a run; in one in which pods have `clocks` of their own they jump.
-pub fn schedule(seed: u64, length: Duration, redis: Redis, clocks: bool) -> Vec<Planned> {
+/// Draws the faults of a run, the next of which begins `gap` after the last at the latest; in a run in which pods have `clocks` of
+/// their own they jump.
+pub fn schedule(seed: u64, length: Duration, gap: Duration, redis: Redis, clocks: bool) -> Vec<Planned> {
     let mut dice = StdRng::seed_from_u64(seed);
     let mut faults = Vec::new();
     let mut at = Duration::from_millis(1_500);
@@ -153,7 +157,7 @@ pub fn schedule(seed: u64, length: Duration, redis: Redis, clocks: bool) -> Vec<
         let lasts = Duration::from_millis(dice.random_range(shortest..longest));
         faults.push(Planned { at, lasts, fault });
         // Sometimes the next one comes while this one lasts.
-        at += Duration::from_millis(dice.random_range(300..3_500));
+        at += dice.random_range(SHORTEST_GAP..gap.max(2 * SHORTEST_GAP));
     }
     faults
 }
@@ -233,9 +237,11 @@ fn weather(dice: &mut StdRng, redis: Redis) -> Fault {
 mod tests {
     use super::*;
 
+    const GAP: Duration = Duration::from_millis(3_500);
+
     #[test]
     fn the_same_seed_gives_the_same_faults() {
-        let draw = |seed| schedule(seed, Duration::from_secs(60), Redis::Standalone, false);
+        let draw = |seed| schedule(seed, Duration::from_secs(60), GAP, Redis::Standalone, false);
         assert_eq!(draw(7), draw(7));
         assert_ne!(draw(7), draw(8));
         assert!(draw(7).len() > 15);
@@ -244,7 +250,7 @@ mod tests {
     #[test]
     fn each_redis_breaks_in_its_own_way() {
         let drawn = |redis, fault: fn(&Fault) -> bool| {
-            schedule(1, Duration::from_secs(600), redis, false).iter().any(|planned| fault(&planned.fault))
+            schedule(1, Duration::from_secs(600), GAP, redis, false).iter().any(|planned| fault(&planned.fault))
         };
         let moves = |fault: &Fault| matches!(fault, Fault::SlotMoved(_));
         let fails_over = |fault: &Fault| matches!(fault, Fault::PrimaryKilled(_));
@@ -258,7 +264,7 @@ mod tests {
     #[test]
     fn clocks_jump_where_pods_have_their_own_and_never_to_before_the_run() {
         let jumps = |clocks| {
-            let planned = schedule(3, Duration::from_secs(600), Redis::Standalone, clocks);
+            let planned = schedule(3, Duration::from_secs(600), GAP, Redis::Standalone, clocks);
             let jumps = planned.iter().filter_map(|planned| match planned.fault {
                 Fault::ClockJumped(_, seconds) => Some((planned.at.as_secs().cast_signed(), seconds)),
                 _ => None,

@@ -16,6 +16,10 @@ use tokio::task::JoinSet;
 use crate::Figure;
 use crate::crowd::{Crowd, quantile};
 
+/// Who talks while somebody is away.
+const TALKERS: usize = 4;
+/// How many things they say at the same time.
+const VOICES: usize = 16;
 /// How many come in at the same time.
 const AT_ONCE: usize = 64;
 /// Receive buffer of a socket that takes nothing, in bytes: what it does not take is the gateway's.
@@ -30,18 +34,18 @@ const PART: Duration = Duration::from_secs(12);
 /// Somebody is away while very much is said, and comes back.
 pub async fn missed(messages: usize) -> anyhow::Result<Vec<Figure>> {
     let fleet = Fleet::start(Shape::default()).await;
-    let crowd = Crowd::meets(&fleet, 17, 0).await;
-    let absent = crowd.users[16].device("phone").connect().await;
+    let crowd = Crowd::meets(&fleet, 1 + TALKERS, 0).await;
+    let absent = crowd.users[TALKERS].device("phone").connect().await;
     absent.goes_away().await;
     let begun = Instant::now();
     let mut speaking = JoinSet::new();
-    for number in 0..16 {
-        let (user, conversation) = (crowd.users[number].clone(), crowd.conversation.clone());
-        let share = messages / 16 + usize::from(number < messages % 16);
+    for number in 0..VOICES {
+        let (user, conversation) = (crowd.users[number % TALKERS].clone(), crowd.conversation.clone());
+        let share = messages / VOICES + usize::from(number < messages % VOICES);
         speaking.spawn(async move {
             let mut said = Vec::with_capacity(share);
             for count in 0..share {
-                said.push(user.says(&conversation, &format!("{} {count}", user.name())).await);
+                said.push(user.says(&conversation, &format!("{number} {count}")).await);
             }
             said
         });

@@ -1,5 +1,6 @@
 //! Parts of the fleet end while people talk.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -9,7 +10,7 @@ use fleet::client::{Device, Kind, User};
 use fleet::fleet::{Fleet, GRACE, RedisShape, Shape};
 use fleet::servers::carillon::Pod;
 use reqwest::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Figure;
 use crate::crowd::{Crowd, Told, quantile};
@@ -64,13 +65,29 @@ pub async fn api_killed() -> anyhow::Result<Vec<Figure>> {
     }
     let told = voices.end().await;
     ensure!(deaths > 0, "no api pod died: CARILLON_BIN must be built with the feature sabotage");
-    let times = crowd.has_shown(&told, |told| told.asked_at).await;
+    let committed = committed(&fleet).await?;
+    let times = crowd.has_shown(&told, |told| committed[&told.said.id]).await;
+    let asked = crowd.has_shown(&told, |told| told.asked_at).await;
     Ok(vec![
         Figure::of("messages", &told.len()),
         Figure::of("api pods that died after a commit", &deaths),
-        Figure::of("asked until the last device shows it, p50", &crate::time(quantile(&times, 500))),
+        Figure::of("committed until the last device shows it, p50", &crate::time(quantile(&times, 500))),
         Figure::within("the same, the longest", quantile(&times, 1_000), SECOND),
+        Figure::of(
+            "first asked until shown, while both pods may be away, longest",
+            &crate::time(quantile(&asked, 1_000)),
+        ),
     ])
+}
+
+/// When each message was written, by its id: just before it was committed.
+async fn committed(fleet: &Fleet) -> anyhow::Result<HashMap<String, Instant>> {
+    let (instant, clock) = (Instant::now(), chrono::Utc::now());
+    let moment = |row: &Value| {
+        let written_at: chrono::DateTime<chrono::Utc> = row["created_at"].as_str()?.parse().ok()?;
+        Some((row["id"].as_str()?.to_owned(), instant - (clock - written_at).to_std().ok()?))
+    };
+    Ok(fleet.rows("messages").await?.iter().filter_map(moment).collect())
 }
 
 /// Redis is gone for twelve seconds, and comes back empty.

@@ -9,6 +9,7 @@ use api::announce::Announcer;
 use api::revocations::Follower;
 use api::state::App;
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use gateway::config::GatewaySettings;
 use gateway::upstream::{Upstream, local::LocalWire};
@@ -343,10 +344,22 @@ impl EventStream {
                     return (field("id: "), data);
                 }
             }
-            let chunk = tokio::time::timeout(PATIENCE, self.answer.chunk()).await.expect("an event in time");
-            let chunk = chunk.expect("a good stream").expect("an open stream");
+            let chunk = self.chunk().await.expect("an open stream");
             self.read.push_str(std::str::from_utf8(&chunk).expect("UTF-8"));
         }
+    }
+
+    /// Waits until it is ended by the gateway, and returns all that came before.
+    pub async fn ends(mut self) -> String {
+        while let Some(chunk) = self.chunk().await {
+            self.read.push_str(std::str::from_utf8(&chunk).expect("UTF-8"));
+        }
+        self.read
+    }
+
+    async fn chunk(&mut self) -> Option<Bytes> {
+        let chunk = tokio::time::timeout(PATIENCE, self.answer.chunk()).await.expect("something in time");
+        chunk.expect("a good stream")
     }
 }
 
