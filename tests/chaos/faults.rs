@@ -85,6 +85,9 @@ impl Breaker {
             Fault::SlotMoved(number) => fleet.redis.move_slot(fleet.redis.heard_slot(*number).await?).await?,
             Fault::PostgresRestarted => fleet.postgres.restart_immediate().await?,
             Fault::PostgresKilled => fleet.postgres.kill_all().await?,
+            Fault::PostgresFrozen => fleet.postgres.stands_still(true),
+            Fault::NginxKilled => fleet.nginx.kill().await,
+            Fault::NginxFrozen => fleet.nginx.stands_still(true),
             Fault::BackendKilled => fleet.postgres.kill_backend().await?,
             Fault::BackendsEnded => fleet.execute(END_BACKENDS).await?,
             Fault::ConnectionsTaken => self.take_connections(fleet, lasts).await?,
@@ -182,6 +185,9 @@ async fn mend(fleet: &mut Fleet, fault: &Fault) -> anyhow::Result<()> {
             revive_postgres(fleet).await?;
         }
         Fault::PostgresKilled => revive_postgres(fleet).await?,
+        Fault::PostgresFrozen => fleet.postgres.stands_still(false),
+        Fault::NginxKilled => fleet.nginx.runs().await?,
+        Fault::NginxFrozen => fleet.nginx.stands_still(false),
         Fault::Weather { from, to, .. } => fleet.link(from, to).becomes(Weather::Fine),
         Fault::ClockJumped(target, _) => pod(fleet, *target).clock()?.is_off_by(0)?,
         Fault::RedisFlushed
@@ -220,6 +226,9 @@ pub async fn heal(fleet: &mut Fleet) -> anyhow::Result<()> {
     for pod in fleet.pods() {
         pod.signal(Signal::Cont);
     }
+    fleet.nginx.stands_still(false);
+    fleet.nginx.runs().await?;
+    fleet.postgres.stands_still(false);
     fleet.redis.resume();
     fleet.redis.restart_empty().await?;
     fleet.postgres.empty_disk();

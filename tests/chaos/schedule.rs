@@ -74,6 +74,12 @@ pub enum Fault {
     PostgresRestarted,
     /// All processes of PostgreSQL die; it is started again.
     PostgresKilled,
+    /// All processes of PostgreSQL stand still and go on.
+    PostgresFrozen,
+    /// nginx and its workers die, and all connections of clients with them; it is started again.
+    NginxKilled,
+    /// nginx and its workers stand still and go on.
+    NginxFrozen,
     /// One process of PostgreSQL dies, so that it ends all others and recovers.
     BackendKilled,
     /// A console ends every connection to the database.
@@ -111,7 +117,9 @@ impl Fault {
     /// How long it lasts at least and at most, in milliseconds.
     const fn lasts(&self) -> (u64, u64) {
         match self {
-            Self::ConversationsLocked | Self::ConnectionsTaken | Self::PostgresKilled => (200, 1_500),
+            Self::ConversationsLocked | Self::ConnectionsTaken | Self::PostgresKilled | Self::NginxKilled => {
+                (200, 1_500)
+            }
             // So long that a replica takes over, more often than not.
             Self::PrimaryKilled(_) => (1_000, 7_000),
             _ => (200, 4_000),
@@ -177,7 +185,7 @@ fn jump(dice: &mut StdRng, at: Duration) -> i64 {
 }
 
 fn draw(dice: &mut StdRng, redis: Redis) -> Fault {
-    match dice.random_range(0..33) {
+    match dice.random_range(0..36) {
         0..=3 => Fault::Killed(target(dice)),
         4 | 5 => Fault::Frozen(target(dice)),
         6 | 7 => Fault::Replaced(target(dice)),
@@ -204,6 +212,9 @@ fn draw(dice: &mut StdRng, redis: Redis) -> Fault {
         25 => Fault::TransactionLeftOpen,
         26 => Fault::ClientsCut,
         27 => Fault::CutEverywhere,
+        28 => Fault::PostgresFrozen,
+        29 => Fault::NginxKilled,
+        30 => Fault::NginxFrozen,
         _ => weather(dice, redis),
     }
 }

@@ -69,14 +69,41 @@ impl Nginx {
         scratch.write("limits.conf", &limits);
         scratch.write("listeners.conf", &listeners(scratch.path(), port));
 
-        let mut command = Command::new(program());
-        command.args(["-e", "stderr", "-g"]).arg(format!("daemon off; pid {}/pid;", scratch.path().display()));
-        command.arg("-c").arg(scratch.path().join("nginx.conf"));
-        // The master ends its workers when it is asked to end, and leaves them behind when it is killed.
-        let process = Process::start("nginx", &mut command, &scratch.path().join("log"))?.ending_by_request();
-        let nginx = Self { process, scratch, port };
-        eventually(Duration::from_secs(10), async || tokio::net::TcpStream::connect(("127.0.0.1", port)).await).await;
+        let nginx = Self { process: launch(scratch.path())?, scratch, port };
+        nginx.listens().await;
         Ok(nginx)
+    }
+
+    async fn listens(&self) {
+        let connect = async || tokio::net::TcpStream::connect(("127.0.0.1", self.port)).await;
+        eventually(Duration::from_secs(10), connect).await;
+    }
+
+    /// Ends it and its workers without a word.
+    ///
+    /// # Panics
+    ///
+    /// When one lingers.
+    pub async fn kill(&mut self) {
+        self.process.kill_all().await;
+    }
+
+    /// Starts it again where it was, if it does not run, and waits until it listens.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be started.
+    pub async fn runs(&mut self) -> anyhow::Result<()> {
+        if self.process.ended().is_some() {
+            self.process = launch(self.scratch.path())?;
+            self.listens().await;
+        }
+        Ok(())
+    }
+
+    /// Freezes it and its workers, or lets them go on.
+    pub fn stands_still(&mut self, still: bool) {
+        self.process.signal_all(if still { Signal::Stop } else { Signal::Cont });
     }
 
     /// Names other pods, as an operator does: by a reload, which keeps every socket.
@@ -97,6 +124,15 @@ impl Nginx {
     pub fn printed(&self) -> String {
         self.process.printed()
     }
+}
+
+/// Starts the program with the configuration in a folder.
+fn launch(folder: &Path) -> anyhow::Result<Process> {
+    let mut command = Command::new(program());
+    command.args(["-e", "stderr", "-g"]).arg(format!("daemon off; pid {}/pid;", folder.display()));
+    command.arg("-c").arg(folder.join("nginx.conf"));
+    // The master ends its workers when it is asked to end, and leaves them behind when it is killed.
+    Ok(Process::start("nginx", &mut command, &folder.join("log"))?.ending_by_request())
 }
 
 /// `listeners.conf` for a test: its port, and folders that whoever runs it may write to.

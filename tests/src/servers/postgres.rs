@@ -14,7 +14,6 @@ use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 use super::ports;
 use super::process::{Process, Signal, shell};
 use super::scratch::Scratch;
-use crate::eventually::eventually;
 
 /// How long starting and ending may take.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -242,20 +241,16 @@ impl Postgres {
     ///
     /// When it does not run.
     pub async fn kill_all(&self) -> Result<()> {
-        let mut process = self.take()?;
-        let children = children_of(process.id());
-        process.kill();
-        for child in &children {
-            // Some end by themselves once the first is gone.
-            let _ = shell(&format!("kill -s KILL {child}"));
-        }
         // What lingers holds the shared memory, and the next start would refuse.
-        eventually(PATIENCE, async || match children.iter().find(|child| is_running(**child)) {
-            Some(child) => Err(format!("process {child} of PostgreSQL lingers")),
-            None => Ok(()),
-        })
-        .await;
+        self.take()?.kill_all().await;
         Ok(())
+    }
+
+    /// Freezes all of its processes, or lets them go on.
+    pub fn stands_still(&self, still: bool) {
+        let signal = if still { Signal::Stop } else { Signal::Cont };
+        let mut process = self.process.lock().expect("nobody panics while holding it");
+        process.as_mut().into_iter().for_each(|process| process.signal_all(signal));
     }
 
     /// Makes a copy of everything it keeps, in a folder of its own, while it runs.
@@ -300,6 +295,8 @@ impl Postgres {
     }
 
     fn take(&self) -> Result<Process> {
+        // What stands still does not end when it is asked to.
+        self.stands_still(false);
         self.process.lock().expect("nobody panics while holding it").take().context("PostgreSQL does not run")
     }
 }
@@ -310,24 +307,6 @@ impl Drop for Postgres {
             process.signal(Signal::Quit);
         }
     }
-}
-
-/// The processes that a process started.
-fn children_of(parent: u32) -> Vec<u32> {
-    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
-    let ids = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
-    ids.filter(|id| stat(*id).is_some_and(|(_, of)| of == parent)).collect()
-}
-
-fn is_running(id: u32) -> bool {
-    stat(id).is_some_and(|(state, _)| state != "Z")
-}
-
-/// State and parent of a process, as `/proc/<id>/stat` has them after the name in parentheses.
-fn stat(id: u32) -> Option<(String, u32)> {
-    let text = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-    let mut fields = text.rsplit_once(") ")?.1.split(' ');
-    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
 }
 
 fn is_root() -> bool {

@@ -15,6 +15,9 @@ use crate::eventually::eventually;
 /// How long a process that was asked to end may take.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long one that was killed may linger, on a machine that does much else.
+const GONE: Duration = Duration::from_secs(30);
+
 /// What a process can be told. Named as `kill -s` names them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Signal {
@@ -110,6 +113,34 @@ impl Process {
         }
     }
 
+    /// Sends it and the processes that it started a signal.
+    pub fn signal_all(&mut self, signal: Signal) {
+        if self.ended().is_none() {
+            let ids: Vec<_> = children_of(self.id()).into_iter().chain([self.id()]).map(|id| id.to_string()).collect();
+            let _ = shell(&format!("kill -s {} {}", signal.name(), ids.join(" ")));
+        }
+    }
+
+    /// Ends it and the processes that it started without a word, and waits until all of them are gone.
+    ///
+    /// # Panics
+    ///
+    /// When one lingers.
+    pub async fn kill_all(&mut self) {
+        let children = children_of(self.id());
+        self.kill();
+        for child in &children {
+            // Some end by themselves once the first is gone.
+            let _ = shell(&format!("kill -s KILL {child}"));
+        }
+        let name = &self.name;
+        eventually(GONE, async || match children.iter().find(|child| is_running(**child)) {
+            Some(child) => Err(format!("process {child} of {name} lingers")),
+            None => Ok(()),
+        })
+        .await;
+    }
+
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("the child is ours")
@@ -159,4 +190,22 @@ impl Drop for Process {
             );
         }
     }
+}
+
+/// The processes that a process started.
+fn children_of(parent: u32) -> Vec<u32> {
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let ids = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
+    ids.filter(|id| stat(*id).is_some_and(|(_, of)| of == parent)).collect()
+}
+
+fn is_running(id: u32) -> bool {
+    stat(id).is_some_and(|(state, _)| state != "Z")
+}
+
+/// State and parent of a process, as `/proc/<id>/stat` has them after the name in parentheses.
+fn stat(id: u32) -> Option<(String, u32)> {
+    let text = std::fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+    let mut fields = text.rsplit_once(") ")?.1.split(' ');
+    Some((fields.next()?.to_owned(), fields.next()?.parse().ok()?))
 }
