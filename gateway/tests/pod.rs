@@ -337,22 +337,26 @@ async fn nobody_has_more_connections_than_allowed_at_any_door_and_whoever_leaves
     let mut refused = village.dial(&format!("/api/v1/ws?token={}", alice.token), &[]).await.expect("a socket");
     let error = refused.hears("error").await;
     let said = (&error["data"]["code"], &error["data"]["retry_after_ms"]);
-    assert_eq!(said, (&json!("rate_limited"), &json!(30_000)), "{error}");
+    assert_eq!(said.0, "rate_limited");
+    assert!(said.1.as_u64().is_some_and(|wait| (22_500..=37_500).contains(&wait)), "{error}");
     assert_eq!(refused.ends().await, 1013);
     let stream = alice.asks_stream(&alice.token).await;
-    assert_eq!((stream.status().as_u16(), &stream.headers()["retry-after"]), (429, &"30".parse().expect("text")));
+    assert!(stream.status() == 429 && stream.headers().contains_key("retry-after"));
     for _ in 0..5 {
         std::mem::forget(robot.connects("").await);
     }
     drop(phone);
     // As soon as the gateway has noticed.
-    let stream = loop {
-        let stream = alice.asks_stream(&alice.token).await;
-        if stream.status() != 429 {
-            break stream;
+    let let_in = async {
+        loop {
+            let stream = alice.asks_stream(&alice.token).await;
+            if stream.status() == 200 {
+                return stream;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    assert_eq!(stream.status(), 200);
+    let _stream = tokio::time::timeout(Duration::from_secs(10), let_in).await.expect("there is room again");
     assert_eq!(alice.asks_stream(&alice.token).await.status(), 429, "the stream has a seat too");
 }
 

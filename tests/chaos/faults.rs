@@ -17,6 +17,9 @@ use crate::schedule::{Fault, Planned, Target};
 /// How soon a pod is started again that has ended by itself.
 const REVIVED: Duration = Duration::from_millis(250);
 
+/// How long something may take to be written where there is room for it.
+const WRITTEN: Duration = Duration::from_secs(3);
+
 /// How long an orderly end may take.
 const GRACE: Duration = Duration::from_secs(30);
 
@@ -94,7 +97,8 @@ impl Breaker {
             Fault::DiskFull => {
                 fleet.postgres.fill_disk()?;
                 // Until then it writes where it has room already.
-                while fleet.execute("select pg_switch_wal() from pg_create_restore_point('full')").await.is_ok() {}
+                let write = || fleet.execute("select pg_switch_wal() from pg_create_restore_point('full')");
+                while let Ok(Ok(())) = tokio::time::timeout(WRITTEN, write()).await {}
             }
             Fault::ConversationsLocked => {
                 self.hold(fleet, "begin; select from conversations for update", lasts).await?;
@@ -225,6 +229,9 @@ pub async fn heal(fleet: &mut Fleet) -> anyhow::Result<()> {
     fleet.weather_everywhere(Weather::Fine);
     for pod in fleet.pods() {
         pod.signal(Signal::Cont);
+        if let Ok(clock) = pod.clock() {
+            clock.is_off_by(0)?;
+        }
     }
     fleet.nginx.stands_still(false);
     fleet.nginx.runs().await?;

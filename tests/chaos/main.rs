@@ -279,6 +279,9 @@ async fn gather(
     }
     for (number, one) in users.iter().enumerate() {
         for other in PAIRS.map(|step| &users[(number + step) % users.len()]) {
+            if one.name() == other.name() {
+                continue;
+            }
             let conversation = one.starts(Kind::Direct, &[other]).await;
             // Two have one conversation, whoever begins it.
             if world.conversations.iter().all(|place| place.id != conversation.id) {

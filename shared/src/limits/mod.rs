@@ -2,7 +2,8 @@
 //!
 //! Whoever does something takes a turn first, and is told how long to wait when there is none. Pods count together at the
 //! broker's server. Where that does not answer at once, a pod counts alone for a moment: then everybody may do as often at each
-//! pod as they may at all of them otherwise. So nobody is stopped because Redis is, and nobody is free of limits either.
+//! pod as they may at all of them otherwise. So nobody is stopped because Redis is, and nobody is free of limits either. Only who had
+//! as many connections as they may, and lost some then, may be stopped for a minute: those could not be given back.
 
 #[cfg(feature = "testing")]
 pub mod conformance;

@@ -201,11 +201,19 @@ fn blockings<'a>(evidence: &'a Evidence, by: &str, other: &str) -> Vec<(&'a Deed
     })
 }
 
+/// How long after it was answered something may be done once more that was asked for several times, in microseconds.
+const STRAGGLES: u64 = 10_000_000;
+
 /// Whether something certainly was so from one moment to another, or certainly was not.
 fn was_so(moves: &[(&Deed, bool)], began: bool, from: u64, to: u64) -> Option<bool> {
     let mut is_so = began;
     for (deed, makes) in moves {
-        let ends = if deed.outcome == Outcome::Unknown { u64::MAX } else { deed.answered_at };
+        let ends = match deed.outcome {
+            Outcome::Unknown => u64::MAX,
+            // What was not answered at first may be done after what was.
+            _ if deed.attempts > 1 => deed.answered_at + STRAGGLES,
+            _ => deed.answered_at,
+        };
         if ends <= from {
             is_so = *makes;
         } else if deed.asked_at <= to {
@@ -416,17 +424,30 @@ fn what_stands_later_is_shown_later(evidence: &Evidence) -> Vec<String> {
     wrong
 }
 
-/// The texts that each message had, as far as one was sent under its id, and those to which it was edited.
+/// The texts that each message had: that with which it was sent, as far as that is known, and those to which it was edited.
 fn texts(evidence: &Evidence) -> HashMap<&str, HashSet<&str>> {
     let mut texts: HashMap<&str, HashSet<&str>> = HashMap::new();
+    let mut sent: HashMap<(&str, &str, &str), &str> = HashMap::new();
     for deed in &evidence.deeds {
-        let (id, text) = match (&deed.what, deed.made()) {
-            // Blanks at the ends are not part of what is said.
-            (What::Send { text, .. }, Some((id, _))) => (id, text.trim()),
-            (What::Edit { message, text }, _) => (&**message, &**text),
-            _ => continue,
-        };
-        texts.entry(id).or_default().insert(text);
+        match (&deed.what, deed.made()) {
+            (What::Send { conversation, key, text, .. }, made) => {
+                // Blanks at the ends are not part of what is said.
+                sent.insert((&deed.who, conversation, key), text.trim());
+                if let Some((id, _)) = made {
+                    texts.entry(id).or_default().insert(text.trim());
+                }
+            }
+            (What::Edit { message, text }, _) => {
+                texts.entry(message).or_default().insert(text);
+            }
+            _ => {}
+        }
+    }
+    // Of what nobody can say how it ended, it is known who said it there under which key.
+    for kept in evidence.messages.values() {
+        let key = kept.client_message_id.as_deref().unwrap_or_default();
+        let text = sent.get(&(&*kept.sender_id, &*kept.conversation_id, key));
+        texts.entry(&kept.id).or_default().extend(text);
     }
     texts
 }

@@ -253,6 +253,12 @@ fn what_is_forwarded_with_other_words_is_found() {
         }
     };
     assert_eq!(found(forwarded("text 1")), []);
+    // Whoever sent the other one was not answered.
+    let unknown = |evidence: &mut Evidence| {
+        forwarded("text 1")(evidence);
+        evidence.deeds[0].outcome = Outcome::Unknown;
+    };
+    assert_eq!(found(unknown), []);
     assert_eq!(found(forwarded("text 2")), [Class::Phantom]);
 }
 

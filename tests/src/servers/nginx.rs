@@ -126,6 +126,13 @@ impl Nginx {
     }
 }
 
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        // What stands still does not end when it is asked to.
+        self.stands_still(false);
+    }
+}
+
 /// Starts the program with the configuration in a folder.
 fn launch(folder: &Path) -> anyhow::Result<Process> {
     let mut command = Command::new(program());

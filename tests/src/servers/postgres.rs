@@ -304,6 +304,7 @@ impl Postgres {
 impl Drop for Postgres {
     fn drop(&mut self) {
         if let Some(process) = self.process.get_mut().expect("nobody panics while holding it") {
+            process.signal_all(Signal::Cont);
             process.signal(Signal::Quit);
         }
     }
