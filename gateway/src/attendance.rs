@@ -2,7 +2,8 @@
 //!
 //! Sessions only say of whom something may have changed, and never wait. One task looks at the hub, which knows every
 //! connection there is, so that nothing has to be counted and nothing said twice or lost makes a difference. It writes what it
-//! finds under the gateway's lease, and everybody once a minute, so that what the store forgot is there again.
+//! finds under the gateway's lease, each change twice, and everybody once a minute, so that what the store forgot is there again: a
+//! server that fails over has forgotten what it was told last, and nobody else would take back somebody who has gone.
 //!
 //! Another task takes back what stands under the leases of gateways that are not heard of any more.
 
@@ -30,6 +31,9 @@ const BEAT: Duration = Duration::from_secs(3);
 const ROUND: u64 = 20;
 /// How long somebody is still here whose last connection has ended: whoever loads a page anew was not gone.
 const GRACE: Duration = Duration::from_secs(3);
+/// How long after it was written a change is written once more. What was lost with a server was written a moment before; what cannot be
+/// written while another takes its place is tried until it is.
+const CONFIRMED: Duration = Duration::from_secs(5);
 /// How often dead gateways are looked for.
 const SWEEP: Duration = Duration::from_secs(2);
 /// People who may wait to be looked at; when there are more, everybody is.
@@ -57,8 +61,11 @@ pub struct Attendant {
     lease: Option<Lease>,
     /// Whose lease the gateway had before, while not everybody has been written again.
     former: Option<PodId>,
-    /// Everybody who is or was connected here, and what the store has of them from here, as far as known.
+    /// Everybody who is or was connected here, and what the store has of them from here, as far as known: of those who have gone too, until
+    /// that was written twice.
     people: HashMap<UserId, Option<Availability>>,
+    /// Whose change is to be written once more, and when.
+    unconfirmed: VecDeque<(Instant, UserId)>,
     /// Those of them who have no connection, and when that was last found.
     left: HashMap<UserId, Instant>,
     /// When to see whether they have come back.
@@ -84,6 +91,7 @@ pub fn attendance(presence: Arc<dyn Presence>, hub: Arc<Hub>) -> (Attendance, At
         lease: None,
         former: None,
         people: HashMap::new(),
+        unconfirmed: VecDeque::new(),
         left: HashMap::new(),
         leaving: VecDeque::new(),
         due: HashSet::new(),
@@ -175,6 +183,10 @@ impl Attendant {
     /// Makes the gateway heard, and has some of its people written again.
     async fn beat(&mut self) {
         self.is_cut_off = false;
+        let now = Instant::now();
+        while let Some((_, user)) = self.unconfirmed.pop_front_if(|(at, _)| *at <= now) {
+            self.due.insert(user);
+        }
         let renewed = match &mut self.lease {
             Some(lease) => self.presence.renew(lease, LEASE).await,
             None => Err(PresenceError::Ended),
@@ -191,7 +203,8 @@ impl Attendant {
         let turn = self.beats % ROUND;
         let has_its_turn = |user: &&UserId| self.hasher.hash_one(user) % ROUND == turn;
         self.due.extend(self.people.keys().filter(has_its_turn).cloned());
-        METRICS.presence_people.set(self.people.len() as f64);
+        let here = self.people.values().filter(|written| **written != Some(Availability::Offline));
+        METRICS.presence_people.set(here.count() as f64);
     }
 
     /// Begins a lease. Under a new one everybody is written again, instead of under the one before.
@@ -252,16 +265,16 @@ impl Attendant {
     }
 
     fn note(&mut self, user: &UserId, state: Availability) {
-        if state == Availability::Offline {
+        let Some(written) = self.people.get_mut(user) else { return };
+        if written.replace(state) != Some(state) {
+            self.unconfirmed.push_back((Instant::now() + CONFIRMED, user.clone()));
+        } else if state == Availability::Offline {
             self.people.remove(user);
             self.left.remove(user);
-            // Who came back meanwhile was not told from who stayed away.
+        }
+        // Who came back meanwhile was not told from who stayed away.
+        if self.hub.availability(user) != state {
             self.look(user);
-        } else if let Some(written) = self.people.get_mut(user) {
-            *written = Some(state);
-            if self.hub.availability(user) != state {
-                self.look(user);
-            }
         }
     }
 }
@@ -299,6 +312,7 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use async_trait::async_trait;
+    use parking_lot::Mutex;
     use shared::access::Caller;
     use shared::broker::memory::MemoryBroker;
     use shared::broker::{BrokerError, Delivery, Link};
@@ -312,9 +326,43 @@ mod tests {
     use super::*;
     use crate::connection::{Connection, Door};
 
+    /// A store that shows the lease it gave last.
+    struct Ledger {
+        inner: MemoryPresence,
+        lease: Mutex<Option<Lease>>,
+    }
+
+    #[async_trait]
+    impl Presence for Ledger {
+        async fn begin(&self, lasts: Duration) -> Result<Lease, BrokerError> {
+            let lease = self.inner.begin(lasts).await?;
+            *self.lease.lock() = Some(lease);
+            Ok(lease)
+        }
+        async fn renew(&self, lease: &mut Lease, lasts: Duration) -> Result<(), PresenceError> {
+            self.inner.renew(lease, lasts).await?;
+            *self.lease.lock() = Some(*lease);
+            Ok(())
+        }
+        async fn put(
+            &self,
+            lease: &Lease,
+            former: Option<PodId>,
+            people: &[(UserId, Availability)],
+        ) -> Result<(), PresenceError> {
+            self.inner.put(lease, former, people).await
+        }
+        async fn read(&self, people: &[UserId]) -> Result<Vec<Status>, BrokerError> {
+            self.inner.read(people).await
+        }
+        async fn sweep(&self, sweeper: PodId, lasts: Duration, most: usize) -> Result<usize, BrokerError> {
+            self.inner.sweep(sweeper, lasts, most).await
+        }
+    }
+
     /// A gateway's hub and attendance, and somebody who listens.
     struct Gate {
-        presence: Arc<MemoryPresence>,
+        presence: Arc<Ledger>,
         hub: Arc<Hub>,
         attendance: Attendance,
         listener: Link,
@@ -324,7 +372,8 @@ mod tests {
     impl Gate {
         fn begin() -> (Self, Attendant) {
             let place = MemoryBroker::default();
-            let presence = Arc::new(MemoryPresence::new(place.clone()));
+            let inner = MemoryPresence::new(place.clone());
+            let presence = Arc::new(Ledger { inner, lease: Mutex::default() });
             let hub = Arc::new(Hub::new(Arc::default()));
             let (attendance, attendant) = attendance(presence.clone(), Arc::clone(&hub));
             (Self { presence, hub, attendance, listener: place.link(), stop: CancellationToken::new() }, attendant)
@@ -411,6 +460,28 @@ mod tests {
         for (number, connection) in connections.iter().enumerate() {
             let state = if number % 2 == 0 { Offline } else { Online };
             assert_eq!(gate.state(connection.user.as_str()).await, state, "{number}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_a_server_forgot_that_failed_over_is_written_again_soon() {
+        let (mut gate, attendant) = Gate::begin();
+        gate.listen("alice").await;
+        tokio::spawn(attendant.run(gate.stop.clone()));
+        let phone = gate.connect("alice");
+        assert_eq!(gate.told().await, Some(Online));
+        // What was written last is lost, under the same lease: first that she is here, then that she has gone.
+        for (forgotten, truth) in [(Offline, Online), (Online, Offline)] {
+            let lease = gate.presence.lease.lock().expect("a lease");
+            gate.presence.put(&lease, None, &[(user("alice"), forgotten)]).await.expect("memory takes everything");
+            assert_eq!(gate.told().await, Some(forgotten));
+            let lost = Instant::now();
+            assert_eq!(gate.told().await, Some(truth));
+            assert!(lost.elapsed() <= CONFIRMED + BEAT + PACE, "{:?}", lost.elapsed());
+            if truth == Online {
+                gate.disconnect(&phone);
+                assert_eq!(gate.told().await, Some(Offline));
+            }
         }
     }
 

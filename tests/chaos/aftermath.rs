@@ -1,5 +1,6 @@
 //! What a run leaves behind: waits until all is shown, asks who is here, and writes down everything that the checker may know.
 
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
@@ -14,6 +15,9 @@ use crate::people::{Person, Stage};
 
 /// How long a message that was to be sent later may wait for a worker: one that died has it for a minute.
 const SENT: Duration = Duration::from_secs(75);
+
+/// Where Redis keeps who is here, by parts of names.
+const PRESENCE: [&str; 5] = [":person:", ":lease:", ":people:", ":claim", ":gateways"];
 
 /// Waits until every message was sent that was to be sent later, and every device has been told the last of its owner's feed, or time
 /// is up: the checker says what is missing.
@@ -55,8 +59,9 @@ pub async fn settle(fleet: &Fleet, run: &Run, people: &[Person], most: Duration)
     Ok(())
 }
 
-/// Asks who is here, until it is right or `most` has passed: first everybody is, and then every second one goes away.
-pub async fn who_is_here(fleet: &Fleet, people: Vec<Person>, most: Duration) -> anyhow::Result<Vec<Here>> {
+/// Asks who is here, until it is right or `most` has passed: first everybody is, and then every second one goes away. Of what is not
+/// right it is written down what Redis keeps of that.
+pub async fn who_is_here(journal: &Journal, fleet: &Fleet, people: Vec<Person>, most: Duration) -> anyhow::Result<()> {
     let sam = fleet.user_with_role("sam", "staff");
     let names: Vec<String> = people.iter().map(|person| person.user.name().to_owned()).collect();
     let path = format!("/api/v1/presence?user_ids={}", names.join(","));
@@ -87,8 +92,21 @@ pub async fn who_is_here(fleet: &Fleet, people: Vec<Person>, most: Duration) -> 
     let stay: Vec<Person> =
         people.into_iter().enumerate().filter(|(number, _)| number % 2 == 0).map(|(_, person)| person).collect();
     here.extend(said(&|number| number % 2 == 0).await);
+    if here.iter().any(|here| here.is_connected != (here.state == "online")) {
+        journal.write("presence.jsonl", fleet.redis.kept(&PRESENCE).await?)?;
+    }
     drop(stay);
-    Ok(here)
+    journal.write("here.jsonl", here)
+}
+
+/// Writes down what every pod and Redis has printed.
+pub fn keep_logs(folder: &Path, fleet: &mut Fleet) -> anyhow::Result<()> {
+    std::fs::create_dir_all(folder)?;
+    std::fs::write(folder.join("redis.log"), fleet.redis.printed())?;
+    for pod in fleet.pods() {
+        std::fs::write(folder.join(format!("{}.log", pod.name())), pod.printed())?;
+    }
+    Ok(())
 }
 
 /// Writes down everything that the checker may know.

@@ -22,7 +22,7 @@ use anyhow::Context as _;
 use clap::{Parser, ValueEnum as _};
 use fleet::client::{Kind, User};
 use fleet::fleet::{Fleet, PostgresShape, Shape};
-use fleet::journal::{Course, Journal, Run};
+use fleet::journal::{Course, Here, Journal, Run};
 use fleet::place::Place as _;
 use futures_util::StreamExt as _;
 use serde_json::json;
@@ -244,9 +244,15 @@ async fn run(wishes: &Wishes, seed: u64, sabotage: Option<Sabotage>) -> anyhow::
     aftermath::write(&journal, &fleet, &run, &stage, &people, &breaker.scale.weights).await?;
     // Nothing else is asked of who is here when something else is broken on purpose.
     let asks = sabotage.is_none_or(|sabotage| sabotage.class() == "ghost");
-    let here = if asks { aftermath::who_is_here(&fleet, people, present).await? } else { Vec::new() };
-    journal.write("here.jsonl", here)?;
+    if asks {
+        aftermath::who_is_here(&journal, &fleet, people, present).await?;
+    } else {
+        journal.write::<Here>("here.jsonl", [])?;
+    }
     let is_right = judge(&kept, sabotage)?;
+    if !is_right {
+        aftermath::keep_logs(&kept.join("logs"), &mut fleet)?;
+    }
     if let Some(ledger) = &wishes.ledger {
         note(ledger, wishes, &run, &stage, is_right)?;
     }

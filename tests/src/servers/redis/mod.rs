@@ -116,6 +116,29 @@ impl Redis {
         self.nodes[node].cli(command).await
     }
 
+    /// What its servers keep under names with one of these `parts`: hashes, sets and strings as `redis-cli` prints them, each with its
+    /// server and how many milliseconds it has left.
+    ///
+    /// # Errors
+    ///
+    /// When a server does not answer.
+    pub async fn kept(&self, parts: &[&str]) -> Result<Vec<serde_json::Value>> {
+        let mut kept = Vec::new();
+        for node in self.masters().await? {
+            let keys = self.cli(node, &["KEYS", "*"]).await?;
+            for key in keys.lines().filter(|key| parts.iter().any(|part| key.contains(part))) {
+                let read = match self.cli(node, &["TYPE", key]).await?.as_str() {
+                    "hash" => "HGETALL",
+                    "set" => "SMEMBERS",
+                    _ => "GET",
+                };
+                let (value, left) = (self.cli(node, &[read, key]).await?, self.cli(node, &["PTTL", key]).await?);
+                kept.push(serde_json::json!({ "port": self.port(node), "key": key, "value": value, "left": left }));
+            }
+        }
+        Ok(kept)
+    }
+
     /// Everything that its servers have printed since each was last started.
     #[must_use]
     pub fn printed(&self) -> String {
