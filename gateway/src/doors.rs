@@ -15,7 +15,6 @@ use axum::http::{Method, Request, StatusCode, Version, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
-use shared::access::TokenError;
 use shared::ids::UserId;
 use shared::limits::{Deed, TooMany, millis, seconds};
 use shared::protocol::{ErrorCode, Since};
@@ -94,8 +93,7 @@ async fn stream_door(State(doors): State<Doors>, request: Request<Body>) -> Resu
     let missing = || problem(ErrorCode::Unauthorized, "a token is missing", None);
     let caller = pod.verifier.verify(visit.token.as_ref().ok_or_else(missing)?).await;
     let caller = caller.map_err(|error| {
-        let wait =
-            matches!(error, TokenError::TooEarly | TokenError::Unavailable).then(|| pod.turnstile.come_back().wait);
+        let wait = error.may_pass().then(|| pod.turnstile.come_back().wait);
         problem(error.code(), &error.to_string(), wait)
     })?;
     if visit.user_id.as_ref().is_some_and(|user| *user != caller.user) {

@@ -162,7 +162,7 @@ async fn identify<T: Transport>(
             TokenError::Revoked => CloseCode::Forbidden,
             TokenError::Invalid | TokenError::Expired => CloseCode::BadToken,
         };
-        let wait = (code == CloseCode::Full).then(|| millis(pod.turnstile.come_back().wait));
+        let wait = error.may_pass().then(|| millis(pod.turnstile.come_back().wait));
         Refused { code, why: Some(answer::error(None, error.code(), &error.to_string(), wait)) }
     })?;
     match &visit.user_id {

@@ -92,6 +92,12 @@ impl TokenError {
             Self::TooEarly | Self::Unavailable => ErrorCode::Unavailable,
         }
     }
+
+    /// Whether nothing is said against the token, so that the same one may count a moment later.
+    #[must_use]
+    pub const fn may_pass(self) -> bool {
+        matches!(self, Self::TooEarly | Self::Unavailable)
+    }
 }
 
 /// Why the settings make no verifier.

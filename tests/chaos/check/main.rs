@@ -3,6 +3,7 @@
 //! Ends with 0 if nothing is wrong, with 1 if something is, and with 2 if it cannot tell. Told to expect a class, because something
 //! was broken on purpose, it ends with 0 if it finds that and with 1 if it does not.
 
+mod company;
 mod courses;
 mod evidence;
 mod rules;
