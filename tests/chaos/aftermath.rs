@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use fleet::client::{Device, STARTED_OVER};
+use fleet::client::{Device, STARTED_OVER, User};
 use fleet::fleet::Fleet;
 use fleet::journal::{Here, Journal, Memory, Run, Verified};
 use fleet::place::Place as _;
@@ -109,7 +109,7 @@ pub fn keep_logs(folder: &Path, fleet: &mut Fleet) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Writes down everything that the checker may know.
+/// Writes down everything that the checker may know; `most` is how long what people ask for may be refused.
 pub async fn write(
     journal: &Journal,
     fleet: &Fleet,
@@ -117,6 +117,7 @@ pub async fn write(
     stage: &Stage,
     people: &[Person],
     weights: &[Memory],
+    most: Duration,
 ) -> anyhow::Result<()> {
     journal.write("run.jsonl", [run])?;
     journal.write("memory.jsonl", weights)?;
@@ -133,15 +134,29 @@ pub async fn write(
     }
     let mut verified = Vec::new();
     for person in people {
-        let answer = person.user.asks(Method::GET, "/api/v1/unread/verify", &Value::Null).await;
-        let mut listed = Vec::new();
-        let mine = person.user.asks(Method::GET, "/api/v1/messages/conversations?limit=100", &Value::Null).await;
-        for conversation in mine["items"].as_array().context("a list has items")? {
-            let id = conversation["id"].as_str().context("a conversation has an id")?.to_owned();
-            let messages = person.user.reads_all_of(&id).await;
-            listed.push((id, messages.into_iter().map(|message| message.id).collect()));
-        }
-        verified.push(Verified { user: person.user.name().to_owned(), answer, listed });
+        verified.push(what_is_told(&person.user, most).await?);
     }
     journal.write("verified.jsonl", verified)
+}
+
+/// What somebody is told of their counts and conversations when they ask. `most` is how long they ask for what is refused.
+async fn what_is_told(user: &User, most: Duration) -> anyhow::Result<Verified> {
+    let ask = async |path| user.tries(Method::GET, path, &Value::Null, most).await;
+    let (mut refused, mut listed) = (Vec::new(), Vec::new());
+    let answer = ask("/api/v1/unread/verify").await.unwrap_or_else(|complaint| {
+        refused.push(complaint);
+        None
+    });
+    match ask("/api/v1/messages/conversations?limit=100").await {
+        Err(complaint) => refused.push(complaint),
+        Ok(mine) => {
+            let mine = mine.context("everybody has conversations")?;
+            for conversation in mine["items"].as_array().context("a list has items")? {
+                let id = conversation["id"].as_str().context("a conversation has an id")?.to_owned();
+                let messages = user.reads_all_of(&id).await;
+                listed.push((id, messages.into_iter().map(|message| message.id).collect()));
+            }
+        }
+    }
+    Ok(Verified { user: user.name().to_owned(), answer: answer.unwrap_or_default(), listed, refused })
 }

@@ -174,6 +174,8 @@ fn longest(fault: &Fault) -> Duration {
         Fault::Replaced(_) => GRACE + Duration::from_secs(5),
         Fault::RedisKilled | Fault::PrimaryKilled(_) => Duration::from_secs(6),
         Fault::PostgresRestarted | Fault::PostgresKilled | Fault::DiskFull => GRACE,
+        // These are made of many small ones.
+        Fault::SubscribersOverrun | Fault::ConnectionsTaken => Duration::from_secs(10),
         _ => Duration::from_secs(3),
     }
 }

@@ -223,6 +223,8 @@ pub struct Verified {
     pub answer: Value,
     /// Their conversations with all messages that the api lists: ids in order.
     pub listed: Vec<(String, Vec<String>)>,
+    /// What they asked for and were not given, and what was said instead.
+    pub refused: Vec<String>,
 }
 
 /// Whether a person is said to be here at the end.

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
-use fleet::journal::{Deed, Outcome, What};
+use fleet::journal::{Deed, Outcome, Verified, What};
 
 use super::evidence::{Evidence, Kept};
 use super::{company, courses, unsent};
@@ -59,12 +59,13 @@ pub fn judge(evidence: &Evidence) -> Vec<Violation> {
 
 type Rule = fn(&Evidence) -> Vec<String>;
 
-const RULES: [(Class, Rule); 25] = [
+const RULES: [(Class, Rule); 26] = [
     (Class::Lost, what_was_acknowledged_is_kept),
     (Class::Lost, an_edit_that_was_acknowledged_is_kept),
     (Class::Lost, unsent::what_was_scheduled_is_sent),
     (Class::Lost, unsent::a_draft_that_was_kept_is_there),
     (Class::Lost, numbers_have_no_holes),
+    (Class::Lost, what_is_asked_for_is_answered),
     (Class::Lost, company::who_is_not_blocked_is_heard),
     (Class::Unseen, company::who_was_there_is_told),
     (Class::Unseen, what_the_feed_tells_is_shown),
@@ -399,9 +400,17 @@ fn devices_show_what_is_kept(evidence: &Evidence) -> Vec<String> {
     wrong
 }
 
+/// What is kept and can never be read is lost all the same.
+fn what_is_asked_for_is_answered(evidence: &Evidence) -> Vec<String> {
+    let refused = |verified: &Verified| {
+        verified.refused.iter().map(|complaint| format!("{} is refused {complaint}", verified.user)).collect::<Vec<_>>()
+    };
+    evidence.verified.iter().flat_map(refused).collect()
+}
+
 fn counts_are_what_there_is_to_count(evidence: &Evidence) -> Vec<String> {
     let mut wrong = Vec::new();
-    for verified in &evidence.verified {
+    for verified in evidence.verified.iter().filter(|verified| !verified.answer.is_null()) {
         if verified.answer["is_exact"] != true {
             wrong.push(format!("{}: {}", verified.user, verified.answer["drifts"]));
         }

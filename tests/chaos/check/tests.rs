@@ -50,6 +50,7 @@ fn right() -> Evidence {
         user: user.to_owned(),
         answer: json!({ "is_exact": true }),
         listed: vec![("c".to_owned(), vec!["m1".to_owned(), "m2".to_owned()])],
+        refused: Vec::new(),
     };
     Evidence {
         run: Run {
@@ -116,6 +117,10 @@ fn what_is_lost_is_found() {
         evidence.deeds.push(deed(50, What::Edit { message: "m1".to_owned(), text: "another".to_owned() }));
     };
     assert_eq!(found(edit), [Class::Lost]);
+    let refused = |evidence: &mut Evidence| {
+        evidence.verified[0].refused.push("GET /api/v1/messages/conversations: 500".to_owned());
+    };
+    assert_eq!(found(refused), [Class::Lost]);
 }
 
 #[test]

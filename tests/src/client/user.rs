@@ -165,14 +165,31 @@ impl User {
     ///
     /// When it is refused otherwise, or not answered in time.
     pub async fn finds(&self, method: Method, path: &str, body: &Value) -> Option<Value> {
+        let found = self.tries(method, path, body, PATIENCE).await;
+        found.unwrap_or_else(|complaint| panic!("{} gives up {complaint}", self.name))
+    }
+
+    /// The same of what may never be answered: the last complaint, once `most` has passed.
+    ///
+    /// # Panics
+    ///
+    /// When it is refused otherwise.
+    pub async fn tries(
+        &self,
+        method: Method,
+        path: &str,
+        body: &Value,
+        most: Duration,
+    ) -> Result<Option<Value>, String> {
         let begun = Instant::now();
         loop {
             let complaint = match self.attempt(method.clone(), path, body).await {
-                Ok(answer) => return answer,
+                Ok(answer) => return Ok(answer),
                 Err(complaint) => complaint,
             };
-            let name = &self.name;
-            assert!(begun.elapsed() < PATIENCE, "{name} gives up {method} {path}: {complaint}");
+            if begun.elapsed() > most {
+                return Err(format!("{method} {path}: {complaint}"));
+            }
             let rest = rand::rng().random_range(20..120);
             tokio::time::sleep(Duration::from_millis(rest)).await;
         }
