@@ -2,8 +2,9 @@
 //!
 //! Sessions only say of whom something may have changed, and never wait. One task looks at the hub, which knows every
 //! connection there is, so that nothing has to be counted and nothing said twice or lost makes a difference. It writes what it
-//! finds under the gateway's lease, each change twice, and everybody once a minute, so that what the store forgot is there again: a
-//! server that fails over has forgotten what it was told last, and nobody else would take back somebody who has gone.
+//! finds under the gateway's lease, and everybody once a minute. A server that fails over has forgotten what it was told last, and one
+//! that starts again with what is on its disk says what was so minutes ago: when the broker lost something, everybody is written at
+//! once, and those too who have gone since then, whom nobody else would take back.
 //!
 //! Another task takes back what stands under the leases of gateways that are not heard of any more.
 
@@ -14,9 +15,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use shared::ids::{PodId, UserId};
-use shared::presence::{Availability, Lease, Presence, PresenceError};
+use shared::presence::{Availability, HELD, Lease, Presence, PresenceError};
 use shared::sabotage;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -31,9 +32,6 @@ const BEAT: Duration = Duration::from_secs(3);
 const ROUND: u64 = 20;
 /// How long somebody is still here whose last connection has ended: whoever loads a page anew was not gone.
 const GRACE: Duration = Duration::from_secs(3);
-/// How long after it was written a change is written once more. What was lost with a server was written a moment before; what cannot be
-/// written while another takes its place is tried until it is.
-const CONFIRMED: Duration = Duration::from_secs(5);
 /// How often dead gateways are looked for.
 const SWEEP: Duration = Duration::from_secs(2);
 /// People who may wait to be looked at; when there are more, everybody is.
@@ -50,6 +48,7 @@ const STRETCH: Duration = Duration::from_secs(1);
 pub struct Attendance {
     queue: mpsc::Sender<UserId>,
     lost: Arc<AtomicBool>,
+    doubt: Arc<Notify>,
 }
 
 /// The task behind [`Attendance`].
@@ -58,18 +57,18 @@ pub struct Attendant {
     hub: Arc<Hub>,
     queue: mpsc::Receiver<UserId>,
     lost: Arc<AtomicBool>,
+    doubt: Arc<Notify>,
     lease: Option<Lease>,
     /// Whose lease the gateway had before, while not everybody has been written again.
     former: Option<PodId>,
-    /// Everybody who is or was connected here, and what the store has of them from here, as far as known: of those who have gone too, until
-    /// that was written twice.
+    /// Everybody who is connected here, or was while the store may hold them, and what it has of them from here, as far as known.
     people: HashMap<UserId, Option<Availability>>,
-    /// Whose change is to be written once more, and when.
-    unconfirmed: VecDeque<(Instant, UserId)>,
     /// Those of them who have no connection, and when that was last found.
     left: HashMap<UserId, Instant>,
     /// When to see whether they have come back.
     leaving: VecDeque<(Instant, UserId)>,
+    /// When to forget them: what was written of them before is not held any longer.
+    gone: VecDeque<(Instant, UserId)>,
     /// Who must be written.
     due: HashSet<UserId>,
     /// Whether the store did not answer; it is tried again with the next beat.
@@ -82,24 +81,25 @@ pub struct Attendant {
 #[must_use]
 pub fn attendance(presence: Arc<dyn Presence>, hub: Arc<Hub>) -> (Attendance, Attendant) {
     let (sender, queue) = mpsc::channel(WAITING);
-    let lost = Arc::new(AtomicBool::new(false));
+    let (lost, doubt) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
     let attendant = Attendant {
         presence,
         hub,
         queue,
         lost: Arc::clone(&lost),
+        doubt: Arc::clone(&doubt),
         lease: None,
         former: None,
         people: HashMap::new(),
-        unconfirmed: VecDeque::new(),
         left: HashMap::new(),
         leaving: VecDeque::new(),
+        gone: VecDeque::new(),
         due: HashSet::new(),
         is_cut_off: false,
         beats: 0,
         hasher: RandomState::new(),
     };
-    (Attendance { queue: sender, lost }, attendant)
+    (Attendance { queue: sender, lost, doubt }, attendant)
 }
 
 impl Attendance {
@@ -109,6 +109,11 @@ impl Attendance {
             // The queue is full, so that the task is sure to come by.
             self.lost.store(true, Ordering::Release);
         }
+    }
+
+    /// Says that the store may have lost something, or may know something again that is over.
+    pub fn doubt(&self) {
+        self.doubt.notify_one();
     }
 }
 
@@ -134,6 +139,7 @@ impl Attendant {
                         self.look_at_everybody();
                     }
                 }
+                () = self.doubt.notified() => self.due.extend(self.people.keys().cloned()),
                 () = sleep_until(gone_at.unwrap_or_else(Instant::now)), if gone_at.is_some() => self.see_off(),
                 _ = pace.tick(), if self.can_write() => self.write_all().await,
             }
@@ -146,12 +152,15 @@ impl Attendant {
     fn look(&mut self, user: &UserId) {
         let state = self.hub.availability(user);
         if state == Availability::Offline {
-            // The grace begins with the last that was heard of them: they may have come and left again meanwhile.
-            if self.people.contains_key(user) {
-                let now = Instant::now();
-                self.left.insert(user.clone(), now);
-                self.leaving.push_back((now + GRACE, user.clone()));
+            let Some(written) = self.people.get(user) else { return };
+            if *written == Some(Availability::Offline) && self.left.contains_key(user) {
+                return;
             }
+            // The grace begins with the last that was heard of them: they may have come and left again meanwhile.
+            let now = Instant::now();
+            self.left.insert(user.clone(), now);
+            self.leaving.push_back((now + GRACE, user.clone()));
+            self.gone.push_back((now + GRACE + HELD, user.clone()));
             return;
         }
         self.left.remove(user);
@@ -183,10 +192,7 @@ impl Attendant {
     /// Makes the gateway heard, and has some of its people written again.
     async fn beat(&mut self) {
         self.is_cut_off = false;
-        let now = Instant::now();
-        while let Some((_, user)) = self.unconfirmed.pop_front_if(|(at, _)| *at <= now) {
-            self.due.insert(user);
-        }
+        self.forget_who_has_gone();
         let renewed = match &mut self.lease {
             Some(lease) => self.presence.renew(lease, LEASE).await,
             None => Err(PresenceError::Ended),
@@ -202,9 +208,21 @@ impl Attendant {
         self.beats += 1;
         let turn = self.beats % ROUND;
         let has_its_turn = |user: &&UserId| self.hasher.hash_one(user) % ROUND == turn;
-        self.due.extend(self.people.keys().filter(has_its_turn).cloned());
-        let here = self.people.values().filter(|written| **written != Some(Availability::Offline));
-        METRICS.presence_people.set(here.count() as f64);
+        let here = self.people.iter().filter(|(_, written)| **written != Some(Availability::Offline));
+        METRICS.presence_people.set(here.clone().count() as f64);
+        self.due.extend(here.map(|(user, _)| user).filter(has_its_turn).cloned());
+    }
+
+    /// Forgets whom no server can hold any more.
+    fn forget_who_has_gone(&mut self) {
+        let now = Instant::now();
+        while let Some((_, user)) = self.gone.pop_front_if(|(at, _)| *at <= now) {
+            // They may have come back, and left again since.
+            if self.left.get(&user).is_some_and(|left_at| *left_at + GRACE + HELD <= now) {
+                self.people.remove(&user);
+                self.left.remove(&user);
+            }
+        }
     }
 
     /// Begins a lease. Under a new one everybody is written again, instead of under the one before.
@@ -266,12 +284,7 @@ impl Attendant {
 
     fn note(&mut self, user: &UserId, state: Availability) {
         let Some(written) = self.people.get_mut(user) else { return };
-        if written.replace(state) != Some(state) {
-            self.unconfirmed.push_back((Instant::now() + CONFIRMED, user.clone()));
-        } else if state == Availability::Offline {
-            self.people.remove(user);
-            self.left.remove(user);
-        }
+        *written = Some(state);
         // Who came back meanwhile was not told from who stayed away.
         if self.hub.availability(user) != state {
             self.look(user);
@@ -402,6 +415,14 @@ mod tests {
             self.presence.read(&[user(name)]).await.expect("a reading")[0].state
         }
 
+        /// The store says again what was so before, and the broker lost something.
+        async fn goes_back(&mut self, name: &str, before: Availability) {
+            let lease = self.presence.lease.lock().expect("a lease");
+            self.presence.put(&lease, None, &[(user(name), before)]).await.expect("memory takes everything");
+            assert_eq!(self.told().await, Some(before));
+            self.attendance.doubt();
+        }
+
         /// The state that the next change tells, if there is one before long.
         async fn told(&mut self) -> Option<Availability> {
             let heard = timeout(10 * GRACE, self.listener.deliveries.next()).await.ok()??;
@@ -464,25 +485,43 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_server_forgot_that_failed_over_is_written_again_soon() {
+    async fn what_a_server_says_that_was_so_before_is_put_right_at_once() {
         let (mut gate, attendant) = Gate::begin();
         gate.listen("alice").await;
         tokio::spawn(attendant.run(gate.stop.clone()));
         let phone = gate.connect("alice");
         assert_eq!(gate.told().await, Some(Online));
-        // What was written last is lost, under the same lease: first that she is here, then that she has gone.
-        for (forgotten, truth) in [(Offline, Online), (Online, Offline)] {
-            let lease = gate.presence.lease.lock().expect("a lease");
-            gate.presence.put(&lease, None, &[(user("alice"), forgotten)]).await.expect("memory takes everything");
-            assert_eq!(gate.told().await, Some(forgotten));
+        // It starts again with what was so minutes ago, under the same lease: first that she is not here, then that she is.
+        for (before, truth) in [(Offline, Online), (Online, Offline)] {
+            gate.goes_back("alice", before).await;
             let lost = Instant::now();
             assert_eq!(gate.told().await, Some(truth));
-            assert!(lost.elapsed() <= CONFIRMED + BEAT + PACE, "{:?}", lost.elapsed());
+            assert!(lost.elapsed() <= PACE, "{:?}", lost.elapsed());
             if truth == Online {
                 gate.disconnect(&phone);
                 assert_eq!(gate.told().await, Some(Offline));
+                sleep(HELD - BEAT).await;
             }
         }
+        sleep(GRACE + 2 * BEAT).await;
+        gate.goes_back("alice", Online).await;
+        assert_eq!(gate.told().await, None, "nobody holds her so long");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_comes_back_is_remembered_anew() {
+        let (mut gate, attendant) = Gate::begin();
+        gate.listen("alice").await;
+        tokio::spawn(attendant.run(gate.stop.clone()));
+        for _ in 0..3 {
+            let phone = gate.connect("alice");
+            assert_eq!(gate.told().await, Some(Online));
+            gate.disconnect(&phone);
+            assert_eq!(gate.told().await, Some(Offline));
+            sleep(HELD * 2 / 3).await;
+        }
+        gate.goes_back("alice", Online).await;
+        assert_eq!(gate.told().await, Some(Offline));
     }
 
     #[tokio::test(start_paused = true)]

@@ -137,7 +137,7 @@ impl Gateway {
             questions,
             watches,
             signs,
-            attendance,
+            attendance: attendance.clone(),
             pages: catch_up::Pages::new(upstream.clone(), Arc::clone(&hub), Arc::clone(&history)),
             acks: Arc::clone(&acks),
             open: AtomicUsize::new(0),
@@ -151,6 +151,7 @@ impl Gateway {
             heads: Arc::clone(&heads),
             revocations: Arc::clone(&revocations),
             behind: Arc::clone(&behind),
+            attendance,
         };
         tasks.spawn(pump.run(link.deliveries, stop.clone()));
         tasks.spawn(keeper.run(stop.clone()));

@@ -13,6 +13,7 @@ use shared::envelope::{Content, Envelope};
 use shared::sabotage;
 use tokio_util::sync::CancellationToken;
 
+use crate::attendance::Attendance;
 use crate::behind::Behind;
 use crate::heads::HeadsWatch;
 use crate::hub::Hub;
@@ -33,6 +34,8 @@ pub struct Pump {
     pub revocations: Arc<Revocations>,
     /// Losses.
     pub behind: Arc<Behind>,
+    /// Losses too, of what was written about who is here.
+    pub attendance: Attendance,
 }
 
 impl Pump {
@@ -67,8 +70,12 @@ impl Pump {
 
     fn mend(&self, gap: &Gap) {
         METRICS.gaps("broker").increment(1);
-        tracing::warn!(?gap, "envelopes may have been lost: comparing heads, reading histories and who is here");
+        tracing::warn!(
+            ?gap,
+            "envelopes may have been lost: comparing heads, reading histories, reading and writing who is here"
+        );
         self.behind.compare_everything();
+        self.attendance.doubt();
         let now = std::time::Instant::now();
         for room in self.hub.rooms() {
             let channel = Channel::Room(room);

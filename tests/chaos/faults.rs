@@ -79,6 +79,7 @@ impl Breaker {
             Fault::Frozen(target) => pod(fleet, *target).signal(Signal::Stop),
             Fault::Replaced(target) => pod(fleet, *target).stop_in_time(GRACE).await,
             Fault::RedisKilled => fleet.redis.kill(),
+            Fault::RedisSetBack => fleet.redis.save().await?,
             Fault::RedisFlushed => fleet.redis.flush().await?,
             Fault::RedisFrozen => fleet.redis.pause(),
             Fault::SubscribersKilled => fleet.redis.kill_subscribers().await?,
@@ -172,7 +173,7 @@ pub fn arm(fleet: &mut Fleet, crashes: Option<&str>) {
 fn longest(fault: &Fault) -> Duration {
     match fault {
         Fault::Replaced(_) => GRACE + Duration::from_secs(5),
-        Fault::RedisKilled | Fault::PrimaryKilled(_) => Duration::from_secs(6),
+        Fault::RedisKilled | Fault::RedisSetBack | Fault::PrimaryKilled(_) => Duration::from_secs(6),
         Fault::PostgresRestarted | Fault::PostgresKilled | Fault::DiskFull => GRACE,
         // These are made of many small ones.
         Fault::SubscribersOverrun | Fault::ConnectionsTaken => Duration::from_secs(10),
@@ -184,7 +185,12 @@ async fn mend(fleet: &mut Fleet, fault: &Fault) -> anyhow::Result<()> {
     match fault {
         Fault::Killed(target) | Fault::Replaced(target) => pod(fleet, *target).runs(),
         Fault::Frozen(target) => pod(fleet, *target).signal(Signal::Cont),
-        Fault::RedisKilled | Fault::PrimaryKilled(_) => fleet.redis.restart_empty().await?,
+        Fault::RedisKilled => fleet.redis.restart_empty().await?,
+        Fault::PrimaryKilled(_) => fleet.redis.restart().await?,
+        Fault::RedisSetBack => {
+            fleet.redis.kill();
+            fleet.redis.restart().await?;
+        }
         Fault::RedisFrozen => fleet.redis.resume(),
         Fault::DiskFull => {
             fleet.postgres.empty_disk();
@@ -239,7 +245,7 @@ pub async fn heal(fleet: &mut Fleet) -> anyhow::Result<()> {
     fleet.nginx.runs().await?;
     fleet.postgres.stands_still(false);
     fleet.redis.resume();
-    fleet.redis.restart_empty().await?;
+    fleet.redis.restart().await?;
     fleet.postgres.empty_disk();
     revive_postgres(fleet).await?;
     for pod in fleet.pods() {

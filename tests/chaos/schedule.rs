@@ -56,6 +56,8 @@ pub enum Fault {
     Replaced(Target),
     /// Redis dies; it comes back empty.
     RedisKilled,
+    /// Redis dies; it comes back with what it kept when this began.
+    RedisSetBack,
     /// Redis forgets everything.
     RedisFlushed,
     /// Redis stands still and goes on.
@@ -66,7 +68,7 @@ pub enum Fault {
     CommandsKilled,
     /// Redis has more for its subscribers than it holds for them, and closes their connections.
     SubscribersOverrun,
-    /// One of the servers of Redis that take writes dies, and its replica takes its place.
+    /// One of the servers of Redis that take writes dies, and its replica takes its place. It comes back with what it has on its disk.
     PrimaryKilled(usize),
     /// A slot moves in the cluster, with the channels that are heard in it.
     SlotMoved(usize),
@@ -122,6 +124,8 @@ impl Fault {
             }
             // So long that a replica takes over, more often than not.
             Self::PrimaryKilled(_) => (1_000, 7_000),
+            // So long that somebody comes or goes meanwhile.
+            Self::RedisSetBack => (1_000, 20_000),
             _ => (200, 4_000),
         }
     }
@@ -215,6 +219,7 @@ fn draw(dice: &mut StdRng, redis: Redis) -> Fault {
         28 => Fault::PostgresFrozen,
         29 => Fault::NginxKilled,
         30 => Fault::NginxFrozen,
+        31 => Fault::RedisSetBack,
         _ => weather(dice, redis),
     }
 }

@@ -233,6 +233,26 @@ async fn redis_forgets_everything_and_everybody_is_here_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn redis_comes_back_with_what_was_so_before_and_says_what_is_so_now() {
+    let fleet = Fleet::start(Shape { redis: RedisShape::Standalone, ..Shape::default() }).await;
+    let (alice, bob, carol) = (fleet.user("alice"), fleet.user("bob"), fleet.user("carol"));
+    alice.starts(Kind::Group, &[&bob, &carol]).await;
+    let hers = fleet.at_gateway(&alice, 0).device("phone").connect().await;
+    is_seen(&bob, &alice, "online").await;
+    fleet.redis.save().await.expect("redis is there");
+    drop(hers);
+    let _here = fleet.at_gateway(&carol, 1).device("phone").connect().await;
+    is_seen(&bob, &alice, "offline").await;
+    is_seen(&bob, &carol, "online").await;
+
+    // Long before the leases end under which it was so.
+    fleet.redis.kill();
+    fleet.redis.restart().await.expect("redis comes back");
+    is_seen(&bob, &carol, "online").await;
+    is_seen(&bob, &alice, "offline").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn people_connect_without_redis_and_are_here_once_it_is_back() {
     let fleet = Fleet::new().await;
     let (alice, bob) = (fleet.user("alice"), fleet.user("bob"));

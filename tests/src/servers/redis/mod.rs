@@ -161,6 +161,26 @@ impl Redis {
     ///
     /// When one does not come up.
     pub async fn restart_empty(&self) -> Result<()> {
+        self.nodes.iter().filter(|node| !node.is_running()).try_for_each(Process::forget)?;
+        self.restart().await
+    }
+
+    /// Has every server that takes writes write down what it keeps: that is what it has when it is killed and starts again.
+    ///
+    /// # Errors
+    ///
+    /// When a server does not answer.
+    pub async fn save(&self) -> Result<()> {
+        self.everywhere(&["SAVE"]).await
+    }
+
+    /// Starts every killed server again at its port, with what it has written down: when it was told to, or when it was a replica and
+    /// began to follow. Without that it is empty.
+    ///
+    /// # Errors
+    ///
+    /// When one does not come up.
+    pub async fn restart(&self) -> Result<()> {
         // All at once: a replica must not take the place of a master that is only the last to be started.
         futures_util::future::try_join_all(self.nodes.iter().map(Process::restart)).await?;
         match self.kind {

@@ -70,17 +70,32 @@ impl Process {
 
     fn spawn(&self) -> Result<Child> {
         let log = std::fs::File::create(log_file(&self.directory, self.port))?;
-        let port = self.port.to_string();
+        let (port, kept) = (self.port.to_string(), self.kept());
         Command::new(&self.program)
             .args(&self.arguments)
             .args(["--port", &port, "--bind", "127.0.0.1"])
-            .args((self.program == "redis-server").then_some(["--save", ""]).into_iter().flatten())
+            .args(
+                (self.program == "redis-server").then_some(["--save", "", "--dbfilename", &kept]).into_iter().flatten(),
+            )
             .current_dir(&self.directory)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
             .stderr(log)
             .spawn()
             .with_context(|| format!("cannot run {}: install Debian's redis-server and redis-sentinel", self.program))
+    }
+
+    /// The file in which it writes down what it keeps.
+    fn kept(&self) -> String {
+        format!("{}.rdb", self.port)
+    }
+
+    /// Deletes what it has written down.
+    pub(super) fn forget(&self) -> Result<()> {
+        match std::fs::remove_file(self.directory.join(self.kept())) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
+            _ => Ok(()),
+        }
     }
 
     /// Whether the process lives.
