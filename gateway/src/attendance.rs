@@ -2,11 +2,13 @@
 //!
 //! Sessions only say of whom something may have changed, and never wait. One task looks at the hub, which knows every
 //! connection there is, so that nothing has to be counted and nothing said twice or lost makes a difference. It writes what it
-//! finds under the gateway's lease, and everybody once a minute. A server that fails over has forgotten what it was told last, and one
-//! that starts again with what is on its disk says what was so minutes ago: when the broker lost something, everybody is written at
-//! once, and those too who have gone since then, whom nobody else would take back.
+//! finds under the gateway's lease, and everybody once a minute. A server that fails over has forgotten what it was told last, and
+//! one that starts again with what is on its disk says what was so minutes ago: with the next beat after the broker lost something,
+//! everybody is written, and those too who have gone since then, whom nobody else would take back.
 //!
 //! Another task takes back what stands under the leases of gateways that are not heard of any more.
+
+mod due;
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher as _, RandomState};
@@ -14,13 +16,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
+use shared::broker::Gap;
+use shared::channel::Channel;
 use shared::ids::{PodId, UserId};
 use shared::presence::{Availability, HELD, Lease, Presence, PresenceError};
 use shared::sabotage;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use tokio_util::sync::CancellationToken;
 
+use self::due::Due;
 use crate::hub::Hub;
 use crate::metrics::METRICS;
 
@@ -48,7 +54,7 @@ const STRETCH: Duration = Duration::from_secs(1);
 pub struct Attendance {
     queue: mpsc::Sender<UserId>,
     lost: Arc<AtomicBool>,
-    doubt: Arc<Notify>,
+    doubt: Arc<Mutex<Option<Gap>>>,
 }
 
 /// The task behind [`Attendance`].
@@ -57,20 +63,19 @@ pub struct Attendant {
     hub: Arc<Hub>,
     queue: mpsc::Receiver<UserId>,
     lost: Arc<AtomicBool>,
-    doubt: Arc<Notify>,
+    doubt: Arc<Mutex<Option<Gap>>>,
     lease: Option<Lease>,
     /// Whose lease the gateway had before, while not everybody has been written again.
     former: Option<PodId>,
-    /// Everybody who is connected here, or was while the store may hold them, and what it has of them from here, as far as known.
+    /// Everybody who is connected here, or left so lately that a server may still hold them, and what the store has of them from here,
+    /// as far as known.
     people: HashMap<UserId, Option<Availability>>,
-    /// Those of them who have no connection, and when that was last found.
+    /// Those of them who have no connection, and since when.
     left: HashMap<UserId, Instant>,
     /// When to see whether they have come back.
     leaving: VecDeque<(Instant, UserId)>,
-    /// When to forget them: what was written of them before is not held any longer.
-    gone: VecDeque<(Instant, UserId)>,
     /// Who must be written.
-    due: HashSet<UserId>,
+    due: Due,
     /// Whether the store did not answer; it is tried again with the next beat.
     is_cut_off: bool,
     beats: u64,
@@ -81,7 +86,7 @@ pub struct Attendant {
 #[must_use]
 pub fn attendance(presence: Arc<dyn Presence>, hub: Arc<Hub>) -> (Attendance, Attendant) {
     let (sender, queue) = mpsc::channel(WAITING);
-    let (lost, doubt) = (Arc::new(AtomicBool::new(false)), Arc::new(Notify::new()));
+    let (lost, doubt) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(None)));
     let attendant = Attendant {
         presence,
         hub,
@@ -93,8 +98,7 @@ pub fn attendance(presence: Arc<dyn Presence>, hub: Arc<Hub>) -> (Attendance, At
         people: HashMap::new(),
         left: HashMap::new(),
         leaving: VecDeque::new(),
-        gone: VecDeque::new(),
-        due: HashSet::new(),
+        due: Due::default(),
         is_cut_off: false,
         beats: 0,
         hasher: RandomState::new(),
@@ -112,8 +116,12 @@ impl Attendance {
     }
 
     /// Says that the store may have lost something, or may know something again that is over.
-    pub fn doubt(&self) {
-        self.doubt.notify_one();
+    pub fn doubt(&self, about: &Gap) {
+        let mut doubt = self.doubt.lock();
+        *doubt = Some(match doubt.take() {
+            None => about.clone(),
+            Some(before) => before.and(about.clone()),
+        });
     }
 }
 
@@ -126,7 +134,7 @@ impl Attendant {
         pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut looked_for = Vec::new();
         loop {
-            let gone_at = self.leaving.front().map(|(at, _)| *at);
+            let seen_off_at = self.leaving.front().map(|(at, _)| *at);
             tokio::select! {
                 () = stop.cancelled() => break,
                 _ = beat.tick() => self.beat().await,
@@ -139,8 +147,7 @@ impl Attendant {
                         self.look_at_everybody();
                     }
                 }
-                () = self.doubt.notified() => self.due.extend(self.people.keys().cloned()),
-                () = sleep_until(gone_at.unwrap_or_else(Instant::now)), if gone_at.is_some() => self.see_off(),
+                () = sleep_until(seen_off_at.unwrap_or_else(Instant::now)), if seen_off_at.is_some() => self.see_off(),
                 _ = pace.tick(), if self.can_write() => self.write_all().await,
             }
         }
@@ -152,15 +159,12 @@ impl Attendant {
     fn look(&mut self, user: &UserId) {
         let state = self.hub.availability(user);
         if state == Availability::Offline {
-            let Some(written) = self.people.get(user) else { return };
-            if *written == Some(Availability::Offline) && self.left.contains_key(user) {
-                return;
-            }
             // The grace begins with the last that was heard of them: they may have come and left again meanwhile.
-            let now = Instant::now();
-            self.left.insert(user.clone(), now);
-            self.leaving.push_back((now + GRACE, user.clone()));
-            self.gone.push_back((now + GRACE + HELD, user.clone()));
+            if self.people.contains_key(user) {
+                let now = Instant::now();
+                self.left.insert(user.clone(), now);
+                self.leaving.push_back((now + GRACE, user.clone()));
+            }
             return;
         }
         self.left.remove(user);
@@ -171,7 +175,9 @@ impl Attendant {
     }
 
     fn look_at_everybody(&mut self) {
-        let everybody: HashSet<_> = self.people.keys().cloned().chain(self.hub.people()).collect();
+        // Nothing was heard of those who have left, unless they are back: their grace goes on.
+        let here = self.people.keys().filter(|user| !self.left.contains_key(*user)).cloned();
+        let everybody: HashSet<_> = here.chain(self.hub.people()).collect();
         everybody.iter().for_each(|user| self.look(user));
     }
 
@@ -189,10 +195,11 @@ impl Attendant {
         self.left.get(user).is_some_and(|left_at| *left_at + GRACE <= now)
     }
 
-    /// Makes the gateway heard, and has some of its people written again.
+    /// Makes the gateway heard, and has some of its people written again, and all whom the store may have wrong.
     async fn beat(&mut self) {
         self.is_cut_off = false;
         self.forget_who_has_gone();
+        self.have_the_doubtful_written();
         let renewed = match &mut self.lease {
             Some(lease) => self.presence.renew(lease, LEASE).await,
             None => Err(PresenceError::Ended),
@@ -215,14 +222,21 @@ impl Attendant {
 
     /// Forgets whom no server can hold any more.
     fn forget_who_has_gone(&mut self) {
-        let now = Instant::now();
-        while let Some((_, user)) = self.gone.pop_front_if(|(at, _)| *at <= now) {
-            // They may have come back, and left again since.
-            if self.left.get(&user).is_some_and(|left_at| *left_at + GRACE + HELD <= now) {
-                self.people.remove(&user);
-                self.left.remove(&user);
+        let (now, people, due) = (Instant::now(), &mut self.people, &self.due);
+        self.left.retain(|user, left_at| {
+            let is_written = people.get(user) == Some(&Some(Availability::Offline)) && !due.contains(user);
+            let is_over = is_written && *left_at + GRACE + HELD <= now;
+            if is_over {
+                people.remove(user);
             }
-        }
+            !is_over
+        });
+    }
+
+    fn have_the_doubtful_written(&mut self) {
+        let Some(doubt) = self.doubt.lock().take() else { return };
+        let is_doubtful = |user: &&UserId| doubt.concerns(Channel::Presence((*user).clone()).bucket());
+        self.due.extend(self.people.keys().filter(is_doubtful).cloned());
     }
 
     /// Begins a lease. Under a new one everybody is written again, instead of under the one before.
@@ -247,20 +261,15 @@ impl Attendant {
         while self.can_write() && begun.elapsed() < STRETCH {
             self.write().await;
         }
-        // Room for everybody is needed once, after a loss.
-        if self.due.is_empty() && self.due.capacity() > WAITING {
-            self.due = HashSet::new();
-        }
     }
 
     /// Writes some of those who are due.
     async fn write(&mut self) {
         let Some(lease) = self.lease else { return };
         let now = Instant::now();
-        let some: Vec<_> = self.due.iter().take(BATCH).cloned().collect();
+        let some = self.due.take(BATCH);
         let mut states = Vec::with_capacity(some.len());
         for user in some {
-            self.due.remove(&user);
             let Some(written) = self.people.get(&user) else { continue };
             match self.hub.availability(&user) {
                 // Within the grace they are what they were.
@@ -269,7 +278,12 @@ impl Attendant {
             }
         }
         match self.presence.put(&lease, self.former, &states).await {
-            Ok(()) => states.into_iter().for_each(|(user, state)| self.note(&user, state)),
+            // What has changed meanwhile is looked at next: whoever changed it has said so.
+            Ok(()) => {
+                for (user, state) in states {
+                    self.people.insert(user, Some(state));
+                }
+            }
             Err(error) => {
                 tracing::debug!(%error, people = states.len(), "not written who is here");
                 self.due.extend(states.into_iter().map(|(user, _)| user));
@@ -279,15 +293,6 @@ impl Attendant {
         }
         if self.due.is_empty() {
             self.former = None;
-        }
-    }
-
-    fn note(&mut self, user: &UserId, state: Availability) {
-        let Some(written) = self.people.get_mut(user) else { return };
-        *written = Some(state);
-        // Who came back meanwhile was not told from who stayed away.
-        if self.hub.availability(user) != state {
-            self.look(user);
         }
     }
 }
@@ -325,11 +330,10 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use async_trait::async_trait;
-    use parking_lot::Mutex;
     use shared::access::Caller;
     use shared::broker::memory::MemoryBroker;
     use shared::broker::{BrokerError, Delivery, Link};
-    use shared::channel::{Channel, Role};
+    use shared::channel::{Bucket, Role};
     use shared::presence::Status;
     use shared::presence::memory::MemoryPresence;
     use shared::time::Timestamp;
@@ -415,12 +419,11 @@ mod tests {
             self.presence.read(&[user(name)]).await.expect("a reading")[0].state
         }
 
-        /// The store says again what was so before, and the broker lost something.
+        /// The store says again what was so before, under the same lease.
         async fn goes_back(&mut self, name: &str, before: Availability) {
             let lease = self.presence.lease.lock().expect("a lease");
             self.presence.put(&lease, None, &[(user(name), before)]).await.expect("memory takes everything");
             assert_eq!(self.told().await, Some(before));
-            self.attendance.doubt();
         }
 
         /// The state that the next change tells, if there is one before long.
@@ -485,31 +488,65 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_server_says_that_was_so_before_is_put_right_at_once() {
+    async fn what_a_server_says_that_was_so_before_is_put_right_with_the_next_beat() {
         let (mut gate, attendant) = Gate::begin();
         gate.listen("alice").await;
         tokio::spawn(attendant.run(gate.stop.clone()));
         let phone = gate.connect("alice");
         assert_eq!(gate.told().await, Some(Online));
-        // It starts again with what was so minutes ago, under the same lease: first that she is not here, then that she is.
-        for (before, truth) in [(Offline, Online), (Online, Offline)] {
-            gate.goes_back("alice", before).await;
-            let lost = Instant::now();
-            assert_eq!(gate.told().await, Some(truth));
-            assert!(lost.elapsed() <= PACE, "{:?}", lost.elapsed());
-            if truth == Online {
-                gate.disconnect(&phone);
-                assert_eq!(gate.told().await, Some(Offline));
-                sleep(HELD - BEAT).await;
-            }
-        }
-        sleep(GRACE + 2 * BEAT).await;
+        gate.goes_back("alice", Offline).await;
+        gate.attendance.doubt(&Gap::Everything);
+        let lost = Instant::now();
+        assert_eq!(gate.told().await, Some(Online));
+        assert!(lost.elapsed() <= BEAT + PACE, "{:?}", lost.elapsed());
+
+        gate.disconnect(&phone);
+        assert_eq!(gate.told().await, Some(Offline));
+        sleep(HELD - BEAT).await;
         gate.goes_back("alice", Online).await;
-        assert_eq!(gate.told().await, None, "nobody holds her so long");
+        gate.attendance.doubt(&Gap::Buckets(vec![Channel::Presence(user("alice")).bucket()]));
+        let lost = Instant::now();
+        assert_eq!(gate.told().await, Some(Offline));
+        assert!(lost.elapsed() <= BEAT + PACE, "{:?}", lost.elapsed());
     }
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_comes_back_is_remembered_anew() {
+    async fn whom_a_loss_does_not_concern_is_not_written_for_it() {
+        let (mut gate, attendant) = Gate::begin();
+        gate.listen("alice").await;
+        tokio::spawn(attendant.run(gate.stop.clone()));
+        let phone = gate.connect("alice");
+        assert_eq!(gate.told().await, Some(Online));
+        gate.disconnect(&phone);
+        assert_eq!(gate.told().await, Some(Offline));
+        gate.goes_back("alice", Online).await;
+        let hers = Channel::Presence(user("alice")).bucket();
+        gate.attendance.doubt(&Gap::Buckets(Bucket::all().filter(|bucket| *bucket != hers).collect()));
+        assert_eq!(gate.told().await, None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn losses_within_the_grace_do_not_begin_it_anew() {
+        let (mut gate, attendant) = Gate::begin();
+        gate.listen("alice").await;
+        tokio::spawn(attendant.run(gate.stop.clone()));
+        let phone = gate.connect("alice");
+        assert_eq!(gate.told().await, Some(Online));
+        gate.disconnect(&phone);
+        let attendance = gate.attendance.clone();
+        tokio::spawn(async move {
+            loop {
+                attendance.doubt(&Gap::Everything);
+                sleep(BEAT / 2).await;
+            }
+        });
+        let left = Instant::now();
+        assert_eq!(gate.told().await, Some(Offline));
+        assert!(left.elapsed() <= GRACE + PACE, "{:?}", left.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_comes_back_is_remembered_anew_and_nobody_for_ever() {
         let (mut gate, attendant) = Gate::begin();
         gate.listen("alice").await;
         tokio::spawn(attendant.run(gate.stop.clone()));
@@ -521,7 +558,12 @@ mod tests {
             sleep(HELD * 2 / 3).await;
         }
         gate.goes_back("alice", Online).await;
+        gate.attendance.doubt(&Gap::Everything);
         assert_eq!(gate.told().await, Some(Offline));
+        sleep(HELD / 3 + GRACE + BEAT).await;
+        gate.goes_back("alice", Online).await;
+        gate.attendance.doubt(&Gap::Everything);
+        assert_eq!(gate.told().await, None);
     }
 
     #[tokio::test(start_paused = true)]

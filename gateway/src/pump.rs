@@ -75,16 +75,16 @@ impl Pump {
             "envelopes may have been lost: comparing heads, reading histories, reading and writing who is here"
         );
         self.behind.compare_everything();
-        self.attendance.doubt();
+        self.attendance.doubt(gap);
         let now = std::time::Instant::now();
         for room in self.hub.rooms() {
             let channel = Channel::Room(room);
-            if concerns(gap, &channel) {
+            if gap.concerns(channel.bucket()) {
                 self.behind.note(channel, now);
             }
         }
         for channel in self.hub.watched().flatten().map(Channel::Presence) {
-            if concerns(gap, &channel) {
+            if gap.concerns(channel.bucket()) {
                 self.behind.note(channel, now);
             }
         }
@@ -102,11 +102,4 @@ async fn give_way() {
         Poll::Pending
     })
     .await;
-}
-
-fn concerns(gap: &Gap, channel: &Channel) -> bool {
-    match gap {
-        Gap::Everything => true,
-        Gap::Buckets(buckets) => buckets.contains(&channel.bucket()),
-    }
 }

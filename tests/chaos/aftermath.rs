@@ -141,22 +141,22 @@ pub async fn write(
 
 /// What somebody is told of their counts and conversations when they ask. `most` is how long they ask for what is refused.
 async fn what_is_told(user: &User, most: Duration) -> anyhow::Result<Verified> {
-    let ask = async |path| user.tries(Method::GET, path, &Value::Null, most).await;
-    let (mut refused, mut listed) = (Vec::new(), Vec::new());
-    let answer = ask("/api/v1/unread/verify").await.unwrap_or_else(|complaint| {
-        refused.push(complaint);
-        None
-    });
-    match ask("/api/v1/messages/conversations?limit=100").await {
-        Err(complaint) => refused.push(complaint),
-        Ok(mine) => {
-            let mine = mine.context("everybody has conversations")?;
-            for conversation in mine["items"].as_array().context("a list has items")? {
-                let id = conversation["id"].as_str().context("a conversation has an id")?.to_owned();
-                let messages = user.reads_all_of(&id).await;
-                listed.push((id, messages.into_iter().map(|message| message.id).collect()));
-            }
+    let mut refused = Vec::new();
+    let mut ask = async |path| {
+        let answer = match user.tries(Method::GET, path, &Value::Null, most).await {
+            Ok(answer) => answer.ok_or_else(|| format!("GET {path}: it is not there")),
+            Err(complaint) => Err(complaint),
+        };
+        answer.map_err(|complaint| refused.push(complaint)).ok()
+    };
+    let answer = ask("/api/v1/unread/verify").await;
+    let mut listed = Vec::new();
+    if let Some(mine) = ask("/api/v1/messages/conversations?limit=100").await {
+        for conversation in mine["items"].as_array().context("a list has items")? {
+            let id = conversation["id"].as_str().context("a conversation has an id")?.to_owned();
+            let messages = user.reads_all_of(&id).await;
+            listed.push((id, messages.into_iter().map(|message| message.id).collect()));
         }
     }
-    Ok(Verified { user: user.name().to_owned(), answer: answer.unwrap_or_default(), listed, refused })
+    Ok(Verified { user: user.name().to_owned(), answer, listed, refused })
 }

@@ -187,10 +187,7 @@ async fn mend(fleet: &mut Fleet, fault: &Fault) -> anyhow::Result<()> {
         Fault::Frozen(target) => pod(fleet, *target).signal(Signal::Cont),
         Fault::RedisKilled => fleet.redis.restart_empty().await?,
         Fault::PrimaryKilled(_) => fleet.redis.restart().await?,
-        Fault::RedisSetBack => {
-            fleet.redis.kill();
-            fleet.redis.restart().await?;
-        }
+        Fault::RedisSetBack => fleet.redis.set_back().await?,
         Fault::RedisFrozen => fleet.redis.resume(),
         Fault::DiskFull => {
             fleet.postgres.empty_disk();

@@ -68,7 +68,8 @@ pub enum Fault {
     CommandsKilled,
     /// Redis has more for its subscribers than it holds for them, and closes their connections.
     SubscribersOverrun,
-    /// One of the servers of Redis that take writes dies, and its replica takes its place. It comes back with what it has on its disk.
+    /// One of the servers of Redis that take writes dies, and its replica takes its place. It comes back with what it wrote down when
+    /// it began to be a replica itself, if it was one.
     PrimaryKilled(usize),
     /// A slot moves in the cluster, with the channels that are heard in it.
     SlotMoved(usize),

@@ -219,8 +219,8 @@ pub enum Outcome {
 pub struct Verified {
     /// Who.
     pub user: String,
-    /// The answer of `GET /api/v1/unread/verify`.
-    pub answer: Value,
+    /// The answer of `GET /api/v1/unread/verify`, unless it was refused.
+    pub answer: Option<Value>,
     /// Their conversations with all messages that the api lists: ids in order.
     pub listed: Vec<(String, Vec<String>)>,
     /// What they asked for and were not given, and what was said instead.

@@ -8,11 +8,12 @@ pub mod conformance;
 pub mod memory;
 pub mod redis;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::channel::Channel;
+use crate::channel::{Bucket, Channel};
 use crate::envelope::Envelope;
 use crate::history::History;
 use crate::limits::Limiter;
@@ -79,7 +80,30 @@ pub enum Gap {
     /// Any subscribed channel.
     Everything,
     /// Only channels of these buckets.
-    Buckets(Vec<crate::channel::Bucket>),
+    Buckets(Vec<Bucket>),
+}
+
+impl Gap {
+    /// The gap that covers both.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (Self::Buckets(one), Self::Buckets(other)) => {
+                let union: BTreeSet<_> = one.into_iter().chain(other).collect();
+                Self::Buckets(union.into_iter().collect())
+            }
+            _ => Self::Everything,
+        }
+    }
+
+    /// Whether it may concern channels of this bucket.
+    #[must_use]
+    pub fn concerns(&self, bucket: Bucket) -> bool {
+        match self {
+            Self::Everything => true,
+            Self::Buckets(buckets) => buckets.contains(&bucket),
+        }
+    }
 }
 
 /// A broker and what is heard through it.

@@ -31,7 +31,8 @@ pub const CHANGED: &str = "presence.changed";
 /// How long it is remembered when somebody was last seen.
 pub const REMEMBERED: Duration = Duration::from_secs(30 * 24 * 3_600);
 
-/// How long somebody is held to be here whom nobody has written again. Gateways write everybody they have once a minute.
+/// How long somebody is held to be here whom nobody has written again. Gateways write everybody they have once a minute, and keep in
+/// mind for as long who has left: a server may hold them still.
 pub const HELD: Duration = Duration::from_secs(300);
 
 /// What somebody is. Over several devices the highest counts.

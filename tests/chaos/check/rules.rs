@@ -410,9 +410,11 @@ fn what_is_asked_for_is_answered(evidence: &Evidence) -> Vec<String> {
 
 fn counts_are_what_there_is_to_count(evidence: &Evidence) -> Vec<String> {
     let mut wrong = Vec::new();
-    for verified in evidence.verified.iter().filter(|verified| !verified.answer.is_null()) {
-        if verified.answer["is_exact"] != true {
-            wrong.push(format!("{}: {}", verified.user, verified.answer["drifts"]));
+    for verified in &evidence.verified {
+        if let Some(answer) = &verified.answer
+            && answer["is_exact"] != true
+        {
+            wrong.push(format!("{}: {}", verified.user, answer["drifts"]));
         }
     }
     for device in &evidence.devices {

@@ -246,10 +246,9 @@ async fn redis_comes_back_with_what_was_so_before_and_says_what_is_so_now() {
     is_seen(&bob, &carol, "online").await;
 
     // Long before the leases end under which it was so.
-    fleet.redis.kill();
-    fleet.redis.restart().await.expect("redis comes back");
-    is_seen(&bob, &carol, "online").await;
+    fleet.redis.set_back().await.expect("redis comes back");
     is_seen(&bob, &alice, "offline").await;
+    is_seen(&bob, &carol, "online").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

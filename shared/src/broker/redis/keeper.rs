@@ -192,16 +192,12 @@ impl Keeper {
     fn doubt(&mut self, about: Gap, cause: Cause) {
         self.doubt = Some(match self.doubt.take() {
             None => (about, cause),
-            Some((before, cause)) => (both(before, about), cause),
+            Some((before, cause)) => (before.and(about), cause),
         });
     }
 
     fn is_doubtful(&self, bucket: Bucket) -> bool {
-        match &self.doubt {
-            None => false,
-            Some((Gap::Everything, _)) => true,
-            Some((Gap::Buckets(buckets), _)) => buckets.contains(&bucket),
-        }
+        self.doubt.as_ref().is_some_and(|(gap, _)| gap.concerns(bucket))
     }
 
     /// Subscribes what is doubtful again. When Redis has confirmed it all, the gap is told.
@@ -251,16 +247,5 @@ impl Keeper {
                 true
             }
         });
-    }
-}
-
-/// The gap that covers both.
-fn both(one: Gap, other: Gap) -> Gap {
-    match (one, other) {
-        (Gap::Buckets(one), Gap::Buckets(other)) => {
-            let union: BTreeSet<_> = one.into_iter().chain(other).collect();
-            Gap::Buckets(union.into_iter().collect())
-        }
-        _ => Gap::Everything,
     }
 }

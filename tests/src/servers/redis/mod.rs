@@ -161,11 +161,11 @@ impl Redis {
     ///
     /// When one does not come up.
     pub async fn restart_empty(&self) -> Result<()> {
-        self.nodes.iter().filter(|node| !node.is_running()).try_for_each(Process::forget)?;
+        self.nodes.iter().filter(|node| !node.is_running()).try_for_each(Process::delete_dump)?;
         self.restart().await
     }
 
-    /// Has every server that takes writes write down what it keeps: that is what it has when it is killed and starts again.
+    /// Has every server that takes writes write down what it keeps, for [`Self::set_back`].
     ///
     /// # Errors
     ///
@@ -174,8 +174,18 @@ impl Redis {
         self.everywhere(&["SAVE"]).await
     }
 
-    /// Starts every killed server again at its port, with what it has written down: when it was told to, or when it was a replica and
-    /// began to follow. Without that it is empty.
+    /// Kills every server and starts it again with what it has written down, once: whoever is killed later does not have it.
+    ///
+    /// # Errors
+    ///
+    /// When one does not come up.
+    pub async fn set_back(&self) -> Result<()> {
+        self.kill();
+        self.restart().await?;
+        self.nodes.iter().try_for_each(Process::delete_dump)
+    }
+
+    /// Starts every killed server again at its port, with what it has written down, if anything: a replica did when it began to follow.
     ///
     /// # Errors
     ///

@@ -70,13 +70,12 @@ impl Process {
 
     fn spawn(&self) -> Result<Child> {
         let log = std::fs::File::create(log_file(&self.directory, self.port))?;
-        let (port, kept) = (self.port.to_string(), self.kept());
+        let (port, dump) = (self.port.to_string(), self.dump_file());
+        let keeping = ["--save", "", "--dbfilename", &dump];
         Command::new(&self.program)
             .args(&self.arguments)
             .args(["--port", &port, "--bind", "127.0.0.1"])
-            .args(
-                (self.program == "redis-server").then_some(["--save", "", "--dbfilename", &kept]).into_iter().flatten(),
-            )
+            .args(if self.program == "redis-server" { &keeping[..] } else { &[] })
             .current_dir(&self.directory)
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)
@@ -86,13 +85,13 @@ impl Process {
     }
 
     /// The file in which it writes down what it keeps.
-    fn kept(&self) -> String {
+    fn dump_file(&self) -> String {
         format!("{}.rdb", self.port)
     }
 
     /// Deletes what it has written down.
-    pub(super) fn forget(&self) -> Result<()> {
-        match std::fs::remove_file(self.directory.join(self.kept())) {
+    pub(super) fn delete_dump(&self) -> Result<()> {
+        match std::fs::remove_file(self.directory.join(self.dump_file())) {
             Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error.into()),
             _ => Ok(()),
         }
