@@ -45,6 +45,9 @@ pub struct WebSocket {
     /// Whether the client broke a rule. What it still sends is read and forgotten: a kernel that has something unread would
     /// answer with a reset, which overtakes the close.
     is_broken: bool,
+    /// Whether the client has closed. What it sends all the same is forgotten likewise; it is told that nothing more comes, because
+    /// it waits for the server to end the connection (RFC 6455, section 7.1.1).
+    has_closed: bool,
     pending: Pending,
 }
 
@@ -90,7 +93,7 @@ impl WebSocket {
         let socket = WebSocketStream::from_partially_read(line, read, Role::Server, Some(config)).await;
         // Not a buffer of the pool: whoever waits to come in holds no more than this.
         let pending = Pending { joined: answer, ..Pending::default() };
-        Self { socket, has_read_all: false, is_broken: false, pending }
+        Self { socket, has_read_all: false, is_broken: false, has_closed: false, pending }
     }
 
     /// Hands a control frame to tungstenite, which puts it into [`Line::control`].
@@ -190,7 +193,11 @@ impl Transport for WebSocket {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
-        if self.is_broken {
+        if self.has_closed {
+            // Nobody reads behind a close before the answer to it is written.
+            ready!(Pin::new(&mut self.socket.get_mut().stream).poll_shutdown(cx)).ok();
+        }
+        if self.is_broken || self.has_closed {
             return self.socket.get_mut().poll_forget(cx);
         }
         // Who is woken to write has nothing to read as a rule, and tungstenite takes long to find that out.
@@ -203,6 +210,7 @@ impl Transport for WebSocket {
             self.socket.get_mut().unfinished.take(message);
         }
         self.take_control();
+        self.has_closed = matches!(read, Poll::Ready(Some(Ok(Message::Close(_)))));
         let incoming = match ready!(read) {
             Some(Ok(Message::Text(text))) => Incoming::Text(text.as_str().to_owned()),
             Some(Ok(Message::Binary(_))) => Incoming::Binary,
@@ -322,6 +330,10 @@ mod buffers {
 
 #[cfg(test)]
 mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
     use super::*;
 
     #[test]
@@ -333,6 +345,29 @@ mod tests {
             assert_eq!(pending.len(), 1);
         }
         assert!(pending.joined.capacity() <= 128 * 1024, "{}", pending.joined.capacity());
+    }
+
+    #[tokio::test]
+    async fn whoever_goes_on_after_their_close_is_read_to_the_end_so_that_no_reset_overtakes_the_answer() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let mut client = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("it listens");
+        let (stream, _) = listener.accept().await.expect("somebody comes");
+        let mut socket = WebSocket::new(stream, Vec::new(), Vec::new(), 1_024).await;
+        // A close without a code and a ping, masked with nothing.
+        client.write_all(&[0x88, 0x80, 0, 0, 0, 0]).await.expect("written");
+        assert_eq!(poll_fn(|cx| socket.poll_read(cx)).await, Incoming::Closed);
+        socket.load_close(CloseCode::Normal);
+        poll_fn(|cx| socket.poll_write(cx)).await.expect("answered");
+        let reading = tokio::spawn(async move { poll_fn(|cx| socket.poll_read(cx)).await });
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).await.expect("the end, and no reset");
+        assert_eq!(heard, [0x88, 0]);
+        for _ in 0..1_000 {
+            client.write_all(&[0x89, 0x80, 0, 0, 0, 0]).await.expect("somebody reads");
+        }
+        assert!(!reading.is_finished());
+        drop(client);
+        assert_eq!(reading.await.expect("it ends"), Incoming::Closed);
     }
 
     #[test]
