@@ -9,6 +9,7 @@ use std::sync::Arc;
 use shared::envelope::Content;
 use shared::event::RoomPosition;
 use shared::history::Recovered;
+use shared::sabotage;
 
 use crate::connection::Connection;
 use crate::frame::{Frame, WholeFrame};
@@ -98,6 +99,7 @@ impl Room {
                         METRICS.overflows.increment(1);
                     }
                 }
+                Member::Joining { .. } if sabotage::goes_wrong("forgets_buffering") => {}
                 Member::Joining { buffer, .. } if buffer.len() < BUFFERED => {
                     buffer.push((position.cloned(), frame.clone()));
                 }

@@ -1,27 +1,31 @@
 //! What a run leaves behind: waits until all is shown, asks who is here, and writes down everything that the checker may know.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use fleet::client::{Device, STARTED_OVER, User};
 use fleet::fleet::Fleet;
-use fleet::journal::{Here, Journal, Memory, Run, Verified};
+use fleet::journal::{Here, Journal, Memory, RoomAtEnd, Run, Verified};
 use fleet::place::Place as _;
 use reqwest::Method;
 use serde_json::Value;
 
-use crate::people::{Person, Stage};
+use crate::people::{Person, ROOMS, Stage};
 
 /// How long a message that was to be sent later may wait for a worker: one that died has it for a minute.
 const SENT: Duration = Duration::from_secs(75);
 
+/// The devices of each person.
+pub const DEVICES: [&str; 2] = ["phone", "desk"];
+
 /// Where Redis keeps who is here, by parts of names.
 const PRESENCE: [&str; 5] = [":person:", ":lease:", ":people:", ":claim", ":gateways"];
 
-/// Waits until every message was sent that was to be sent later, and every device has been told the last of its owner's feed, or time
-/// is up: the checker says what is missing.
-pub async fn settle(fleet: &Fleet, run: &Run, people: &[Person], most: Duration) -> anyhow::Result<()> {
+/// Waits until every message was sent that was to be sent later, and every device has been told the last of its owner's feed and of
+/// the rooms that it is in, or time is up: the checker says what is missing. Answers where the rooms stand.
+pub async fn settle(fleet: &Fleet, run: &Run, people: &[Person], most: Duration) -> anyhow::Result<Vec<RoomAtEnd>> {
     let begun = Instant::now();
     while begun.elapsed() < SENT {
         let later = fleet.rows("scheduled_messages").await?;
@@ -46,9 +50,26 @@ pub async fn settle(fleet: &Fleet, run: &Run, people: &[Person], most: Duration)
         // Whoever has started over and was told nothing since had all of it in the snapshot.
         last.is_none() && started_over.is_some() || last >= head(user)
     };
+    // Who comes last is told where the rooms stand, and hears what follows.
+    let last = fleet.user("last").device("phone").connect().await;
+    ROOMS.iter().for_each(|room| last.wants_room(room, true));
+    let tops = || {
+        let record = last.record();
+        let rooms = record.rooms.wanted().map(|(room, is_in, top)| (room.to_owned(), (is_in, top.map(str::to_owned))));
+        rooms.collect::<BTreeMap<_, _>>()
+    };
+    let stands = |device: &Device| {
+        let (tops, record) = (tops(), device.record());
+        record.rooms.wanted().all(|(room, is_in, position)| {
+            // Where nothing is remembered, everybody may stand where they stood.
+            tops.get(room).is_some_and(|(known, top)| is_in && *known && (top.is_none() || top.as_deref() == position))
+        })
+    };
     let begun = Instant::now();
     while begun.elapsed() < most {
-        let all = people.iter().all(|person| person.devices.iter().all(|device| has_all(device, person.user.name())));
+        let all = people
+            .iter()
+            .all(|person| person.devices.iter().all(|device| has_all(device, person.user.name()) && stands(device)));
         if all {
             break;
         }
@@ -56,7 +77,14 @@ pub async fn settle(fleet: &Fleet, run: &Run, people: &[Person], most: Duration)
     }
     // What should not come any more would come now.
     tokio::time::sleep(Duration::from_secs(1)).await;
-    Ok(())
+    let wanted_by = |room: &str| {
+        let devices =
+            people.iter().flat_map(|person| person.devices.iter().zip(DEVICES).map(move |device| (person, device)));
+        let wanting = devices.filter(|(_, (device, _))| device.record().rooms.wants(room));
+        wanting.map(|(person, (_, name))| (person.user.name().to_owned(), name.to_owned())).collect()
+    };
+    let at_end = |(room, (_, position)): (String, _)| RoomAtEnd { wanted_by: wanted_by(&room), room, position };
+    Ok(tops().into_iter().map(at_end).collect())
 }
 
 /// Asks who is here, until it is right or `most` has passed: first everybody is, and then every second one goes away. Of what is not
@@ -122,8 +150,9 @@ pub async fn write(
     journal.write("run.jsonl", [run])?;
     journal.write("memory.jsonl", weights)?;
     journal.write("deeds.jsonl", stage.deeds.lock().expect("nobody panics while holding it").iter())?;
+    journal.write("said.jsonl", stage.said.lock().expect("nobody panics while holding it").iter())?;
     for person in people {
-        for (device, name) in person.devices.iter().zip(["phone", "desk"]) {
+        for (device, name) in person.devices.iter().zip(DEVICES) {
             let frames = &device.record().frames;
             journal.write(&format!("devices/{}.{name}.jsonl", person.user.name()), frames)?;
         }

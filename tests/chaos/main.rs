@@ -27,6 +27,7 @@ use fleet::place::Place as _;
 use futures_util::StreamExt as _;
 use serde_json::json;
 
+use self::aftermath::DEVICES;
 use self::faults::Breaker;
 use self::people::{Person, Place, Stage, World};
 use self::restore::restore;
@@ -188,7 +189,8 @@ async fn run(wishes: &Wishes, seed: u64, sabotage: Option<Sabotage>) -> anyhow::
     if let Some(sabotage) = sabotage {
         sabotage.happens(&fleet).await?;
     }
-    let (stage, people, members) = gather(&fleet, wishes, seed, course).await;
+    let rooms_once_in = sabotage.map_or(people::NOW_AND_THEN, Sabotage::rooms_once_in);
+    let (stage, people, members) = gather(&fleet, wishes, seed, course, rooms_once_in).await;
     let living: Vec<_> = people.into_iter().map(|person| tokio::spawn(person.live(Arc::clone(&stage)))).collect();
     // Not before everything stands: who dies while it starts is not what this is about.
     if wishes.crash {
@@ -240,7 +242,7 @@ async fn run(wishes: &Wishes, seed: u64, sabotage: Option<Sabotage>) -> anyhow::
         members,
     };
     let (caught_up, present) = if sabotage.is_some() { (FOUND, FOUND) } else { (CAUGHT_UP, PRESENT) };
-    aftermath::settle(&fleet, &run, &people, caught_up).await?;
+    journal.write("rooms.jsonl", aftermath::settle(&fleet, &run, &people, caught_up).await?)?;
     aftermath::write(&journal, &fleet, &run, &stage, &people, &breaker.scale.weights, caught_up).await?;
     // Nothing else is asked of who is here when something else is broken on purpose.
     let asks = sabotage.is_none_or(|sabotage| sabotage.class() == "ghost");
@@ -270,11 +272,13 @@ async fn gather(
     wishes: &Wishes,
     seed: u64,
     course: Course,
+    rooms_once_in: u32,
 ) -> (Arc<Stage>, Vec<Person>, Vec<(String, Vec<String>)>) {
     let users: Vec<User> = (0..wishes.people).map(|number| fleet.user(&format!("u{number}"))).collect();
     let mut people = Vec::new();
     for (number, user) in users.iter().enumerate() {
-        let devices = vec![user.device("phone").connect().await, user.device("desk").connect().await];
+        let devices = DEVICES.map(|name| user.device(name).connect());
+        let devices = futures_util::future::join_all(devices).await;
         people.push(Person::new(user.clone(), devices, seed.wrapping_mul(1_000).wrapping_add(number as u64)));
     }
     let mut world = World::default();
@@ -298,7 +302,8 @@ async fn gather(
     let members = world.conversations.iter().map(|place| (place.id.clone(), place.members.clone())).collect();
     // Whom a gateway gives up that does not answer is not told 1012.
     let length = Duration::from_secs(wishes.seconds);
-    (Arc::new(Stage::of(world, length, wishes.rest, course != Course::Update)), people, members)
+    let stage = Stage::of(world, length, wishes.rest, rooms_once_in, course != Course::Update);
+    (Arc::new(stage), people, members)
 }
 
 /// Has the checker judge a folder.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
 use fleet::client::{Device, User};
-use fleet::journal::{Deed, Outcome, What};
+use fleet::journal::{Deed, Outcome, Said, What};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use reqwest::Method;
@@ -14,6 +14,12 @@ use serde_json::{Value, json};
 
 /// How long somebody repeats what is not answered, once the faults are over.
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The rooms there are.
+pub const ROOMS: [&str; 4] = ["tour_1", "tour_2", "tour_3", "tour_4"];
+
+/// Of how many things that somebody does one is done in a room, if nothing else is asked for.
+pub const NOW_AND_THEN: u32 = 12;
 
 /// What everybody knows: the conversations, who is in them, and the last messages of each.
 #[derive(Default)]
@@ -41,27 +47,33 @@ pub struct Person {
     pub devices: Vec<Device>,
     dice: StdRng,
     deeds: u64,
+    words: u64,
 }
 
 /// What all of them share.
 pub struct Stage {
     pub world: Mutex<World>,
     pub deeds: Mutex<Vec<Deed>>,
+    /// What was said in rooms.
+    pub said: Mutex<Vec<Said>>,
     pub begun: Instant,
     pub over: AtomicBool,
     /// How long it goes on, as far as that is known.
     pub length: Duration,
     /// Milliseconds between two deeds of one person, at most.
     pub rest: u64,
+    /// Of how many things that somebody does one is done in a room.
+    pub rooms_once_in: u32,
     /// Whether devices sleep, so that they read nothing and answer nothing, and vanish without a word.
     pub devices_fail: bool,
 }
 
 impl Stage {
     /// A stage on which nothing was done yet.
-    pub fn of(world: World, length: Duration, rest: u64, devices_fail: bool) -> Self {
-        let (deeds, over) = (Mutex::default(), AtomicBool::new(false));
-        Self { world: Mutex::new(world), deeds, begun: Instant::now(), over, length, rest, devices_fail }
+    pub fn of(world: World, length: Duration, rest: u64, rooms_once_in: u32, devices_fail: bool) -> Self {
+        let (world, over, begun) = (Mutex::new(world), AtomicBool::new(false), Instant::now());
+        let (deeds, said) = (Mutex::default(), Mutex::default());
+        Self { world, deeds, said, begun, over, length, rest, rooms_once_in, devices_fail }
     }
 
     fn note(&self, deed: Deed) {
@@ -91,13 +103,17 @@ impl Place {
 
 impl Person {
     pub fn new(user: User, devices: Vec<Device>, seed: u64) -> Self {
-        Self { user, devices, dice: StdRng::seed_from_u64(seed), deeds: 0 }
+        for device in &devices {
+            ROOMS.iter().for_each(|room| device.wants_room(room, true));
+        }
+        Self { user, devices, dice: StdRng::seed_from_u64(seed), deeds: 0, words: 0 }
     }
 
     /// Does one thing after the other until the run is over, and leaves every device connected.
     pub async fn live(mut self, stage: Arc<Stage>) -> Self {
         while !stage.over.load(Ordering::Relaxed) {
             match self.dice.random_range(0..80) {
+                _ if self.dice.random_range(0..stage.rooms_once_in) == 0 => self.minds_rooms(&stage),
                 0 | 1 => self.turns_a_device_off_or_on(),
                 2 if stage.devices_fail => self.has_a_device_fail(),
                 _ => {
@@ -128,6 +144,24 @@ impl Person {
             1 => device.stalls(true),
             _ => device.stalls(false),
         }
+    }
+
+    /// Comes into a room or leaves it, or says something in one: as often where it is not as where it is, for whoever may be in it may.
+    fn minds_rooms(&mut self, stage: &Stage) {
+        let device = &self.devices[self.dice.random_range(0..self.devices.len())];
+        let room = ROOMS[self.dice.random_range(0..ROOMS.len())];
+        let leaves_or_joins = self.dice.random_range(0..4) == 0;
+        if leaves_or_joins {
+            let is_wanted = device.record().rooms.wants(room);
+            return device.wants_room(room, !is_wanted);
+        }
+        self.words += 1;
+        let (who, key) = (self.user.name().to_owned(), format!("{}-{}", self.user.name(), self.words));
+        // Said once: who is not answered does not know.
+        device
+            .sends(&json!({ "action": "message", "room": room, "ref": format!("say {key}"), "data": { "key": key } }));
+        let said = Said { who, room: room.to_owned(), key };
+        stage.said.lock().expect("nobody panics while holding it").push(said);
     }
 
     /// What to do next, as far as there is something to do.

@@ -8,6 +8,7 @@ use fleet::fleet::Fleet;
 use fleet::journal::Course;
 use fleet::proxy::Weather;
 
+use crate::people::NOW_AND_THEN;
 use crate::schedule::{Fault, Planned};
 
 /// Something that is broken on purpose.
@@ -39,6 +40,8 @@ pub enum Sabotage {
     Swallows,
     /// Whoever comes back is told what is new without what was told meanwhile.
     GoesLiveEarly,
+    /// Whoever comes into a room is not told what is said while they come in.
+    ForgetsBuffering,
     /// Nobody minds that the broker lost something, or asks how far the feeds are.
     IgnoresGaps,
     /// When the broker lost something it is not compared how far the feeds are, and nobody asks.
@@ -77,7 +80,7 @@ impl Sabotage {
             Self::CountsTwice => "drift",
             Self::IgnoresKeys | Self::TellsTwice | Self::ShowsTwice | Self::ReusesNumbers => "duplicate",
             Self::TellsNotEverybody | Self::LosesAnnouncements | Self::Swallows => "unseen",
-            Self::GoesLiveEarly | Self::IgnoresGaps | Self::SkipsComparing => "unseen",
+            Self::GoesLiveEarly | Self::ForgetsBuffering | Self::IgnoresGaps | Self::SkipsComparing => "unseen",
             Self::AcceptsEpochs | Self::TellsNoEdits => "stale",
             Self::KeepsGhosts => "ghost",
             Self::ChangesTexts => "phantom",
@@ -120,6 +123,7 @@ impl Sabotage {
             Self::ShowsTwice => How::Told("publishes_twice=0.05,shows_twice=1"),
             Self::Swallows => How::Told("swallows=0.005"),
             Self::GoesLiveEarly => How::Told("goes_live_early=1"),
+            Self::ForgetsBuffering => How::Told("forgets_buffering=1"),
             Self::IgnoresGaps => How::Told("ignores_gaps=1,ignores_heads=1"),
             Self::SkipsComparing => How::Told("skips_comparing=1,ignores_heads=1"),
             Self::ReusesNumbers => How::Function(
@@ -148,16 +152,24 @@ impl Sabotage {
         (self == Self::AcceptsEpochs).then_some(Course::Restore)
     }
 
+    /// Of how many things that somebody does one is done in a room: coming in takes a moment, in which something must be said.
+    pub const fn rooms_once_in(self) -> u32 {
+        if matches!(self, Self::ForgetsBuffering) { 2 } else { NOW_AND_THEN }
+    }
+
     /// The faults without which it would not show.
     pub fn faults(self, length: Duration) -> Vec<Planned> {
         // To the end, so that nothing follows in which a hole would be seen.
         let planned = |fault| Planned { at: length / 2, lasts: length, fault };
+        let of_redis = |weather| {
+            let becomes =
+                |gateway| Fault::Weather { from: format!("gateway-{gateway}"), to: "redis".to_owned(), weather };
+            (1..=3).map(becomes).map(planned).collect()
+        };
         match self {
-            Self::IgnoresGaps | Self::SkipsComparing => {
-                let (to, weather) = ("redis".to_owned(), Weather::Gone);
-                let gone = |gateway| Fault::Weather { from: format!("gateway-{gateway}"), to: to.clone(), weather };
-                (1..=3).map(gone).map(planned).collect()
-            }
+            Self::IgnoresGaps | Self::SkipsComparing => of_redis(Weather::Gone),
+            // What a room remembers comes in many pieces, and what is said meanwhile in one.
+            Self::ForgetsBuffering => of_redis(Weather::Slow(Duration::from_millis(60))),
             Self::GoesLiveEarly => vec![planned(Fault::ClientsCut)],
             _ => Vec::new(),
         }

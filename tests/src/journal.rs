@@ -214,6 +214,28 @@ pub enum Outcome {
     Unknown,
 }
 
+/// Something that somebody said in a room, once.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Said {
+    /// Who.
+    pub who: String,
+    /// Where.
+    pub room: String,
+    /// What.
+    pub key: String,
+}
+
+/// A room at the end.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RoomAtEnd {
+    /// Which.
+    pub room: String,
+    /// Where it stands, as somebody is told who comes last; none where nothing is remembered.
+    pub position: Option<String>,
+    /// The devices that want to be in it: whose, and which one.
+    pub wanted_by: Vec<(String, String)>,
+}
+
 /// What a person was told when they had their counts compared at the end.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Verified {

@@ -5,9 +5,11 @@ use std::path::Path;
 
 use anyhow::Context as _;
 use fleet::client::{CLOSED, STARTED_OVER};
-use fleet::journal::{Deed, Here, Journal, Memory, Outcome, Restored, Run, Verified};
+use fleet::journal::{Deed, Here, Journal, Memory, Outcome, Restored, RoomAtEnd, Run, Said, Verified};
 use serde::Deserialize;
 use serde_json::Value;
+
+use super::rooms::RoomsTold;
 
 /// A message that the database keeps.
 #[derive(Debug, Clone, Deserialize)]
@@ -86,6 +88,8 @@ pub struct Told {
     /// What broke the rules of a feed: a hole or a repeat.
     pub holes: Vec<String>,
     pub repeats: Vec<String>,
+    /// What it was told of rooms.
+    pub rooms: RoomsTold,
 }
 
 /// Where a device started over: it shows the main lines of conversations as they were listed to it, and what it is told from then on.
@@ -102,6 +106,8 @@ pub struct StartedOver {
 pub struct Evidence {
     pub run: Run,
     pub deeds: Vec<Deed>,
+    pub said: Vec<Said>,
+    pub rooms: Vec<RoomAtEnd>,
     pub devices: Vec<Told>,
     pub messages: HashMap<String, Kept>,
     pub members: Vec<Member>,
@@ -136,6 +142,8 @@ impl Evidence {
         Ok(Self {
             run,
             deeds,
+            said: journal.read("said.jsonl")?,
+            rooms: journal.read("rooms.jsonl")?,
             devices,
             messages: messages.into_iter().map(|kept| (kept.id.clone(), kept)).collect(),
             members: journal.read("conversation_participants.jsonl")?,
@@ -187,10 +195,11 @@ impl Told {
         // From being told to start over until the answer, what comes belongs to the old position.
         let mut starts_over = false;
         for frame in frames {
+            told.rooms.take(frame);
             match frame["type"].as_str() {
                 Some("connection_established") => starts_over = false,
                 Some(CLOSED) => told.closes.push(frame["code"].as_u64().and_then(|code| code.try_into().ok())),
-                Some("resync_required") if frame.get("room").is_none() => {
+                Some("resync_required") if frame["data"].get("room").is_none() => {
                     starts_over = true;
                     told.resyncs.push(text(&frame["data"]["reason"]));
                 }

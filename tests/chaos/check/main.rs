@@ -6,6 +6,7 @@
 mod company;
 mod courses;
 mod evidence;
+mod rooms;
 mod rules;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,7 @@ use std::fmt;
 use fleet::journal::{Deed, Outcome, Verified, What};
 
 use super::evidence::{Evidence, Kept};
-use super::{company, courses, unsent};
+use super::{company, courses, rooms, unsent};
 
 /// What kind of wrong it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
@@ -59,7 +59,7 @@ pub fn judge(evidence: &Evidence) -> Vec<Violation> {
 
 type Rule = fn(&Evidence) -> Vec<String>;
 
-const RULES: [(Class, Rule); 26] = [
+const RULES: [(Class, Rule); 33] = [
     (Class::Lost, what_was_acknowledged_is_kept),
     (Class::Lost, an_edit_that_was_acknowledged_is_kept),
     (Class::Lost, unsent::what_was_scheduled_is_sent),
@@ -70,15 +70,22 @@ const RULES: [(Class, Rule); 26] = [
     (Class::Unseen, company::who_was_there_is_told),
     (Class::Unseen, what_the_feed_tells_is_shown),
     (Class::Unseen, feeds_are_told_without_holes),
+    (Class::Unseen, rooms::rooms_are_told_without_holes),
+    (Class::Unseen, rooms::rooms_are_told_to_the_end),
+    (Class::Duplicate, rooms::nothing_is_told_twice_in_a_room),
+    (Class::Duplicate, rooms::what_is_said_in_a_room_stands_there_once),
     (Class::Duplicate, a_key_makes_one_message),
     (Class::Duplicate, unsent::what_was_scheduled_is_sent_once),
     (Class::Duplicate, nothing_is_told_twice),
     (Class::Reordered, what_is_said_later_stands_later),
     (Class::Reordered, what_stands_later_is_shown_later),
+    (Class::Reordered, rooms::what_one_says_in_a_room_stands_in_order),
+    (Class::Phantom, rooms::what_is_told_in_rooms_was_said),
     (Class::Phantom, what_is_kept_was_said),
     (Class::Phantom, what_is_shown_is_kept),
     (Class::Stale, devices_show_what_is_kept),
     (Class::Stale, courses::every_device_begins_anew_after_a_restore),
+    (Class::Leaked, rooms::who_is_not_in_a_room_is_not_told),
     (Class::Leaked, company::who_was_not_there_is_not_told),
     (Class::Leaked, company::who_blocks_is_not_told),
     (Class::Drift, counts_are_what_there_is_to_count),

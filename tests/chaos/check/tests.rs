@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use fleet::client::STARTED_OVER;
-use fleet::journal::{Course, Deed, Here, Memory, Outcome, Restored, Run, Verified, What};
+use fleet::journal::{Course, Deed, Here, Memory, Outcome, Restored, RoomAtEnd, Run, Said, Verified, What};
 use serde_json::json;
 
 use crate::evidence::{Entry, Evidence, Feed, Kept, Later, Member, Told, Unsent};
@@ -65,6 +65,8 @@ fn right() -> Evidence {
             members: vec![("c".to_owned(), vec!["bob".to_owned()])],
         },
         deeds: vec![send(1), send(2)],
+        said: Vec::new(),
+        rooms: Vec::new(),
         devices: vec![Told::of("bob".to_owned(), "phone".to_owned(), &[frame(1), frame(2)])],
         messages: [kept(1), kept(2)].into_iter().map(|kept| (kept.id.clone(), kept)).collect(),
         members: vec![member("bob", 2)],
@@ -324,4 +326,93 @@ fn a_gateway_that_grows_is_found() {
 fn a_count_that_drifts_is_found() {
     assert_eq!(found(|evidence| evidence.members[0].unread_count = 3), [Class::Drift]);
     assert_eq!(found(|evidence| evidence.verified[0].answer = Some(json!({ "is_exact": false }))), [Class::Drift]);
+}
+
+/// Ann says three things in a room in which bob is; all is right.
+fn in_a_room(frames: &[serde_json::Value]) -> impl Fn(&mut Evidence) {
+    let frames = [vec![frame(1), frame(2)], frames.to_vec()].concat();
+    move |evidence| {
+        let said = |number| Said { who: "ann".to_owned(), room: "r".to_owned(), key: format!("ann-{number}") };
+        evidence.said = (1..=3).map(said).collect();
+        evidence.devices = told(&frames);
+        let wanted_by = vec![("bob".to_owned(), "phone".to_owned())];
+        evidence.rooms = vec![RoomAtEnd { room: "r".to_owned(), position: Some("7-3".to_owned()), wanted_by }];
+    }
+}
+
+fn joined(since: &str, position: Option<&str>, recovered: bool) -> serde_json::Value {
+    let data = json!({ "room": "r", "position": position, "recovered": recovered });
+    json!({ "type": "ack", "ref": format!("join r {since}"), "data": data })
+}
+
+fn word(number: u64) -> serde_json::Value {
+    let (position, key) = (format!("7-{number}"), format!("ann-{number}"));
+    json!({ "type": "message", "room": "r", "position": position, "sender_id": "ann", "data": { "key": key } })
+}
+
+fn dropped(more: &serde_json::Value) -> serde_json::Value {
+    let mut data = json!({ "reason": "history", "room": "r" });
+    data.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+    json!({ "type": "resync_required", "data": data })
+}
+
+#[test]
+fn a_room_that_is_told_whole_is_right() {
+    let connected = || json!({ "type": "connection_established" });
+    let left = || json!({ "type": "ack", "ref": "leave r", "data": { "room": "r" } });
+    for frames in [
+        vec![joined("", None, true), word(1), word(2), word(3)],
+        vec![joined("", Some("7-2"), true), word(1), word(2), word(3)],
+        vec![joined("", Some("7-3"), true), word(3)],
+        vec![joined("7-1", Some("7-2"), true), word(2), word(3)],
+        vec![joined("6-9", Some("7-2"), false), word(2), word(3)],
+        // Whoever comes back goes on where they stood.
+        vec![joined("", None, true), word(1), connected(), joined("7-1", Some("7-3"), true), word(2), word(3)],
+        vec![joined("", None, true), word(1), left(), joined("7-1", Some("7-3"), true), word(2), word(3)],
+        // What was dropped comes again, and what came meanwhile counts for nothing.
+        vec![
+            joined("", None, true),
+            word(1),
+            dropped(&json!({})),
+            word(3),
+            joined("7-1", Some("7-3"), true),
+            word(2),
+            word(3),
+        ],
+        // What is not remembered is passed over.
+        vec![joined("", None, true), word(1), dropped(&json!({ "position": "7-2" })), word(3)],
+    ] {
+        assert_eq!(found(in_a_room(&frames)), [], "{frames:?}");
+    }
+}
+
+#[test]
+fn what_goes_wrong_in_rooms_is_found() {
+    for (frames, class) in [
+        (vec![joined("", None, true), word(1), word(3)], Class::Unseen),
+        (vec![joined("", None, true), word(2), word(3)], Class::Unseen),
+        (vec![joined("", Some("7-2"), true), word(3)], Class::Unseen),
+        (vec![joined("7-1", Some("7-3"), true), word(3)], Class::Unseen),
+        (vec![joined("", None, true), word(1), word(2)], Class::Unseen),
+        (vec![joined("", Some("7-3"), true)], Class::Unseen),
+        (vec![], Class::Unseen),
+        (vec![joined("", None, true), word(1), word(2), word(2), word(3)], Class::Duplicate),
+        (vec![joined("7-1", Some("7-3"), true), word(1), word(2), word(3)], Class::Duplicate),
+        (vec![word(1), joined("7-1", Some("7-3"), true), word(2), word(3)], Class::Leaked),
+    ] {
+        assert_eq!(found(in_a_room(&frames)), [class], "{frames:?}");
+    }
+    let all = [joined("", None, true), word(1), word(2), word(3)];
+    let nobody = |evidence: &mut Evidence| {
+        in_a_room(&all)(evidence);
+        evidence.said.pop();
+    };
+    assert_eq!(found(nobody), [Class::Phantom]);
+    let ack = |number: u64, position: &str| json!({ "type": "ack", "ref": format!("say ann-{number}"), "data": { "room": "r", "position": position } });
+    let elsewhere = [&all[..], &[ack(1, "7-4")]].concat();
+    assert_eq!(found(in_a_room(&elsewhere)), [Class::Duplicate]);
+    let in_its_place = [&all[..], &[ack(4, "7-3")]].concat();
+    assert_eq!(found(in_a_room(&in_its_place)), [Class::Phantom]);
+    let swapped = [&all[..], &[ack(2, "7-2"), ack(1, "7-1")]].concat();
+    assert_eq!(found(in_a_room(&swapped)), [Class::Reordered]);
 }

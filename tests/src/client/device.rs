@@ -24,6 +24,7 @@ pub struct Device {
     wanted: watch::Sender<bool>,
     stalled: watch::Sender<bool>,
     vanishes: Arc<Notify>,
+    minds_rooms: Arc<Notify>,
     says: mpsc::UnboundedSender<String>,
     linked: watch::Receiver<bool>,
     task: JoinHandle<()>,
@@ -46,7 +47,7 @@ impl Device {
         let record = Arc::new(Mutex::new(record));
         let (wanted, wants) = watch::channel(true);
         let (stalled, stalls) = watch::channel(false);
-        let vanishes = Arc::new(Notify::new());
+        let (vanishes, minds_rooms) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let (says, words) = mpsc::unbounded_channel();
         let (link, linked) = watch::channel(false);
         let line = Line {
@@ -55,12 +56,13 @@ impl Device {
             wants,
             stalls,
             vanishes: Arc::clone(&vanishes),
+            minds_rooms: Arc::clone(&minds_rooms),
             left_behind: None,
             words,
             link,
         };
         let task = tokio::spawn(line.live());
-        Self { title, record, wanted, stalled, vanishes, says, linked, task }
+        Self { title, record, wanted, stalled, vanishes, minds_rooms, says, linked, task }
     }
 
     /// What it was told.
@@ -131,6 +133,12 @@ impl Device {
         let cursor = self.record().cursor.clone();
         self.sends(&json!({ "action": "ack", "data": { "cursor": cursor } }));
         self.asks(json!({ "action": "ping" })).await;
+    }
+
+    /// Wants to be in a room from now on, whenever it is connected, or no longer.
+    pub fn wants_room(&self, room: &str, is_wanted: bool) {
+        self.record().rooms.want(room, is_wanted);
+        self.minds_rooms.notify_one();
     }
 
     /// Sends a frame.

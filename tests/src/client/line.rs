@@ -39,6 +39,8 @@ pub(super) struct Line {
     pub(super) stalls: watch::Receiver<bool>,
     /// Tells it to leave its connection as it is.
     pub(super) vanishes: Arc<Notify>,
+    /// Tells it that it is wanted in another room, or in one less.
+    pub(super) minds_rooms: Arc<Notify>,
     /// The last connection that was left so.
     pub(super) left_behind: Option<Socket>,
     /// What it says.
@@ -110,6 +112,7 @@ impl Line {
         loop {
             let silence = heard + if asked { 2 * SILENCE } else { SILENCE };
             let acknowledge = unacknowledged.unwrap_or(silence);
+            let rooms_due = if *self.link.borrow() { self.record().rooms.due() } else { None };
             let said = tokio::select! {
                 frame = socket.next() => {
                     heard = Instant::now();
@@ -125,6 +128,11 @@ impl Line {
                     }
                 }
                 Some(word) = self.words.recv() => word,
+                () = self.minds_rooms.notified() => continue,
+                () = tokio::time::sleep_until(rooms_due.unwrap_or(silence)), if rooms_due.is_some() => {
+                    let Some(command) = self.record().rooms.next_command() else { continue };
+                    command.to_string()
+                }
                 () = unwanted(&mut self.wants) => return End::Left,
                 () = self.vanishes.notified() => {
                     self.left_behind = Some(socket);

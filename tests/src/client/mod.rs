@@ -8,11 +8,13 @@ mod connecting;
 mod device;
 mod line;
 mod record;
+mod rooms;
 mod talk;
 mod user;
 
 pub use connecting::{Connecting, Refusal, Showing};
 pub use device::Device;
 pub use record::{CLOSED, Record, STARTED_OVER, Shown};
+pub use rooms::Rooms;
 pub use talk::Talk;
 pub use user::{Conversation, Kind, Said, User, token, token_until};

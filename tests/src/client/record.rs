@@ -8,6 +8,8 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use super::rooms::Rooms;
+
 /// The `type` of the note that stands among the frames where a device started over: no server says it. It names the messages that
 /// are shown from then on, each with its number.
 pub const STARTED_OVER: &str = "test.started_over";
@@ -48,6 +50,8 @@ pub struct Record {
     pub connections: usize,
     /// How often the device was told to start over.
     pub resyncs: usize,
+    /// The rooms it wants to be in.
+    pub rooms: Rooms,
     /// How the last connection was closed, where the other side said so.
     pub closed: Option<(u16, String)>,
 }
@@ -73,6 +77,9 @@ impl Record {
     /// Takes one frame, and says what it asks for.
     pub fn take(&mut self, frame: Value) -> Next {
         let next = self.judge(&frame);
+        if !self.rooms.is_empty() {
+            self.rooms.take(&frame);
+        }
         self.frames.push(frame);
         next
     }
@@ -86,7 +93,7 @@ impl Record {
                 self.cursor = self.cursor.take().or_else(|| start.map(str::to_owned));
                 return Next::GoOn;
             }
-            Some("resync_required") if frame.get("room").is_none() => {
+            Some("resync_required") if frame["data"].get("room").is_none() => {
                 self.resyncs += 1;
                 self.starting_over = Some(format!("start-over-{}", self.resyncs));
                 return Next::StartOver;
