@@ -15,10 +15,10 @@ use shared::channel::Channel;
 use shared::cursor::{Feed, Positions};
 use shared::envelope::{Content, Envelope};
 use shared::event::{LiveBody, RoomPosition};
-use shared::history::Recovered;
+use shared::history::{Recovered, position};
 use shared::ids::{Epoch, RoomName, Seq, UserId};
 use shared::presence::{Availability, Status};
-use shared::protocol::{CloseCode, answer};
+use shared::protocol::CloseCode;
 use shared::sabotage;
 use shared::time::Timestamp;
 use shared::upstream::ResyncReason;
@@ -28,7 +28,8 @@ use crate::connection::Connection;
 use crate::feed::{FollowedFeed, Heard};
 use crate::frame::{EntryFrame, Frame, WholeFrame};
 use crate::metrics::METRICS;
-use crate::room::{JoinError, Room};
+use crate::room::{JoinError, Room, Top, covers};
+use crate::rooms::forgotten;
 
 /// Locks are spread over this many parts, so that connecting does not wait for delivering.
 pub const SHARDS: usize = 64;
@@ -382,7 +383,7 @@ impl Hub {
         self.room_shard(room).rooms.entry(room.clone()).or_default().join(connection)
     }
 
-    /// Ends a join: queues `ack`, what the room remembers, and what came meanwhile; from here on the connection is live.
+    /// Ends a join: queues `answers`, what the room remembers, and what came meanwhile; from here on the connection is live.
     ///
     /// # Errors
     ///
@@ -391,12 +392,12 @@ impl Hub {
         &self,
         room: &RoomName,
         connection: &Connection,
-        ack: Frame,
-        recovered: &Recovered,
+        answers: Vec<Frame>,
+        recovered: Option<&Recovered>,
     ) -> Result<(), JoinError> {
         let mut shard = self.room_shard(room);
         let local = shard.rooms.get_mut(room).ok_or(JoinError::Gone)?;
-        local.complete_join(connection, ack, recovered)
+        local.complete_join(connection, answers, recovered)
     }
 
     /// Forgets a connection in a room. Answers whether it was in.
@@ -410,25 +411,31 @@ impl Hub {
         was_in
     }
 
-    /// Where a room stands here; `None` if nobody is in it or it keeps no history.
+    /// Up to where a room was delivered here.
     #[must_use]
-    pub fn room_top(&self, room: &RoomName) -> Option<RoomPosition> {
-        self.room_shard(room).rooms.get(room).and_then(|local| local.top().cloned())
+    pub fn room_top(&self, room: &RoomName) -> Top {
+        self.room_shard(room).rooms.get(room).map(|local| local.top().clone()).unwrap_or_default()
     }
 
-    /// Delivers what a room's history has beyond the hole that was found; what it no longer covers is told.
-    pub fn repair_room(&self, room: &RoomName, recovered: Recovered) {
+    /// Those who are joining a room may have missed something.
+    pub fn doubt_joining(&self, room: &RoomName) {
+        if let Some(local) = self.room_shard(room).rooms.get_mut(room) {
+            local.doubt_joining();
+        }
+    }
+
+    /// Delivers what a room's history has that was read when the room stood at `from`; what it no longer covers is told.
+    pub fn repair_room(&self, room: &RoomName, from: &Top, mut recovered: Recovered) {
         if !recovered.complete {
+            recovered.envelopes.retain(|envelope| !covers(from.position(), position(envelope)));
             let mut shard = self.room_shard(room);
-            if let Some(local) = shard.rooms.get_mut(room) {
-                local.restart(recovered.top.clone());
-                let told = answer::own_event(
-                    "resync_required",
-                    &serde_json::json!({ "reason": ResyncReason::History, "room": room, "position": recovered.top.as_ref().map(ToString::to_string) }),
-                );
-                local.offer(&WholeFrame::answer(&told), None);
+            let Some(local) = shard.rooms.get_mut(room) else { return };
+            if local.top() != from {
+                // It went on meanwhile: what was read says nothing of that.
+                self.behind.note(Channel::Room(room.clone()), Instant::now());
+                return;
             }
-            return;
+            local.restart(recovered.first(), recovered.top.as_ref(), |top| forgotten(room, top));
         }
         for envelope in recovered.envelopes {
             self.hear(envelope);

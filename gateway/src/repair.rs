@@ -6,9 +6,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use shared::broker::BrokerError;
 use shared::channel::Channel;
-use shared::history::History;
-use shared::ids::UserId;
+use shared::history::{History, Recovered};
+use shared::ids::{RoomName, UserId};
 use shared::presence::Presence;
 use shared::sabotage;
 use shared::upstream::{Differences, DifferencesAfter};
@@ -18,6 +19,7 @@ use crate::behind::{Behind, Work};
 use crate::hub::Hub;
 use crate::metrics::METRICS;
 use crate::revocations::Revocations;
+use crate::room::Top;
 use crate::upstream::{Upstream, UpstreamError};
 
 /// Feeds in one request.
@@ -108,17 +110,41 @@ impl Repairer {
             self.revocations.read(&self.upstream).await?;
         }
         self.fetch_feeds(channels).await?;
+        let rooms = self.fetch_rooms(channels).await;
+        let people = self.fetch_people(channels).await;
+        rooms.and(people)
+    }
+
+    /// Reads what rooms remember behind what was delivered here. One that cannot be read holds up no other.
+    async fn fetch_rooms(&self, channels: &[Channel]) -> Result<(), UpstreamError> {
+        let mut all = Ok(());
         for channel in channels {
             if let Channel::Room(room) = channel
-                && let Some(top) = self.hub.room_top(room)
+                && let Err(error) = self.fetch_room(room).await
             {
-                let recovered = self.history.read(room, Some(&top)).await;
-                let recovered = recovered.map_err(|error| UpstreamError::Unavailable(Some(error.into())))?;
-                METRICS.repaired.increment(recovered.envelopes.len() as u64);
-                self.hub.repair_room(room, recovered);
+                all = Err(UpstreamError::Unavailable(Some(error.into())));
             }
         }
-        self.fetch_people(channels).await
+        all
+    }
+
+    async fn fetch_room(&self, room: &RoomName) -> Result<(), BrokerError> {
+        let from = self.hub.room_top(room);
+        let recovered = match &from {
+            Top::Unknown => {
+                self.hub.doubt_joining(room);
+                return Ok(());
+            }
+            Top::At(top) => self.history.read(room, Some(top)).await?,
+            Top::Empty => {
+                let recovered = self.history.read(room, None).await?;
+                let begins = recovered.first().is_none_or(|first| Top::before(first) == Top::Empty);
+                Recovered { complete: begins, ..recovered }
+            }
+        };
+        METRICS.repaired.increment(recovered.envelopes.len() as u64);
+        self.hub.repair_room(room, &from, recovered);
+        Ok(())
     }
 
     /// Says what those are now of whom changes may have been lost, if it is something else than was told. A store that lost

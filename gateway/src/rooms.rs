@@ -15,7 +15,7 @@ use shared::ids::{RoomName, TraceId};
 use shared::limits::Deed;
 use shared::protocol::{ErrorCode, answer};
 use shared::time::Timestamp;
-use shared::upstream::{Question, Verdict};
+use shared::upstream::{Question, ResyncReason, Verdict};
 
 use crate::connection::Connection;
 use crate::errand::{Done, Then};
@@ -24,7 +24,7 @@ use crate::inquiry::Patience;
 use crate::interest::Held;
 use crate::pod::Pod;
 use crate::policy::{Namespace, Ruling, Who};
-use crate::room::JoinError;
+use crate::room::{JoinError, Top};
 
 /// How often a history is read again for one join before the client is asked to try later.
 const JOIN_ATTEMPTS: usize = 5;
@@ -194,11 +194,10 @@ impl Join {
         for _ in 0..JOIN_ATTEMPTS {
             let recovered =
                 self.recover().await.map_err(|_| (ErrorCode::Unavailable, "the rooms cannot be reached"))?;
-            match self.pod.hub.complete_join(room, &self.connection, self.ack(&recovered), &recovered) {
-                Ok(()) => {
-                    self.tell_if_incomplete(&recovered);
-                    return Ok(Member { _held: held, seen });
-                }
+            let answers = self.answers(&recovered);
+            let kept = namespace.history.map(|_| &recovered);
+            match self.pod.hub.complete_join(room, &self.connection, answers, kept) {
+                Ok(()) => return Ok(Member { _held: held, seen }),
                 Err(JoinError::Hole) => {}
                 Err(JoinError::Gone) => break,
             }
@@ -213,17 +212,20 @@ impl Join {
         }
     }
 
-    fn ack(&self, recovered: &Recovered) -> Frame {
+    /// What is said before what the room remembers: where it stands, and where it goes on if it does not remember all.
+    fn answers(&self, recovered: &Recovered) -> Vec<Frame> {
         let position = recovered.top.as_ref().map(ToString::to_string);
         let data = json!({ "room": self.room, "position": position, "recovered": recovered.complete });
-        Frame::Whole(WholeFrame::answer(&answer::ack(self.reference.as_deref(), &data)))
+        let ack = WholeFrame::answer(&answer::ack(self.reference.as_deref(), &data));
+        let goes_on = recovered.first().map_or(Top::Empty, Top::before);
+        let forgotten = (!recovered.complete).then(|| forgotten(&self.room, &goes_on));
+        [ack].into_iter().chain(forgotten).map(Frame::Whole).collect()
     }
+}
 
-    fn tell_if_incomplete(&self, recovered: &Recovered) {
-        if !recovered.complete {
-            let data = json!({ "reason": shared::upstream::ResyncReason::History, "room": self.room });
-            let told = answer::own_event("resync_required", &data);
-            self.connection.queue.push_own(Frame::Whole(WholeFrame::answer(&told)));
-        }
-    }
+/// What is said of a room that does not remember all that lies before the place where it goes on.
+pub(crate) fn forgotten(room: &RoomName, goes_on: &Top) -> WholeFrame {
+    let position = goes_on.position().map(ToString::to_string);
+    let data = json!({ "reason": ResyncReason::History, "room": room, "position": position });
+    WholeFrame::answer(&answer::own_event("resync_required", &data))
 }

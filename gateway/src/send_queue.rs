@@ -39,6 +39,9 @@ struct Waiting {
     own_bytes: usize,
     live: Live,
     orders: Orders,
+    /// Events of rooms were dropped and the client was not told so yet: those that follow are dropped, too, for behind a hole they would
+    /// pass for all there is.
+    holds_rooms: bool,
     /// The task, since it last looked; taken by the first who has something for it.
     waker: Option<Waker>,
 }
@@ -130,7 +133,7 @@ impl SendQueue {
 
     fn push_counted(&self, frame: Frame, feed: Option<Feed>) -> bool {
         let mut waiting = self.waiting.lock();
-        if feed.is_some_and(|feed| !waiting.live.has(feed)) {
+        if feed.map_or(waiting.holds_rooms, |feed| !waiting.live.has(feed)) {
             return false;
         }
         // A frame larger than the limit still has its turn when nothing else waits.
@@ -151,6 +154,17 @@ impl SendQueue {
         let mut waiting = self.waiting.lock();
         waiting.own_bytes += frame.weight();
         waiting.frames.push_back(Waits { frame, is_counted: false });
+        wake(waiting);
+    }
+
+    /// Queues what tells the client that events of its rooms were dropped. Those that come from now on stand behind it.
+    pub fn tell_rooms_dropped(&self, told: impl IntoIterator<Item = Frame>) {
+        let mut waiting = self.waiting.lock();
+        waiting.holds_rooms = false;
+        for frame in told {
+            waiting.own_bytes += frame.weight();
+            waiting.frames.push_back(Waits { frame, is_counted: false });
+        }
         wake(waiting);
     }
 
@@ -229,6 +243,7 @@ impl Waiting {
     fn drop_events(&mut self) {
         self.live = Live::default();
         self.orders.rooms_dropped = true;
+        self.holds_rooms = true;
         self.retain(|waits| !waits.is_counted);
     }
 
@@ -300,6 +315,24 @@ mod tests {
         assert!(queue.push_event(event(10)));
         assert!(matches!(queue.pop(), Some(Frame::Entry(_))));
         assert!(queue.pop().is_none());
+    }
+
+    #[test]
+    fn nothing_of_a_room_comes_between_what_was_dropped_and_being_told_so() {
+        let queue = SendQueue::new(1_000);
+        queue.push_event(event(900));
+        assert!(queue.push_event(event(900)));
+        // Not before the task has looked, nor between its look and its word.
+        queue.push_event(event(10));
+        let waker = Waker::from(Arc::new(Wakes::default()));
+        let glance = queue.look(&Context::from_waker(&waker));
+        assert!(glance.orders.is_some_and(|orders| orders.rooms_dropped));
+        queue.push_event(event(11));
+        assert!(queue.pop().is_none());
+        queue.tell_rooms_dropped([Frame::Whole(WholeFrame::answer("{}"))]);
+        queue.push_event(event(12));
+        assert!(matches!(queue.pop(), Some(Frame::Whole(frame)) if frame.text() == b"{}"));
+        assert!(queue.pop().is_some() && queue.pop().is_none());
     }
 
     #[test]

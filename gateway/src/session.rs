@@ -615,9 +615,11 @@ impl<T: Transport> Session<T> {
 
     /// The client was too slow for its rooms: it subscribes again with its last position.
     fn tell_rooms_dropped(&self) {
-        for room in self.rooms.keys() {
-            self.say(&answer::own_event("resync_required", &json!({ "reason": ResyncReason::History, "room": room })));
-        }
+        let told = |room| {
+            let data = json!({ "reason": ResyncReason::History, "room": room });
+            Frame::Whole(WholeFrame::answer(&answer::own_event("resync_required", &data)))
+        };
+        self.connection.queue.tell_rooms_dropped(self.rooms.keys().map(told));
     }
 
     /// Asks anew whether the client may hear the rooms that the api judges, and see those whom it watches.

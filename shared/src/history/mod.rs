@@ -65,6 +65,12 @@ pub struct Recovered {
 }
 
 impl Recovered {
+    /// The position of the first of `envelopes`.
+    #[must_use]
+    pub fn first(&self) -> Option<&RoomPosition> {
+        self.envelopes.first().and_then(position)
+    }
+
     /// Judges whether `kept`, which reaches the top, continues `since`.
     fn new(mut kept: Vec<Envelope>, since: Option<&RoomPosition>) -> Self {
         let top = kept.last().and_then(position).cloned();
@@ -84,7 +90,8 @@ impl Recovered {
 }
 
 /// Where an envelope stands in its room.
-const fn position(envelope: &Envelope) -> Option<&RoomPosition> {
+#[must_use]
+pub const fn position(envelope: &Envelope) -> Option<&RoomPosition> {
     match &envelope.content {
         Content::Live { position, .. } => position.as_ref(),
         Content::Entry(_) | Content::Sign(_) | Content::Pods(_) => None,

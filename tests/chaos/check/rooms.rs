@@ -34,6 +34,8 @@ pub struct RoomsTold {
     holes: Vec<String>,
     repeats: Vec<String>,
     leaks: Vec<String>,
+    /// Up to where it was told that what it has missed is no longer remembered.
+    forgotten: Vec<(String, Position)>,
     places: BTreeMap<String, Place>,
 }
 
@@ -124,7 +126,14 @@ impl RoomsTold {
                 match (data.get("position"), Position::of(&data["position"])) {
                     (None, _) => place.joins_anew = true,
                     (Some(_), None) => place.next = Next::First,
-                    (Some(_), Some(top)) => place.next = Next::After(top),
+                    (Some(_), Some(top)) => {
+                        // A room that is set back has been told farther.
+                        let is_told = matches!(&place.next, Next::After(last) if last.epoch == top.epoch && last.offset >= top.offset);
+                        place.next = Next::After(top.clone());
+                        if !is_told {
+                            self.forgotten.push((room.to_owned(), top));
+                        }
+                    }
                 }
             }
             _ => self.hear(frame),
@@ -207,6 +216,34 @@ fn words(evidence: &Evidence) -> impl Iterator<Item = (&str, &Position, &str)> {
     let told = told.map(|word| (word.room.as_str(), &word.position, word.key.as_str()));
     let acknowledged = evidence.devices.iter().flat_map(|device| &device.rooms.acknowledged);
     told.chain(acknowledged.map(|(room, key, position)| (room.as_str(), position, key.as_str())))
+}
+
+/// How many publishes a room remembers.
+const REMEMBERED: u64 = 100;
+
+/// Of how many publishes it may be unknown that they are there: of those that were not answered and not told.
+const UNKNOWN: u64 = 20;
+
+/// Whoever is told that something is no longer remembered has missed more than a room remembers.
+pub fn nothing_is_forgotten_that_is_remembered(evidence: &Evidence) -> Vec<String> {
+    let mut highest: HashMap<(&str, &str), u64> = HashMap::new();
+    for (room, position, _) in words(evidence) {
+        let known = highest.entry((room, &position.epoch)).or_default();
+        *known = position.offset.max(*known);
+    }
+    let mut wrong = Vec::new();
+    for device in &evidence.devices {
+        for (room, position) in &device.rooms.forgotten {
+            let top = highest.get(&(room, &position.epoch)).copied().unwrap_or_default();
+            if top + UNKNOWN < position.offset + REMEMBERED {
+                let (user, name) = (&device.user, &device.name);
+                wrong.push(format!(
+                    "{user}'s {name} was told that {room} forgot up to {position}, and it stands at {top}"
+                ));
+            }
+        }
+    }
+    wrong
 }
 
 /// What is told was said there by whom it names, and nothing else stands in its place.

@@ -59,7 +59,7 @@ pub fn judge(evidence: &Evidence) -> Vec<Violation> {
 
 type Rule = fn(&Evidence) -> Vec<String>;
 
-const RULES: [(Class, Rule); 33] = [
+const RULES: [(Class, Rule); 34] = [
     (Class::Lost, what_was_acknowledged_is_kept),
     (Class::Lost, an_edit_that_was_acknowledged_is_kept),
     (Class::Lost, unsent::what_was_scheduled_is_sent),
@@ -72,6 +72,7 @@ const RULES: [(Class, Rule); 33] = [
     (Class::Unseen, feeds_are_told_without_holes),
     (Class::Unseen, rooms::rooms_are_told_without_holes),
     (Class::Unseen, rooms::rooms_are_told_to_the_end),
+    (Class::Unseen, rooms::nothing_is_forgotten_that_is_remembered),
     (Class::Duplicate, rooms::nothing_is_told_twice_in_a_room),
     (Class::Duplicate, rooms::what_is_said_in_a_room_stands_there_once),
     (Class::Duplicate, a_key_makes_one_message),

@@ -379,8 +379,10 @@ fn a_room_that_is_told_whole_is_right() {
             word(2),
             word(3),
         ],
-        // What is not remembered is passed over.
-        vec![joined("", None, true), word(1), dropped(&json!({ "position": "7-2" })), word(3)],
+        // Another life of a room begins with its first.
+        vec![joined("6-9", Some("7-2"), false), dropped(&json!({ "position": null })), word(1), word(2), word(3)],
+        // A room that is set back goes on from there.
+        vec![joined("", None, true), word(1), word(2), word(3), dropped(&json!({ "position": "7-2" })), word(3)],
     ] {
         assert_eq!(found(in_a_room(&frames)), [], "{frames:?}");
     }
@@ -402,6 +404,9 @@ fn what_goes_wrong_in_rooms_is_found() {
     ] {
         assert_eq!(found(in_a_room(&frames)), [class], "{frames:?}");
     }
+    // What is remembered is not passed over.
+    let passed_over = [joined("", None, true), word(1), dropped(&json!({ "position": "7-2" })), word(3)];
+    assert_eq!(found(in_a_room(&passed_over)), [Class::Unseen]);
     let all = [joined("", None, true), word(1), word(2), word(3)];
     let nobody = |evidence: &mut Evidence| {
         in_a_room(&all)(evidence);

@@ -100,10 +100,8 @@ impl Rooms {
             ("ack", "join") => {
                 let Some(room) = words.next().and_then(|name| self.0.get_mut(name)) else { return };
                 room.state = State::In;
-                let goes_on = frame["data"]["recovered"] == true && room.position.is_some();
-                if !goes_on {
-                    room.position = frame["data"]["position"].as_str().map(str::to_owned);
-                }
+                let since = words.next().filter(|since| frame["data"]["recovered"] == true && !since.is_empty());
+                room.position = since.or_else(|| frame["data"]["position"].as_str()).map(str::to_owned);
             }
             ("ack", "leave") => {
                 if let Some(room) = words.next().and_then(|name| self.0.get_mut(name)) {
