@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use fleet::proxy::{Proxy, Way, Weather};
 use fleet::servers::redis::Redis;
 use shared::access::Caller;
 use shared::broker::redis::{RedisSettings, open};
@@ -230,6 +231,40 @@ async fn while_redis_is_frozen_a_pod_counts_turns_alone_and_hardly_waits() {
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     redis.resume();
     assert_eq!(take(1).await, 0);
+}
+
+/// The client sends a command again whose connection broke before it was answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publish_whose_answer_was_lost_stands_in_its_room_once() {
+    let redis = Redis::standalone().await.expect("a redis");
+    let port = redis.url().rsplit_once(':').expect("a port").1.to_owned();
+    let proxy = Proxy::before(format!("127.0.0.1:{port}")).await;
+    let through_proxy = RedisSettings::new(&format!("redis://127.0.0.1:{}", proxy.port()), "test").expect("settings");
+    let (Linked { history: far, .. }, (mut link, near)) = (open(&through_proxy).await, connect(&redis).await);
+    link.broker.subscribe(&[lobby()]).await.expect("a subscription");
+    let room: RoomName = "lobby".parse().expect("a room");
+    let remembered = async || near.read(&room, None).await.expect("a reading").envelopes.len();
+    // The server knows the script from then on.
+    publish(&*far).await.expect("a position");
+    assert!(matches!(next(&mut link).await, Delivery::Envelope(_)));
+    for round in 2..7 {
+        proxy.becomes(Weather::Mute(Way::Back));
+        let cut = async {
+            while remembered().await < round {}
+            proxy.cut();
+            proxy.becomes(Weather::Fine);
+        };
+        let both = async { tokio::join!(publish(&*far), cut) };
+        let (answer, ()) = timeout(DEADLINE, both).await.expect("done in time");
+        if let Ok(position) = answer {
+            assert_eq!(position.offset, Seq(round as u64));
+        }
+        assert_eq!(remembered().await, round);
+        assert!(matches!(next(&mut link).await, Delivery::Envelope(_)));
+        let connected = async { while far.read(&room, None).await.is_err() {} };
+        timeout(DEADLINE, connected).await.expect("connected again in time");
+    }
+    assert!(timeout(Duration::from_millis(200), link.deliveries.next()).await.is_err(), "nothing is heard twice");
 }
 
 async fn connect(redis: &Redis) -> (Link, std::sync::Arc<dyn History>) {

@@ -3,6 +3,7 @@
 //! One script numbers, keeps and publishes, so that positions are heard in order and are readable once heard.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -10,12 +11,16 @@ use fred::types::scripts::Script;
 
 use super::{History, Recovered, Retention, windows};
 use crate::broker::BrokerError;
-use crate::broker::redis::{Call, Commands, Names, garbled};
+use crate::broker::redis::{COMMAND, Call, Commands, Names, garbled};
 use crate::channel::Channel;
 use crate::envelope::{Content, Envelope};
 use crate::event::{LiveBody, RoomPosition};
 use crate::ids::{Epoch, RoomName, Seq, TraceId};
 use crate::time::Timestamp;
+
+/// How long a publish that was done is known when it comes again. One that was not answered is sent for a fifth of that; the rest is
+/// for servers that stand still and do later what they were sent.
+const ANSWERED: Duration = COMMAND.saturating_mul(5);
 
 /// Rooms that Redis remembers.
 pub(crate) struct RedisHistory {
@@ -65,12 +70,15 @@ impl History for RedisHistory {
         let mut call = Call::default();
         call.key(self.names.history(room));
         call.key(self.names.channel(&envelope.channel));
-        call.text(Epoch::random().to_string());
+        let drawn = Epoch::random();
+        call.key(self.names.answer(room, drawn));
+        call.text(drawn.to_string());
         call.text(keep.entries.max(1).to_string());
         call.text(keep.age.as_millis().max(1).to_string());
         // The position is the last field of the head; only Redis knows it.
         call.text(format!("{} ", envelope.head().trim_end_matches('\n')));
         call.bytes(body_bytes);
+        call.text(ANSWERED.as_millis().to_string());
         let position: String = self.commands.run(&self.publish, call).await?.convert().map_err(garbled)?;
         position.parse().map_err(garbled)
     }

@@ -33,6 +33,7 @@ use self::metrics::Metrics;
 pub(crate) use self::names::Names;
 use self::probe::{Heard, Probes};
 use self::publisher::Publisher;
+pub(crate) use self::settings::COMMAND;
 pub use self::settings::{InvalidRedisSettings, RedisSettings};
 use super::{Broker, BrokerError, Link, LinkState, Linked, deliveries};
 use crate::channel::Channel;

@@ -30,6 +30,12 @@ impl Names {
         format!("{}:{{{}}}:history:{room}", self.prefix, channel.bucket())
     }
 
+    /// The answer to a publish in a room, which drew `drawn`, beside the room's channel.
+    pub(crate) fn answer(&self, room: &RoomName, drawn: Epoch) -> String {
+        let channel = Channel::Room(room.clone());
+        format!("{}:{{{}}}:answer:{drawn}:{room}", self.prefix, channel.bucket())
+    }
+
     /// The window of a user's feed, beside its channel.
     pub(crate) fn window(&self, feed: &Channel, epoch: Epoch) -> String {
         format!("{}:{{{}}}:window:{epoch}:{feed}", self.prefix, feed.bucket())
@@ -102,8 +108,8 @@ mod tests {
         let channel = Channel::Room(room.clone());
         let slot = Names::slot(channel.bucket());
         let window = names.window(&channel, Epoch(1));
-        for name in [names.channel(&channel), names.history(&room), names.probe(channel.bucket(), PodId::new()), window]
-        {
+        let (probe, answer) = (names.probe(channel.bucket(), PodId::new()), names.answer(&room, Epoch(1)));
+        for name in [names.channel(&channel), names.history(&room), probe, answer, window] {
             assert_eq!(fred::util::redis_keyslot(name.as_bytes()), slot, "{name}");
         }
         let (user, gateway): (UserId, _) = ("alice".parse().expect("an id"), PodId::new());
@@ -120,7 +126,8 @@ mod tests {
     #[test]
     fn different_things_have_different_names() {
         let names = Names::new("carillon");
-        let texts = ["a", "a.b", "history", "window", "user", "role", "b001", "0000000000000001", "people", "all"];
+        let texts =
+            ["a", "a.b", "history", "answer", "window", "user", "role", "b001", "0000000000000001", "people", "all"];
         let mut made = std::collections::HashSet::new();
         let mut count = 0;
         let mut note = |name: String| {
@@ -139,6 +146,7 @@ mod tests {
                 let room: RoomName = format!("{text}{rest}").parse().expect("a room");
                 note(names.channel(&Channel::Room(room.clone())));
                 note(names.history(&room));
+                note(names.answer(&room, Epoch(1)));
             }
         }
         let (gateways, all) = ([PodId::new(), PodId::new()], [Channel::All, Channel::Fleet, Channel::Heads]);
@@ -151,6 +159,6 @@ mod tests {
             note(names.channel(&Channel::Pod(gateway)));
         }
         note(names.gateways());
-        assert_eq!(count, 10 * (2 + 1 + 2 + 10) + 3 + 10 + 1);
+        assert_eq!(count, 11 * (2 + 1 + 2 + 15) + 3 + 10 + 1);
     }
 }

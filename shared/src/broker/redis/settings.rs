@@ -15,7 +15,7 @@ use tokio_util::task::AbortOnDropHandle;
 const SCHEMES: [&str; 6] = ["redis", "rediss", "redis-sentinel", "rediss-sentinel", "redis-cluster", "rediss-cluster"];
 
 /// How long a command may take, waiting included.
-const COMMAND: Duration = Duration::from_secs(2);
+pub(crate) const COMMAND: Duration = Duration::from_secs(2);
 
 /// How long a server may owe an answer before its connection is given up.
 const UNRESPONSIVE: Duration = Duration::from_secs(3);
