@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use fleet::client::{Device, STARTED_OVER, User};
 use fleet::fleet::Fleet;
-use fleet::journal::{Here, Journal, Memory, RoomAtEnd, Run, Verified};
+use fleet::journal::{Here, Journal, Memory, RoomAtEnd, Run, Said, Verified};
 use fleet::place::Place as _;
 use reqwest::Method;
 use serde_json::Value;
@@ -23,17 +23,19 @@ pub const DEVICES: [&str; 2] = ["phone", "desk"];
 /// Where Redis keeps who is here, by parts of names.
 const PRESENCE: [&str; 5] = [":person:", ":lease:", ":people:", ":claim", ":gateways"];
 
-/// Waits until every message was sent that was to be sent later, and every device has been told the last of its owner's feed and of
-/// the rooms that it is in, or time is up: the checker says what is missing. Answers where the rooms stand.
-pub async fn settle(fleet: &Fleet, run: &Run, people: &[Person], most: Duration) -> anyhow::Result<Vec<RoomAtEnd>> {
-    let begun = Instant::now();
-    while begun.elapsed() < SENT {
-        let later = fleet.rows("scheduled_messages").await?;
-        if later.iter().all(|message| message["status"] != "scheduled") {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(200)).await;
-    }
+/// How long an answer to a word in a room may take before it is said anew.
+const ANSWERED: Duration = Duration::from_secs(5);
+
+/// Waits until every message was sent that was to be sent later, and every device has been told the last of its owner's feed and the
+/// last word of the rooms that it is in, or time is up: the checker says what is missing. Answers where the rooms stand.
+pub async fn settle(
+    fleet: &Fleet,
+    run: &Run,
+    stage: &Stage,
+    people: &[Person],
+    most: Duration,
+) -> anyhow::Result<Vec<RoomAtEnd>> {
+    all_is_sent(fleet).await?;
     let feeds = fleet.rows("feeds").await?;
     let head = |user: &str| {
         let channel = format!("user:{user}");
@@ -50,20 +52,10 @@ pub async fn settle(fleet: &Fleet, run: &Run, people: &[Person], most: Duration)
         // Whoever has started over and was told nothing since had all of it in the snapshot.
         last.is_none() && started_over.is_some() || last >= head(user)
     };
-    // Who comes last is told where the rooms stand, and hears what follows.
-    let last = fleet.user("last").device("phone").connect().await;
-    ROOMS.iter().for_each(|room| last.wants_room(room, true));
-    let tops = || {
-        let record = last.record();
-        let rooms = record.rooms.wanted().map(|(room, is_in, top)| (room.to_owned(), (is_in, top.map(str::to_owned))));
-        rooms.collect::<BTreeMap<_, _>>()
-    };
+    let ends = last_words(fleet, stage, most).await;
     let stands = |device: &Device| {
-        let (tops, record) = (tops(), device.record());
-        record.rooms.wanted().all(|(room, is_in, position)| {
-            // Where nothing is remembered, everybody may stand where they stood.
-            tops.get(room).is_some_and(|(known, top)| is_in && *known && (top.is_none() || top.as_deref() == position))
-        })
+        let record = device.record();
+        record.rooms.wanted().all(|(room, is_in, position)| is_in && position == ends[room].as_deref())
     };
     let begun = Instant::now();
     while begun.elapsed() < most {
@@ -83,8 +75,53 @@ pub async fn settle(fleet: &Fleet, run: &Run, people: &[Person], most: Duration)
         let wanting = devices.filter(|(_, (device, _))| device.record().rooms.wants(room));
         wanting.map(|(person, (_, name))| (person.user.name().to_owned(), name.to_owned())).collect()
     };
-    let at_end = |(room, (_, position)): (String, _)| RoomAtEnd { wanted_by: wanted_by(&room), room, position };
-    Ok(tops().into_iter().map(at_end).collect())
+    let at_end =
+        |(room, position): (&str, _)| RoomAtEnd { room: room.to_owned(), position, wanted_by: wanted_by(room) };
+    Ok(ends.into_iter().map(at_end).collect())
+}
+
+/// Waits until every message was sent that was to be sent later, or time is up.
+async fn all_is_sent(fleet: &Fleet) -> anyhow::Result<()> {
+    let begun = Instant::now();
+    while begun.elapsed() < SENT {
+        let later = fleet.rows("scheduled_messages").await?;
+        if later.iter().all(|message| message["status"] != "scheduled") {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
+}
+
+/// Has somebody say the last word in each room, again until it is acknowledged or `most` has passed, and answers where it stands.
+async fn last_words(fleet: &Fleet, stage: &Stage, most: Duration) -> BTreeMap<&'static str, Option<String>> {
+    let last = fleet.user("last").device("phone").connect().await;
+    let begun = Instant::now();
+    let mut ends = BTreeMap::new();
+    for room in ROOMS {
+        let mut end = None;
+        for number in 1.. {
+            if end.is_some() || begun.elapsed() > most {
+                break;
+            }
+            let said = Said { who: "last".to_owned(), room: room.to_owned(), key: format!("last-{room}-{number}") };
+            let reference = stage.says(&last, said);
+            let answer = async {
+                loop {
+                    let answered =
+                        last.record().frames.iter().find(|frame| frame["ref"] == reference.as_str()).cloned();
+                    if let Some(answer) = answered {
+                        return answer;
+                    }
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+            };
+            let answer = tokio::time::timeout(ANSWERED, answer).await.unwrap_or_default();
+            end = answer["data"]["position"].as_str().map(str::to_owned);
+        }
+        ends.insert(room, end);
+    }
+    ends
 }
 
 /// Asks who is here, until it is right or `most` has passed: first everybody is, and then every second one goes away. Of what is not

@@ -242,7 +242,7 @@ async fn run(wishes: &Wishes, seed: u64, sabotage: Option<Sabotage>) -> anyhow::
         members,
     };
     let (caught_up, present) = if sabotage.is_some() { (FOUND, FOUND) } else { (CAUGHT_UP, PRESENT) };
-    journal.write("rooms.jsonl", aftermath::settle(&fleet, &run, &people, caught_up).await?)?;
+    journal.write("rooms.jsonl", aftermath::settle(&fleet, &run, &stage, &people, caught_up).await?)?;
     aftermath::write(&journal, &fleet, &run, &stage, &people, &breaker.scale.weights, caught_up).await?;
     // Nothing else is asked of who is here when something else is broken on purpose.
     let asks = sabotage.is_none_or(|sabotage| sabotage.class() == "ghost");

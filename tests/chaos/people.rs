@@ -76,6 +76,15 @@ impl Stage {
         Self { world, deeds, said, begun, over, length, rest, rooms_once_in, devices_fail }
     }
 
+    /// Has a device say something in a room, once: whoever is not answered does not know. Returns the `ref` of the answer.
+    pub fn says(&self, device: &Device, said: Said) -> String {
+        let reference = format!("say {}", said.key);
+        let data = json!({ "key": said.key });
+        device.sends(&json!({ "action": "message", "room": said.room, "ref": reference, "data": data }));
+        self.said.lock().expect("nobody panics while holding it").push(said);
+        reference
+    }
+
     fn note(&self, deed: Deed) {
         self.deeds.lock().expect("nobody panics while holding it").push(deed);
     }
@@ -157,11 +166,7 @@ impl Person {
         }
         self.words += 1;
         let (who, key) = (self.user.name().to_owned(), format!("{}-{}", self.user.name(), self.words));
-        // Said once: who is not answered does not know.
-        device
-            .sends(&json!({ "action": "message", "room": room, "ref": format!("say {key}"), "data": { "key": key } }));
-        let said = Said { who, room: room.to_owned(), key };
-        stage.said.lock().expect("nobody panics while holding it").push(said);
+        stage.says(device, Said { who, room: room.to_owned(), key });
     }
 
     /// What to do next, as far as there is something to do.

@@ -230,7 +230,7 @@ pub struct Said {
 pub struct RoomAtEnd {
     /// Which.
     pub room: String,
-    /// Where it stands, as somebody is told who comes last; none where nothing is remembered.
+    /// Where its last word stands; none where nobody could say one.
     pub position: Option<String>,
     /// The devices that want to be in it: whose, and which one.
     pub wanted_by: Vec<(String, String)>,

@@ -4,9 +4,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 
+use fleet::journal::RoomAtEnd;
 use serde_json::Value;
 
 use super::evidence::{Evidence, Told};
+
+/// How many publishes a room remembers.
+pub const REMEMBERED: u64 = 100;
 
 /// A place in a room: which life of its numbering, and which number.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -56,8 +60,6 @@ enum Next {
     First,
     /// What follows this.
     After(Position),
-    /// Something that is remembered, which goes at least up to this.
-    Upto(Position),
 }
 
 impl Position {
@@ -68,6 +70,11 @@ impl Position {
 
     fn of(value: &Value) -> Option<Self> {
         value.as_str().and_then(Self::parse)
+    }
+
+    /// Behind which that begins which is remembered of a room that stands here.
+    fn before_what_is_remembered(&self) -> Self {
+        Self { epoch: self.epoch.clone(), offset: self.offset.saturating_sub(REMEMBERED) }
     }
 }
 
@@ -85,8 +92,7 @@ impl Next {
             Self::First if position.offset == 1 => None,
             Self::After(last) if same(last) && position.offset == last.offset + 1 => None,
             Self::After(last) if same(last) && position.offset <= last.offset => Some(Wrong::Repeat),
-            Self::Upto(top) if same(top) && position.offset <= top.offset => None,
-            Self::First | Self::After(_) | Self::Upto(_) => Some(Wrong::Hole),
+            Self::First | Self::After(_) => Some(Wrong::Hole),
         }
     }
 }
@@ -104,14 +110,7 @@ impl RoomsTold {
         match (frame["type"].as_str().unwrap_or_default(), reference.next().unwrap_or_default()) {
             ("connection_established", _) => self.places.values_mut().for_each(|place| place.is_in = false),
             ("ack", "join") => {
-                let place = self.place(reference.next().unwrap_or_default());
-                (place.is_in, place.joins_anew) = (true, false);
-                let since = reference.next().and_then(Position::parse).filter(|_| data["recovered"] == true);
-                place.next = match (since, Position::of(&data["position"])) {
-                    (Some(since), _) => Next::After(since),
-                    (None, Some(top)) => Next::Upto(top),
-                    (None, None) => Next::First,
-                };
+                self.come_in(reference.next().unwrap_or_default(), reference.next().and_then(Position::parse), data);
             }
             ("ack", "leave") | ("error", "join") => self.place(reference.next().unwrap_or_default()).is_in = false,
             ("ack", "say") => {
@@ -137,6 +136,33 @@ impl RoomsTold {
                 }
             }
             _ => self.hear(frame),
+        }
+    }
+
+    /// Takes the answer to having joined with `since`.
+    fn come_in(&mut self, room: &str, since: Option<Position>, data: &Value) {
+        let place = self.place(room);
+        (place.is_in, place.joins_anew) = (true, false);
+        let stood = std::mem::take(&mut place.next);
+        let top = Position::of(&data["position"]);
+        let is_recovered = data["recovered"] == true;
+        place.next = match (since.clone().filter(|_| is_recovered), &top) {
+            (Some(since), _) => Next::After(since),
+            (None, Some(top)) => Next::After(top.before_what_is_remembered()),
+            (None, None) => Next::First,
+        };
+        let Some(since) = since else { return };
+        if let Next::After(stood) = stood
+            && stood.epoch == since.epoch
+            && stood.offset < since.offset
+        {
+            self.holes.push(format!("{room}: joined at {since} after {stood}"));
+        }
+        if let (false, Some(top)) = (is_recovered, top)
+            && top.epoch == since.epoch
+            && (since.offset..=since.offset + REMEMBERED).contains(&top.offset)
+        {
+            self.holes.push(format!("{room}: what follows {since} was said to be forgotten at {top}"));
         }
     }
 
@@ -186,24 +212,22 @@ pub fn who_is_not_in_a_room_is_not_told(evidence: &Evidence) -> Vec<String> {
     of_devices(evidence, |device| &device.rooms.leaks)
 }
 
-/// Whoever wants to be in a room is in it at the end, and was told the last that is remembered of it.
+/// In every room the last word could be said, and whoever wants to be in it is in it then, and was told that word.
 pub fn rooms_are_told_to_the_end(evidence: &Evidence) -> Vec<String> {
     let mut wrong = Vec::new();
-    for room in &evidence.rooms {
-        let top = room.position.as_deref().and_then(Position::parse);
-        for (user, name) in &room.wanted_by {
+    for RoomAtEnd { room, position, wanted_by } in &evidence.rooms {
+        let Some(end) = position.as_deref().and_then(Position::parse) else {
+            wrong.push(format!("nobody could say the last word in {room}"));
+            continue;
+        };
+        for (user, name) in wanted_by {
             let device = evidence.devices.iter().find(|device| device.user == *user && device.name == *name);
-            match device.and_then(|device| device.rooms.places.get(&room.room)) {
-                Some(place) if place.is_in => {
-                    if top.as_ref().is_some_and(|top| place.next != Next::After(top.clone())) {
-                        let (next, top) = (&place.next, room.position.as_deref());
-                        wrong.push(format!(
-                            "{user}'s {name} was told {}: {next:?}, and it stands at {top:?}",
-                            room.room
-                        ));
-                    }
+            match device.and_then(|device| device.rooms.places.get(room)) {
+                Some(Place { is_in: true, next: Next::After(told), .. }) if *told == end => {}
+                Some(Place { is_in: true, next, .. }) => {
+                    wrong.push(format!("{user}'s {name} was told {room}: {next:?}, and it ends at {end}"));
                 }
-                _ => wrong.push(format!("{user}'s {name} is not in {}", room.room)),
+                _ => wrong.push(format!("{user}'s {name} is not in {room}")),
             }
         }
     }
@@ -217,9 +241,6 @@ fn words(evidence: &Evidence) -> impl Iterator<Item = (&str, &Position, &str)> {
     let acknowledged = evidence.devices.iter().flat_map(|device| &device.rooms.acknowledged);
     told.chain(acknowledged.map(|(room, key, position)| (room.as_str(), position, key.as_str())))
 }
-
-/// How many publishes a room remembers.
-const REMEMBERED: u64 = 100;
 
 /// Of how many publishes it may be unknown that they are there: of those that were not answered and not told.
 const UNKNOWN: u64 = 20;

@@ -7,6 +7,7 @@ use fleet::journal::{Course, Deed, Here, Memory, Outcome, Restored, RoomAtEnd, R
 use serde_json::json;
 
 use crate::evidence::{Entry, Evidence, Feed, Kept, Later, Member, Told, Unsent};
+use crate::rooms::REMEMBERED;
 use crate::rules::{Class, judge};
 
 /// Ann does something, and has it after five microseconds.
@@ -333,7 +334,7 @@ fn in_a_room(frames: &[serde_json::Value]) -> impl Fn(&mut Evidence) {
     let frames = [vec![frame(1), frame(2)], frames.to_vec()].concat();
     move |evidence| {
         let said = |number| Said { who: "ann".to_owned(), room: "r".to_owned(), key: format!("ann-{number}") };
-        evidence.said = (1..=3).map(said).collect();
+        evidence.said = (1..=REMEMBERED + 3).map(said).collect();
         evidence.devices = told(&frames);
         let wanted_by = vec![("bob".to_owned(), "phone".to_owned())];
         evidence.rooms = vec![RoomAtEnd { room: "r".to_owned(), position: Some("7-3".to_owned()), wanted_by }];
@@ -363,9 +364,7 @@ fn a_room_that_is_told_whole_is_right() {
     for frames in [
         vec![joined("", None, true), word(1), word(2), word(3)],
         vec![joined("", Some("7-2"), true), word(1), word(2), word(3)],
-        vec![joined("", Some("7-3"), true), word(3)],
         vec![joined("7-1", Some("7-2"), true), word(2), word(3)],
-        vec![joined("6-9", Some("7-2"), false), word(2), word(3)],
         // Whoever comes back goes on where they stood.
         vec![joined("", None, true), word(1), connected(), joined("7-1", Some("7-3"), true), word(2), word(3)],
         vec![joined("", None, true), word(1), left(), joined("7-1", Some("7-3"), true), word(2), word(3)],
@@ -394,6 +393,14 @@ fn what_goes_wrong_in_rooms_is_found() {
         (vec![joined("", None, true), word(1), word(3)], Class::Unseen),
         (vec![joined("", None, true), word(2), word(3)], Class::Unseen),
         (vec![joined("", Some("7-2"), true), word(3)], Class::Unseen),
+        (vec![joined("", Some("7-3"), true), word(3)], Class::Unseen),
+        // Who joins stands where it was told.
+        (vec![joined("", None, true), word(1), joined("7-2", Some("7-3"), true), word(3)], Class::Unseen),
+        // What is remembered is not said to be forgotten.
+        (
+            vec![joined("7-1", Some("7-3"), false), dropped(&json!({ "position": null })), word(1), word(2), word(3)],
+            Class::Unseen,
+        ),
         (vec![joined("7-1", Some("7-3"), true), word(3)], Class::Unseen),
         (vec![joined("", None, true), word(1), word(2)], Class::Unseen),
         (vec![joined("", Some("7-3"), true)], Class::Unseen),
@@ -404,13 +411,29 @@ fn what_goes_wrong_in_rooms_is_found() {
     ] {
         assert_eq!(found(in_a_room(&frames)), [class], "{frames:?}");
     }
+    // Of a room that remembers no more, the first that it does comes first.
+    let all = |first: u64| {
+        let words = (first..=REMEMBERED + 3).map(word);
+        let frames: Vec<_> = std::iter::once(joined("", Some("7-103"), true)).chain(words).collect();
+        move |evidence: &mut Evidence| {
+            in_a_room(&frames)(evidence);
+            evidence.rooms[0].position = Some("7-103".to_owned());
+        }
+    };
+    assert_eq!(found(all(4)), []);
+    assert_eq!(found(all(5)), [Class::Unseen]);
+    let nobody_could = |evidence: &mut Evidence| {
+        all(4)(evidence);
+        evidence.rooms[0].position = None;
+    };
+    assert_eq!(found(nobody_could), [Class::Unseen]);
     // What is remembered is not passed over.
     let passed_over = [joined("", None, true), word(1), dropped(&json!({ "position": "7-2" })), word(3)];
     assert_eq!(found(in_a_room(&passed_over)), [Class::Unseen]);
     let all = [joined("", None, true), word(1), word(2), word(3)];
     let nobody = |evidence: &mut Evidence| {
         in_a_room(&all)(evidence);
-        evidence.said.pop();
+        evidence.said.retain(|said| said.key != "ann-3");
     };
     assert_eq!(found(nobody), [Class::Phantom]);
     let ack = |number: u64, position: &str| json!({ "type": "ack", "ref": format!("say ann-{number}"), "data": { "room": "r", "position": position } });

@@ -98,10 +98,10 @@ impl Rooms {
         match (kind, words.next().unwrap_or_default()) {
             ("connection_established", _) => self.0.values_mut().for_each(|room| room.state = State::Out(now)),
             ("ack", "join") => {
-                let Some(room) = words.next().and_then(|name| self.0.get_mut(name)) else { return };
-                room.state = State::In;
-                let since = words.next().filter(|since| frame["data"]["recovered"] == true && !since.is_empty());
-                room.position = since.or_else(|| frame["data"]["position"].as_str()).map(str::to_owned);
+                // Where the answer says that the room stands is where this device stands once it was told what is remembered.
+                if let Some(room) = words.next().and_then(|name| self.0.get_mut(name)) {
+                    room.state = State::In;
+                }
             }
             ("ack", "leave") => {
                 if let Some(room) = words.next().and_then(|name| self.0.get_mut(name)) {
