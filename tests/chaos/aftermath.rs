@@ -52,21 +52,22 @@ pub async fn settle(
         // Whoever has started over and was told nothing since had all of it in the snapshot.
         last.is_none() && started_over.is_some() || last >= head(user)
     };
+    let everybody = async |has_come: &dyn Fn(&Device, &str) -> bool| {
+        let begun = Instant::now();
+        let of_one = |person: &Person| person.devices.iter().all(|device| has_come(device, person.user.name()));
+        while begun.elapsed() < most && !people.iter().all(of_one) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    // Whoever comes back late says then what they had to say.
+    let is_in = |device: &Device| device.record().rooms.wanted().all(|(_, is_in, _)| is_in);
+    everybody(&|device, user| has_all(device, user) && is_in(device)).await;
     let ends = last_words(fleet, stage, most).await;
     let stands = |device: &Device| {
         let record = device.record();
         record.rooms.wanted().all(|(room, is_in, position)| is_in && position == ends[room].as_deref())
     };
-    let begun = Instant::now();
-    while begun.elapsed() < most {
-        let all = people
-            .iter()
-            .all(|person| person.devices.iter().all(|device| has_all(device, person.user.name()) && stands(device)));
-        if all {
-            break;
-        }
-        tokio::time::sleep(Duration::from_millis(100)).await;
-    }
+    everybody(&|device, _| stands(device)).await;
     // What should not come any more would come now.
     tokio::time::sleep(Duration::from_secs(1)).await;
     let wanted_by = |room: &str| {
