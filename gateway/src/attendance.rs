@@ -330,18 +330,17 @@ mod tests {
     use std::sync::atomic::AtomicUsize;
 
     use async_trait::async_trait;
-    use shared::access::Caller;
     use shared::broker::memory::MemoryBroker;
     use shared::broker::{BrokerError, Delivery, Link};
-    use shared::channel::{Bucket, Role};
+    use shared::channel::Bucket;
     use shared::presence::Status;
     use shared::presence::memory::MemoryPresence;
-    use shared::time::Timestamp;
     use tokio::time::{advance, sleep, timeout};
 
     use super::Availability::{Dnd, Offline, Online};
     use super::*;
-    use crate::connection::{Connection, Door};
+    use crate::connection::Connection;
+    use crate::stand_ins::connection;
 
     /// A store that shows the lease it gave last.
     struct Ledger {
@@ -401,9 +400,7 @@ mod tests {
         }
 
         fn connect(&self, name: &str) -> Arc<Connection> {
-            let (user, role, expires_at) = (user(name), Role::Guest, Timestamp::now());
-            let caller = Caller { user, role, name: None, token_id: None, issued_at: None, expires_at };
-            let connection = Arc::new(Connection::new(&caller, Door::Main, 65_536));
+            let connection = connection(name);
             self.hub.attach(&connection);
             connection.choose(Online);
             self.attendance.look(&connection.user);

@@ -119,43 +119,19 @@ fn fitting(entries: &[Envelope]) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use async_trait::async_trait;
-    use axum::http::{Request, Response};
-    use bytes::Bytes;
     use futures_util::FutureExt as _;
-    use shared::access::Caller;
     use shared::broker::memory::MemoryBroker;
-    use shared::channel::Role;
     use shared::history::memory::MemoryHistory;
-    use shared::time::Timestamp;
 
     use super::*;
-    use crate::connection::Door;
-    use crate::upstream::Wire;
-
-    struct NeverAnswers;
-
-    #[async_trait]
-    impl Wire for NeverAnswers {
-        async fn call(&self, _: Request<Bytes>, _: bool) -> Result<Response<Bytes>, UpstreamError> {
-            std::future::pending().await
-        }
-    }
+    use crate::stand_ins::{connection, silent_api};
 
     #[tokio::test]
     async fn clients_that_leave_in_the_middle_of_a_page_leave_nothing_behind() {
         let history = Arc::new(MemoryHistory::new(MemoryBroker::default()));
         let hub = Arc::new(Hub::new(Arc::default()));
-        let pages = Pages::new(Upstream::new(Arc::new(NeverAnswers), "secret"), hub, history);
-        let caller = Caller {
-            user: "alice".parse().expect("an id"),
-            role: Role::Guest,
-            name: None,
-            token_id: None,
-            issued_at: None,
-            expires_at: Timestamp::now(),
-        };
-        let connection = Connection::new(&caller, Door::Main, 65_536);
+        let pages = Pages::new(silent_api(), hub, history);
+        let connection = connection("alice");
         let page = || Box::pin(pages.next(&connection, Epoch(1), Positions::default()));
         let (mut reading, mut waiting) = (page(), page());
         assert!(reading.as_mut().now_or_never().is_none() && waiting.as_mut().now_or_never().is_none());

@@ -38,6 +38,8 @@ mod rooms;
 pub mod send_queue;
 pub mod session;
 mod signs;
+#[cfg(test)]
+mod stand_ins;
 mod standing;
 pub mod transport;
 pub mod turnstile;

@@ -200,3 +200,114 @@ impl Repairer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use async_trait::async_trait;
+    use bytes::Bytes;
+    use shared::broker::memory::MemoryBroker;
+    use shared::envelope::{Content, Envelope};
+    use shared::event::{LiveBody, RoomPosition};
+    use shared::history::Retention;
+    use shared::ids::{Epoch, Seq, TraceId};
+    use shared::presence::memory::MemoryPresence;
+    use shared::time::Timestamp;
+
+    use super::*;
+    use crate::connection::Connection;
+    use crate::frame::Frame;
+    use crate::stand_ins::{connection, repairer};
+
+    /// Rooms that remember what `number` says was said last in them, but for one that cannot be read.
+    struct Remembers {
+        number: u64,
+        unreadable: RoomName,
+    }
+
+    #[async_trait]
+    impl History for Remembers {
+        async fn publish(
+            &self,
+            _: &RoomName,
+            _: Retention,
+            _: TraceId,
+            _: LiveBody,
+        ) -> Result<RoomPosition, BrokerError> {
+            unreachable!("nobody publishes")
+        }
+
+        async fn window(&self, _: &Channel, _: Epoch, _: Seq) -> Result<Vec<Envelope>, BrokerError> {
+            unreachable!("nobody catches up")
+        }
+
+        async fn read(&self, room: &RoomName, _: Option<&RoomPosition>) -> Result<Recovered, BrokerError> {
+            if *room == self.unreadable {
+                return Err(BrokerError::Overloaded);
+            }
+            Ok(Recovered { top: Some(at(self.number)), envelopes: vec![said(room, self.number)], complete: true })
+        }
+    }
+
+    fn at(offset: u64) -> RoomPosition {
+        RoomPosition { epoch: Epoch(1), offset: Seq(offset) }
+    }
+
+    fn said(room: &RoomName, number: u64) -> Envelope {
+        let body = LiveBody::from_trusted(Bytes::from(format!("{{\"n\":{number}")));
+        let content = Content::Live { body, position: Some(at(number)) };
+        Envelope { channel: Channel::Room(room.clone()), committed_at: Timestamp::now(), trace: TraceId(1), content }
+    }
+
+    /// Somebody in a room in which the first was said.
+    fn member(hub: &Hub, room: &RoomName) -> Arc<Connection> {
+        let connection = connection("alice");
+        assert!(hub.join(room, &connection));
+        let nothing = Recovered { top: None, envelopes: Vec::new(), complete: true };
+        hub.complete_join(room, &connection, Vec::new(), Some(&nothing)).expect("nothing was missed");
+        hub.hear(said(room, 1));
+        assert_eq!(shown(&connection), [Some(1)]);
+        connection
+    }
+
+    /// The numbers of what a connection was shown, and none for what is no event.
+    fn shown(connection: &Connection) -> Vec<Option<u64>> {
+        let number = |frame| match frame {
+            Frame::Whole(frame) => serde_json::from_slice::<serde_json::Value>(frame.text()).ok()?["n"].as_u64(),
+            Frame::Entry(_) => None,
+        };
+        std::iter::from_fn(|| connection.queue.pop()).map(number).collect()
+    }
+
+    #[tokio::test]
+    async fn a_room_that_cannot_be_read_holds_up_no_other() {
+        let behind: Arc<Behind> = Arc::default();
+        let hub = Arc::new(Hub::new(Arc::clone(&behind)));
+        let [one, two, three] = ["one", "two", "three"].map(|room| room.parse::<RoomName>().expect("a room"));
+        let [first, second, third] = [&one, &two, &three].map(|room| member(&hub, room));
+        let history = Arc::new(Remembers { number: 2, unreadable: two.clone() });
+        let presence = Arc::new(MemoryPresence::new(MemoryBroker::default()));
+        let repairer = repairer(&hub, &behind, history, presence);
+        assert!(repairer.fetch_rooms(&[one, two, three].map(Channel::Room)).await.is_err());
+        assert_eq!([first, second, third].map(|member| shown(&member)), [vec![Some(2)], vec![], vec![Some(2)]]);
+    }
+
+    #[tokio::test]
+    async fn what_was_read_before_a_room_went_on_sets_it_back_nowhere() {
+        let behind: Arc<Behind> = Arc::default();
+        let hub = Arc::new(Hub::new(Arc::clone(&behind)));
+        let room: RoomName = "tour_1".parse().expect("a room");
+        let alice = member(&hub, &room);
+        let from = hub.room_top(&room);
+        hub.hear(said(&room, 2));
+        assert_eq!(shown(&alice), [Some(2)]);
+        // Redis was empty when it was asked, and was told the second before it answered.
+        hub.repair_room(&room, &from, Recovered { top: None, envelopes: Vec::new(), complete: false });
+        assert_eq!((shown(&alice), hub.room_top(&room)), (vec![], Top::At(at(2))));
+        let channel = Channel::Room(room.clone());
+        let noted = tokio::time::timeout(Duration::from_secs(5), behind.next(FEEDS)).await;
+        assert_eq!(noted.expect("something is noted"), Work::Fetch(vec![channel]), "it is read again");
+        // Had it not gone on, that it begins anew would have been told.
+        hub.repair_room(&room, &Top::At(at(2)), Recovered { top: None, envelopes: Vec::new(), complete: false });
+        assert_eq!((shown(&alice), hub.room_top(&room)), (vec![None], Top::Empty));
+    }
+}

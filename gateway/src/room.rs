@@ -261,27 +261,14 @@ fn continues(top: Option<&RoomPosition>, first: &RoomPosition) -> bool {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use shared::access::Caller;
-    use shared::channel::{Channel, Role};
+    use shared::channel::Channel;
     use shared::envelope::Envelope;
     use shared::event::LiveBody;
     use shared::ids::{Epoch, TraceId};
     use shared::time::Timestamp;
 
     use super::*;
-    use crate::connection::Door;
-
-    fn connection() -> Arc<Connection> {
-        let caller = Caller {
-            user: "alice".parse().expect("an id"),
-            role: Role::Guest,
-            name: None,
-            token_id: None,
-            issued_at: None,
-            expires_at: Timestamp::now(),
-        };
-        Arc::new(Connection::new(&caller, Door::Main, 65_536))
-    }
+    use crate::stand_ins::connection;
 
     fn at(offset: u64) -> RoomPosition {
         RoomPosition { epoch: Epoch(1), offset: Seq(offset) }
@@ -319,7 +306,7 @@ mod tests {
 
     #[test]
     fn history_and_what_came_meanwhile_meet_without_a_hole_or_a_repeat() {
-        let (mut room, alice) = (Room::default(), connection());
+        let (mut room, alice) = (Room::default(), connection("alice"));
         assert!(room.join(&alice));
         for offset in 3..=6 {
             say(&mut room, offset);
@@ -332,7 +319,7 @@ mod tests {
 
     #[test]
     fn a_history_that_ends_before_the_buffer_begins_is_read_again() {
-        let (mut room, alice) = (Room::default(), connection());
+        let (mut room, alice) = (Room::default(), connection("alice"));
         room.join(&alice);
         say(&mut room, 6);
         let ack = || vec![Frame::Whole(WholeFrame::answer("{}"))];
@@ -343,7 +330,7 @@ mod tests {
 
     #[test]
     fn a_history_that_is_ahead_of_what_was_heard_shows_nothing_twice() {
-        let (mut room, alice, bob) = (Room::default(), connection(), connection());
+        let (mut room, alice, bob) = (Room::default(), connection("alice"), connection("alice"));
         let ack = || vec![Frame::Whole(WholeFrame::answer("{}"))];
         room.join(&alice);
         assert_eq!(room.complete_join(&alice, ack(), Some(&remembered(1..=3))), Ok(()));
@@ -359,7 +346,7 @@ mod tests {
 
     #[test]
     fn a_hole_in_the_room_is_noticed_and_a_repeat_is_dropped() {
-        let (mut room, alice) = (Room::default(), connection());
+        let (mut room, alice) = (Room::default(), connection("alice"));
         room.join(&alice);
         let ack = vec![Frame::Whole(WholeFrame::answer("{}"))];
         assert_eq!(room.complete_join(&alice, ack, Some(&remembered(1..=1))), Ok(()));
@@ -372,7 +359,7 @@ mod tests {
     }
     #[test]
     fn the_first_of_an_empty_room_is_missed_when_another_one_comes() {
-        let (mut room, alice) = (Room::default(), connection());
+        let (mut room, alice) = (Room::default(), connection("alice"));
         room.join(&alice);
         let nothing = Recovered { top: None, envelopes: Vec::new(), complete: true };
         let ack = vec![Frame::Whole(WholeFrame::answer("{}"))];
@@ -384,7 +371,8 @@ mod tests {
 
     #[test]
     fn whoever_has_missed_what_is_forgotten_is_told_and_nobody_else() {
-        let (mut room, alice, bob, cid) = (Room::default(), connection(), connection(), connection());
+        let (mut room, alice, bob, cid) =
+            (Room::default(), connection("alice"), connection("alice"), connection("alice"));
         let ack = || vec![Frame::Whole(WholeFrame::answer("{}"))];
         for (who, upto) in [(&alice, 1), (&bob, 7)] {
             room.join(who);
@@ -405,7 +393,7 @@ mod tests {
     }
     #[test]
     fn what_is_remembered_of_another_life_of_a_room_is_not_passed_over() {
-        let (mut room, alice) = (Room::default(), connection());
+        let (mut room, alice) = (Room::default(), connection("alice"));
         room.join(&alice);
         let ack = vec![Frame::Whole(WholeFrame::answer("{}"))];
         assert_eq!(room.complete_join(&alice, ack, Some(&remembered(1..=9))), Ok(()));

@@ -758,12 +758,8 @@ fn poll_work<T>(work: &mut Work<T>, cx: &mut Context<'_>) -> Option<T> {
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize};
 
-    use async_trait::async_trait;
-    use axum::http::{Request, Response};
-    use bytes::Bytes;
     use shared::access::{AccessSettings, Verifier};
     use shared::broker::memory::MemoryBroker;
-    use shared::channel::Role;
     use shared::config::Secret;
     use shared::history::memory::MemoryHistory;
     use shared::ids::{Epoch, Seq};
@@ -773,16 +769,7 @@ mod tests {
 
     use super::*;
     use crate::config::GatewaySettings;
-    use crate::upstream::{Upstream, Wire};
-
-    struct NeverAnswers;
-
-    #[async_trait]
-    impl Wire for NeverAnswers {
-        async fn call(&self, _: Request<Bytes>, _: bool) -> Result<Response<Bytes>, UpstreamError> {
-            std::future::pending().await
-        }
-    }
+    use crate::stand_ins::{guest, silent_api};
 
     /// A client that says nothing and takes everything.
     struct Silent;
@@ -807,7 +794,7 @@ mod tests {
         let settings = GatewaySettings::default();
         let access = AccessSettings { jwt_secret: Some(Secret::new("secret")), ..AccessSettings::default() };
         let place = MemoryBroker::default();
-        let upstream = Upstream::new(Arc::new(NeverAnswers), "secret");
+        let upstream = silent_api();
         let broker = place.link().broker;
         let (interest, _) = crate::interest::interest(Arc::clone(&broker));
         let presence = Arc::new(MemoryPresence::new(place.clone()));
@@ -842,9 +829,7 @@ mod tests {
     }
 
     async fn session_at(pod: &Arc<Pod>, epoch: Epoch, positions: Positions) -> Session<Silent> {
-        let expires_at = Timestamp::now();
-        let user = "alice".parse().expect("an id");
-        let caller = Caller { user, role: Role::Guest, name: None, token_id: None, issued_at: None, expires_at };
+        let caller = guest("alice");
         let (connection, feeds) = crate::arrival::attach(pod, &caller, Door::Main).await;
         pod.hub.enter(epoch);
         Session::new(Arc::clone(pod), connection, caller, None, &Start { epoch, positions }, feeds, Silent)

@@ -253,35 +253,14 @@ pub async fn look_after(hub: Arc<Hub>, behind: Arc<Behind>, stop: CancellationTo
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-
-    use async_trait::async_trait;
-    use axum::http::{Request, Response};
-    use bytes::Bytes;
-    use shared::access::{AccessSettings, Verifier};
     use shared::broker::memory::MemoryBroker;
-    use shared::channel::Role;
-    use shared::config::Secret;
     use shared::history::memory::MemoryHistory;
     use shared::presence::memory::MemoryPresence;
     use shared::presence::{Availability, Presence};
-    use shared::time::Timestamp;
     use tokio::time::{sleep, timeout};
 
     use super::*;
-    use crate::connection::Door;
-    use crate::repair::Repairer;
-    use crate::revocations::Revocations;
-    use crate::upstream::{Upstream, UpstreamError, Wire};
-
-    struct NeverAnswers;
-
-    #[async_trait]
-    impl Wire for NeverAnswers {
-        async fn call(&self, _: Request<Bytes>, _: bool) -> Result<Response<Bytes>, UpstreamError> {
-            std::future::pending().await
-        }
-    }
+    use crate::stand_ins::{connection, repairer};
 
     #[tokio::test(start_paused = true)]
     async fn what_was_never_told_of_somebody_is_found_within_a_round_and_told_once() {
@@ -290,30 +269,12 @@ mod tests {
         // What this store tells, nobody hears.
         let presence = Arc::new(MemoryPresence::new(MemoryBroker::default()));
         let stop = CancellationToken::new();
-        let access = AccessSettings { jwt_secret: Some(Secret::new("secret")), ..AccessSettings::default() };
-        let verifier = Verifier::new(&access).expect("a key");
-        let repairer = Repairer {
-            hub: Arc::clone(&hub),
-            behind: Arc::clone(&behind),
-            revocations: Arc::new(Revocations::new(verifier, Arc::clone(&hub), Arc::clone(&behind))),
-            upstream: Upstream::new(Arc::new(NeverAnswers), "secret"),
-            history: Arc::new(MemoryHistory::new(MemoryBroker::default())),
-            presence: presence.clone(),
-            unknown: HashMap::new(),
-        };
+        let history = Arc::new(MemoryHistory::new(MemoryBroker::default()));
+        let repairer = repairer(&hub, &behind, history, presence.clone());
         tokio::spawn(repairer.run(stop.clone()));
         tokio::spawn(look_after(Arc::clone(&hub), behind, stop));
 
-        let (alice, bob): (UserId, UserId) = ("alice".parse().expect("an id"), "bob".parse().expect("an id"));
-        let caller = Caller {
-            user: bob,
-            role: Role::Guest,
-            name: None,
-            token_id: None,
-            issued_at: None,
-            expires_at: Timestamp::now(),
-        };
-        let connection = Arc::new(Connection::new(&caller, Door::Main, 65_536));
+        let (alice, connection): (UserId, _) = ("alice".parse().expect("an id"), connection("bob"));
         let lease = presence.begin(10 * ROUND).await.expect("a lease");
         let put = async |state| presence.put(&lease, None, &[(alice.clone(), state)]).await.expect("written");
         put(Availability::Online).await;
