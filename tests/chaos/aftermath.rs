@@ -119,6 +119,9 @@ async fn last_words(fleet: &Fleet, stage: &Stage, most: Duration) -> BTreeMap<&'
             };
             let answer = tokio::time::timeout(ANSWERED, answer).await.unwrap_or_default();
             end = answer["data"]["position"].as_str().map(str::to_owned);
+            if end.is_none() {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+            }
         }
         ends.insert(room, end);
     }

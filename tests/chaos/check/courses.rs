@@ -22,13 +22,17 @@ pub fn every_device_begins_anew_after_a_restore(evidence: &Evidence) -> Vec<Stri
         .collect()
 }
 
-/// What is asked while pods are replaced is answered at once. A connection that nginx ends, because it reads its configuration anew
-/// just as a client uses it again, is no answer of a pod.
+/// How it looks to a client that nginx, which reads its configuration anew, ends a connection just as it is used again: as the end of
+/// an answer before it began, or as a reset. A pod that ends one nginx answers for.
+const ENDED_BY_NGINX: [&str; 2] = ["IncompleteMessage", "SendRequest, hyper::Error(Io, Os { code: 104"];
+
+/// What is asked while pods are replaced is answered at once.
 pub fn no_request_fails_in_an_update(evidence: &Evidence) -> Vec<String> {
     if evidence.run.course != Course::Update {
         return Vec::new();
     }
-    let is_ours = |deed: &&Deed| deed.failure.as_ref().is_some_and(|why| !why.contains("IncompleteMessage"));
+    let is_ours = |why: &String| !ENDED_BY_NGINX.iter().any(|end| why.contains(end));
+    let is_ours = |deed: &&Deed| deed.failure.as_ref().is_some_and(is_ours);
     let repeated = evidence.deeds.iter().filter(|deed| deed.attempts > 1).filter(is_ours);
     let failure = |deed: &Deed| deed.failure.clone().unwrap_or_default();
     repeated

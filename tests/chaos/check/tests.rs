@@ -309,6 +309,13 @@ fn an_update_that_is_noticed_is_found() {
         evidence.deeds[0].failure = Some("503".to_owned());
     };
     assert_eq!(found(failed), [Class::Noticed]);
+    let by_nginx = "reqwest::Error { kind: Request, source: hyper_util::client::legacy::Error(SendRequest, hyper::Error(Io, Os { \
+                    code: 104, kind: ConnectionReset }))";
+    let ended = |evidence: &mut Evidence| {
+        failed(evidence);
+        evidence.deeds[0].failure = Some(by_nginx.to_owned());
+    };
+    assert_eq!(found(ended), []);
     for (code, classes) in [(Some(1012), &[][..]), (Some(1011), &[Class::Noticed]), (None, &[Class::Noticed])] {
         let closed = |evidence: &mut Evidence| {
             update(evidence);
