@@ -3,9 +3,10 @@
 -- ARGV: an epoch in case one begins, entries to keep, milliseconds to keep, the envelope's head up to the position, its body, milliseconds
 -- to keep the answer.
 --
--- A call whose connection broke before it was answered comes again: it is answered then, and not done twice.
+-- A call whose connection broke before it was answered comes again: it is answered then, and not done twice. Where the note was evicted
+-- it is.
 --
--- All there is to know stands in the last entry, so that nothing can be evicted separately. Numbers may be given twice by a
+-- All else there is to know stands in the last entry, so that nothing can be evicted separately. Numbers may be given twice by a
 -- server that took over without having heard the last of them: another server begins another epoch.
 local stream, channel, answer = KEYS[1], KEYS[2], KEYS[3]
 local server = string.match(redis.call('INFO', 'replication'), 'master_replid:(%x+)')
