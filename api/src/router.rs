@@ -12,7 +12,7 @@ use crate::openapi;
 use crate::request::surround;
 use crate::routes::{
     attachments, blocks, changes, conversations, docs, feed, jobs, members, messages, moderation, pages, presence,
-    reading, revocations, scheduled, search, snapshot, threads, unsent, users,
+    reading, revocations, scheduled, search, snapshot, threads, tickets, unsent, users,
 };
 use crate::state::App;
 
@@ -37,6 +37,7 @@ fn api() -> OpenApiRouter<App> {
         .merge(scheduled::routes())
         .merge(snapshot::routes())
         .merge(threads::routes())
+        .merge(tickets::routes())
 }
 
 /// The routes of the public listener.

@@ -10,6 +10,7 @@ use shared::config::Secret;
 use shared::limits::Limits;
 use shared::presence::Presence;
 use shared::protocol::ErrorCode;
+use shared::tickets::Tickets;
 use shared::upstream::Heads;
 
 use crate::announce::Announcer;
@@ -31,6 +32,16 @@ pub struct Attachments {
     pub max_bytes: u64,
 }
 
+/// What an api pod shares with the others of its fleet, beside the store.
+pub struct Beside {
+    /// Who is here, as gateways say.
+    pub presence: Arc<dyn Presence>,
+    /// How often people may do what.
+    pub limits: Limits,
+    /// Whose tickets are.
+    pub tickets: Arc<dyn Tickets>,
+}
+
 /// One api pod. Clones are the same pod.
 #[derive(Clone)]
 pub struct App(Arc<Inner>);
@@ -47,6 +58,8 @@ pub struct Inner {
     pub presence: Arc<dyn Presence>,
     /// How often people may do what.
     pub limits: Limits,
+    /// Whose tickets are.
+    pub tickets: Arc<dyn Tickets>,
     /// What a gateway must know to be answered.
     pub internal_secret: Secret,
     /// Makes links to attachments.
@@ -56,28 +69,28 @@ pub struct Inner {
 }
 
 impl App {
-    /// A pod that keeps things in `store`, announces through `announcer`, believes the tokens that `verifier` does, takes no
-    /// more than `limits` allow, and answers gateways that know `internal_secret`, which say who is here in `presence`. Without
-    /// `attachments` it takes none.
+    /// A pod that keeps things in `store`, announces through `announcer`, believes the tokens that `verifier` does, stands beside
+    /// others as `beside` says, and answers gateways that know `internal_secret`. Without `attachments` it takes none.
     #[must_use]
     pub fn new(
         store: Arc<dyn Store>,
         announcer: Announcer,
         verifier: Verifier,
-        presence: Arc<dyn Presence>,
-        limits: Limits,
+        beside: Beside,
         internal_secret: Secret,
         attachments: Option<Attachments>,
     ) -> Self {
         let publisher = Publisher::new(Arc::clone(&store), announcer);
         let recent = Fresh::for_each(HEADS);
         let links = Links::new(&internal_secret);
+        let Beside { presence, limits, tickets } = beside;
         Self(Arc::new(Inner {
             store,
             publisher,
             verifier,
             presence,
             limits,
+            tickets,
             internal_secret,
             links,
             attachments,

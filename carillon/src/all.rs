@@ -6,7 +6,7 @@ use anyhow::Context;
 use api::announce::Announcer;
 use api::health::readiness;
 use api::revocations::Follower;
-use api::state::{App, Attachments};
+use api::state::{App, Attachments, Beside};
 use api::{stats, worker};
 use gateway::upstream::Upstream;
 use gateway::upstream::local::LocalWire;
@@ -41,7 +41,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
 
     // The api: it announces, and its worker beats, until nobody is served any more.
     let working = CancellationToken::new();
-    let Linked { link, presence, limiter, .. } = broker.link().await;
+    let Linked { link, presence, limiter, tickets, .. } = broker.link().await;
     let limits = Limits::new(pod.settings.limits.clone(), limiter);
     let announcer = Announcer::start(&link.broker, link.state.clone(), pod.drain.tasks(), &working);
     pod.drain.tasks().spawn(worker::heads::run(Arc::clone(&store), Arc::clone(&link.broker), working.clone()));
@@ -58,15 +58,8 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
     pod.drain.tasks().spawn(follower.run(working.clone()));
     // Gateway and api speak within the process, so a secret of the moment will do where none is set.
     let secret = pod.settings.internal_secret().unwrap_or_else(made_up::make_up);
-    let app = App::new(
-        Arc::clone(&store),
-        announcer,
-        verifier.clone(),
-        presence,
-        limits.clone(),
-        secret.clone(),
-        attachments,
-    );
+    let beside = Beside { presence, limits: limits.clone(), tickets: Arc::clone(&tickets) };
+    let app = App::new(Arc::clone(&store), announcer, verifier.clone(), beside, secret.clone(), attachments);
     pod.drain.tasks().spawn(worker::schedule::run(Arc::clone(&store), app.publisher.clone(), working.clone()));
 
     // The gateway: it asks the api without a socket between.
@@ -81,6 +74,7 @@ pub async fn run(mut settings: Settings) -> anyhow::Result<()> {
             history,
             presence,
             limits,
+            tickets,
             upstream: Upstream::new(Arc::new(LocalWire(api::internal_router(app.clone()))), secret.reveal()),
             drain_window: pod.settings.pod.drain_window,
         },

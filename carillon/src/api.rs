@@ -6,7 +6,7 @@ use anyhow::Context;
 use api::announce::Announcer;
 use api::health::readiness;
 use api::revocations::Follower;
-use api::state::App;
+use api::state::{App, Beside};
 use api::stats;
 use shared::access::Verifier;
 use shared::broker::Linked;
@@ -25,8 +25,8 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let inside = pod.settings.database.internal_listen;
     let (listener, internal) = (pod.listener()?, bind(inside, "internal_listen")?);
     let store = store::open(&pod.settings)?;
-    let Linked { link, presence, limiter, .. } = Broker::new(&pod.settings)?.link().await;
-    let limits = Limits::new(pod.settings.limits.clone(), limiter);
+    let Linked { link, presence, limiter, tickets, .. } = Broker::new(&pod.settings)?.link().await;
+    let beside = Beside { presence, limits: Limits::new(pod.settings.limits.clone(), limiter), tickets };
 
     let announcing = CancellationToken::new();
     let announcer = Announcer::start(&link.broker, link.state.clone(), pod.drain.tasks(), &announcing);
@@ -35,7 +35,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     pod.drain.tasks().spawn(follower.run(announcing.clone()));
     let checks = vec![readiness(&store), verifier.readiness()];
     let attachments = attachments::open(&pod.settings)?;
-    let app = App::new(Arc::clone(&store), announcer, verifier, presence, limits, secret, attachments);
+    let app = App::new(Arc::clone(&store), announcer, verifier, beside, secret, attachments);
     let router = api::router(app.clone()).merge(pod.ops(checks));
     let serving = pod.drain.part();
     serving.tasks().spawn(pod.serve(listener, router.into()));

@@ -8,6 +8,7 @@ use shared::broker::redis::{self, RedisSettings};
 use shared::history::memory::MemoryHistory;
 use shared::limits::memory::MemoryLimiter;
 use shared::presence::memory::MemoryPresence;
+use shared::tickets::memory::MemoryTickets;
 
 use crate::settings::Settings;
 
@@ -15,7 +16,7 @@ use crate::settings::Settings;
 #[derive(Clone)]
 pub enum Broker {
     /// In this process.
-    Memory(MemoryBroker, Arc<MemoryHistory>, Arc<MemoryPresence>, Arc<MemoryLimiter>),
+    Memory(MemoryBroker, Arc<MemoryHistory>, Arc<MemoryPresence>, Arc<MemoryLimiter>, Arc<MemoryTickets>),
     /// At a Redis.
     Redis(RedisSettings),
 }
@@ -28,7 +29,7 @@ impl Broker {
             let place = MemoryBroker::default();
             let history = Arc::new(MemoryHistory::new(place.clone()));
             let presence = Arc::new(MemoryPresence::new(place.clone()));
-            return Ok(Self::Memory(place, history, presence, Arc::default()));
+            return Ok(Self::Memory(place, history, presence, Arc::default(), Arc::default()));
         }
         Ok(Self::Redis(RedisSettings::new(redis.redis_url.reveal(), &redis.redis_prefix)?))
     }
@@ -36,11 +37,12 @@ impl Broker {
     /// Connects one role. Returns even while Redis is away: what is lost then is reported as a gap.
     pub async fn link(&self) -> Linked {
         match self {
-            Self::Memory(place, history, presence, limiter) => Linked {
+            Self::Memory(place, history, presence, limiter, tickets) => Linked {
                 link: place.link(),
                 history: history.clone(),
                 presence: presence.clone(),
                 limiter: limiter.clone(),
+                tickets: tickets.clone(),
             },
             Self::Redis(settings) => redis::open(settings).await,
         }

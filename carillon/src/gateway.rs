@@ -21,7 +21,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
     let knows_revoked = verifier.readiness();
     let wire = HttpWire::new(pod.settings.api_urls()?).context("nothing can be asked over HTTP here")?;
     let listener = pod.listener()?;
-    let Linked { link, history, presence, limiter } = Broker::new(&pod.settings)?.link().await;
+    let Linked { link, history, presence, limiter, tickets } = Broker::new(&pod.settings)?.link().await;
 
     let gateway = Gateway::start(
         Parts {
@@ -32,6 +32,7 @@ pub async fn run(settings: Settings) -> anyhow::Result<()> {
             history,
             presence,
             limits: Limits::new(pod.settings.limits.clone(), limiter),
+            tickets,
             upstream: Upstream::new(Arc::new(wire), secret.reveal()),
             drain_window: pod.settings.pod.drain_window,
         },

@@ -16,8 +16,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use serde_json::json;
 use shared::ids::UserId;
-use shared::limits::{Deed, TooMany, millis, seconds};
+use shared::limits::{TooMany, millis, seconds};
 use shared::protocol::{ErrorCode, Since};
+use shared::tickets::Ticket;
 use socket2::SockRef;
 use tokio::net::TcpStream;
 use tokio_util::task::TaskTracker;
@@ -30,7 +31,7 @@ use crate::pod::Pod;
 use crate::transport::sse::EventStream;
 use crate::transport::websocket::WebSocket;
 use crate::turnstile::Full;
-use crate::welcome::{Visit, receive};
+use crate::welcome::{Pass, Visit, receive};
 
 /// Longest `app_version`, in bytes.
 const LONGEST_VERSION: usize = 64;
@@ -91,18 +92,19 @@ async fn stream_door(State(doors): State<Doors>, request: Request<Body>) -> Resu
     visit.passing = Some(pod.turnstile.pass()?);
     doors.knock(doors.address(&request, &headers)).await?;
     let missing = || problem(ErrorCode::Unauthorized, "a token is missing", None);
-    let caller = pod.verifier.verify(visit.token.as_ref().ok_or_else(missing)?).await;
-    let caller = caller.map_err(|error| {
+    let pass = visit.pass.take().ok_or_else(missing)?;
+    // First the place: a ticket is spent once it is looked at.
+    let mut place = pod.take_place().ok_or_else(unavailable)?;
+    let caller = pass.believe(pod).await.map_err(|error| {
         let wait = error.may_pass().then(|| pod.turnstile.come_back().wait);
         problem(error.code(), &error.to_string(), wait)
     })?;
     if visit.user_id.as_ref().is_some_and(|user| *user != caller.user) {
         return Err(problem(ErrorCode::Forbidden, "user_id is not the token's", None).into());
     }
-    pod.limits.check(Deed::Connect, &caller).await?;
+    pass.count(pod, &caller).await?;
     let seat = pod.limits.sit(&caller).await?;
     visit.caller = Some(Box::new(caller));
-    let mut place = pod.take_place().ok_or_else(unavailable)?;
     place.seat = seat;
     visit.place = Some(place);
     let (stream, body) = EventStream::new();
@@ -183,7 +185,7 @@ impl Doors {
         }
         let mut visit = visit(door, query, headers).map_err(|detail| problem(ErrorCode::BadRequest, &detail, None))?;
         // Whoever has yet to send a token comes in with it.
-        if visit.token.is_some() {
+        if visit.pass.is_some() {
             visit.passing = Some(self.pod.turnstile.pass()?);
         }
         visit.place = self.pod.take_place();
@@ -243,7 +245,7 @@ fn visit(door: Door, query: Query<'_>, headers: &Headers<'_>) -> Result<Visit, S
     if headers.doubled {
         return Err("a header came twice that may come once".to_owned());
     }
-    let Query { user_id, device_id, device_type, app_version, since, token } = query;
+    let Query { user_id, device_id, device_type, app_version, since, token, ticket } = query;
     let user_id = user_id.map(|id| id.parse::<UserId>()).transpose().map_err(|error| format!("user_id: {error}"))?;
     let device_id = device_id.map(|id| id.parse()).transpose().map_err(|error| format!("device_id: {error}"))?;
     let device_type = device_type.map(|text| parse_device_type(&text)).transpose()?;
@@ -256,11 +258,18 @@ fn visit(door: Door, query: Query<'_>, headers: &Headers<'_>) -> Result<Visit, S
     }
     let client = Client { device_id, device_type, app_version: app_version.map(Into::into) };
     let token = headers.bearer().map(Cow::Borrowed).or(token).or_else(|| headers.offered().map(Cow::Borrowed));
-    let token = token.map(Cow::into_owned);
+    let pass = match (token, ticket) {
+        (Some(token), _) => Some(Pass::Token(token.into_owned())),
+        (None, Some(ticket)) => {
+            let ticket = ticket.parse::<Ticket>().map_err(|error| format!("ticket: {error}"))?;
+            Some(Pass::Ticket { ticket, origin: headers.origin.map(str::to_owned) })
+        }
+        (None, None) => None,
+    };
     Ok(Visit {
         is_local: headers.is_local(),
         door,
-        token,
+        pass,
         caller: None,
         user_id,
         since,
@@ -407,7 +416,10 @@ mod tests {
 
     #[test]
     fn a_token_is_found_in_each_of_its_places() {
-        let token = |query, header| brought(query, header).ok().and_then(|visit| visit.token);
+        let token = |query: &str, header| match brought(query, header).ok()?.pass? {
+            Pass::Token(token) => Some(token),
+            Pass::Ticket { ticket, .. } => Some(ticket.reveal()),
+        };
         let (bearer, offered) =
             (("authorization", "Bearer a.b.c"), ("sec-websocket-protocol", "carillon.v1, bearer.g.h.i"));
         assert_eq!(token("", Some(bearer)).as_deref(), Some("a.b.c"));
@@ -417,5 +429,10 @@ mod tests {
         assert_eq!(token("token=d.e.f", Some(offered)).as_deref(), Some("d.e.f"));
         assert_eq!(token("token=d.e.f", Some(bearer)).as_deref(), Some("a.b.c"));
         assert_eq!(token("", None), None);
+        // Whoever shows a token needs no ticket.
+        let ticket = "A".repeat(43);
+        assert_eq!(token(&format!("ticket={ticket}"), None), Some(ticket.clone()));
+        assert_eq!(token(&format!("ticket={ticket}&token=d.e.f"), None).as_deref(), Some("d.e.f"));
+        assert!(brought("ticket=garbled", None).is_err());
     }
 }

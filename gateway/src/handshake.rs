@@ -26,7 +26,7 @@ pub(crate) struct Headers<'a> {
     key: Option<&'a [u8]>,
     host: Option<&'a str>,
     /// Which page asks: empty, which is nobody's, when it is no text or came twice.
-    origin: Option<&'a str>,
+    pub(crate) origin: Option<&'a str>,
     authorization: Option<&'a str>,
     /// Whether something came twice that may come once.
     pub(crate) doubled: bool,
@@ -51,6 +51,7 @@ pub(crate) struct Query<'a> {
     pub(crate) app_version: Option<Cow<'a, str>>,
     pub(crate) since: Option<Cow<'a, str>>,
     pub(crate) token: Option<Cow<'a, str>>,
+    pub(crate) ticket: Option<Cow<'a, str>>,
 }
 
 /// What is wrong with a handshake.
@@ -177,6 +178,7 @@ impl<'a> Query<'a> {
                 "app_version" => &mut read.app_version,
                 "since" => &mut read.since,
                 "token" => &mut read.token,
+                "ticket" => &mut read.ticket,
                 _ => continue,
             };
             *field = Some(value);

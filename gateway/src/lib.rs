@@ -62,6 +62,7 @@ use shared::history::History;
 use shared::limits::Limits;
 use shared::ops::Readiness;
 use shared::presence::Presence;
+use shared::tickets::Tickets;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -90,6 +91,8 @@ pub struct Parts {
     pub presence: Arc<dyn Presence>,
     /// How often people may do what.
     pub limits: Limits,
+    /// Whose tickets are.
+    pub tickets: Arc<dyn Tickets>,
     /// The api.
     pub upstream: Upstream,
     /// Over how long clients are told to come back when the pod stops.
@@ -107,7 +110,8 @@ impl Gateway {
     /// Starts a gateway's tasks; they end with `drain`, after the last client has left or been cut off.
     #[must_use]
     pub fn start(parts: Parts, drain: &Drain) -> Self {
-        let Parts { settings, node, verifier, link, history, presence, limits, upstream, drain_window } = parts;
+        let Parts { settings, node, verifier, link, history, presence, limits, tickets, upstream, drain_window } =
+            parts;
         let stop = CancellationToken::new();
         let behind = Arc::new(behind::Behind::default());
         let hub = Arc::new(hub::Hub::new(Arc::clone(&behind)));
@@ -135,6 +139,7 @@ impl Gateway {
             history: Arc::clone(&history),
             presence: Arc::clone(&presence),
             limits: limits.clone(),
+            tickets,
             upstream: upstream.clone(),
             questions,
             watches,

@@ -8,6 +8,7 @@ use shared::broker::Broker;
 use shared::history::History;
 use shared::limits::{Limits, Seat};
 use shared::presence::Presence;
+use shared::tickets::Tickets;
 
 use crate::acks::Acks;
 use crate::attendance::Attendance;
@@ -42,6 +43,8 @@ pub struct Pod {
     pub presence: Arc<dyn Presence>,
     /// How often people may do what.
     pub limits: Limits,
+    /// Whose tickets are.
+    pub tickets: Arc<dyn Tickets>,
     /// The api.
     pub upstream: Upstream,
     /// Questions to the api about arrivals and rooms, in batches.

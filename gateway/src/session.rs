@@ -766,6 +766,7 @@ mod tests {
     use shared::limits::memory::MemoryLimiter;
     use shared::limits::{LimitSettings, Limits};
     use shared::presence::memory::MemoryPresence;
+    use shared::tickets::memory::MemoryTickets;
 
     use super::*;
     use crate::config::GatewaySettings;
@@ -813,6 +814,7 @@ mod tests {
                 .0,
             presence,
             limits: Limits::new(LimitSettings::none(), Arc::new(MemoryLimiter::default())),
+            tickets: Arc::new(MemoryTickets::default()),
             broker,
             history,
             questions: crate::questions::questions(upstream.clone()).0,

@@ -9,11 +9,13 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 use shared::access::{Caller, TokenError};
+use shared::broker::BrokerError;
 use shared::channel::Role;
 use shared::cursor::Cursor;
 use shared::ids::{ConnectionId, UserId};
 use shared::limits::{Deed, TooMany, millis};
 use shared::protocol::{Action, CloseCode, Command, ErrorCode, answer};
+use shared::tickets::{Holder, Ticket};
 use shared::time::Timestamp;
 use shared::upstream::{Arrival, Question, ResyncReason, Verdict};
 
@@ -35,8 +37,8 @@ const BARE_GUEST: Duration = Duration::from_secs(24 * 3_600);
 pub struct Visit {
     /// Which door.
     pub door: Door,
-    /// Its token, if it came with one.
-    pub token: Option<String>,
+    /// What it shows of who it is, if it came with something.
+    pub pass: Option<Pass>,
     /// Who it is, if that is known already.
     pub caller: Option<Box<Caller>>,
     /// Whom it says it is; must be whom the token says.
@@ -47,10 +49,102 @@ pub struct Visit {
     pub since: Option<String>,
     /// What it says of itself.
     pub client: Client,
-    /// Its way through the turnstile, once it has a token.
+    /// Its way through the turnstile, once it has shown something.
     pub passing: Option<Passing>,
     /// Its place among the sockets; `None` when the pod is full.
     pub place: Option<Place>,
+}
+
+/// What a client shows of who it is.
+pub enum Pass {
+    /// A token.
+    Token(String),
+    /// A ticket, and the page that shows it.
+    Ticket {
+        /// The ticket.
+        ticket: Ticket,
+        /// Of which origin the page is, if it is one.
+        origin: Option<String>,
+    },
+}
+
+impl Pass {
+    /// Says who shows this.
+    ///
+    /// # Errors
+    ///
+    /// When it is not believed, or cannot be judged just now.
+    pub async fn believe(&self, pod: &Pod) -> Result<Caller, PassError> {
+        match self {
+            Self::Token(token) => Ok(pod.verifier.verify(token).await?),
+            Self::Ticket { ticket, origin } => {
+                // What is taken in is spent: not before it can be judged.
+                pod.verifier.knows_revoked()?;
+                let holder = pod.tickets.take(ticket).await.map_err(PassError::Unread)?;
+                let holder = holder.filter(|holder| holder.may_come_from(origin.as_deref()));
+                let Holder { caller, .. } = holder.ok_or(PassError::Spent)?;
+                pod.verifier.still_believes(&caller)?;
+                Ok(caller)
+            }
+        }
+    }
+
+    /// Counts that `caller` connects with it. A ticket was counted when it was made out.
+    ///
+    /// # Errors
+    ///
+    /// When they do so too often.
+    pub async fn count(&self, pod: &Pod, caller: &Caller) -> Result<(), TooMany> {
+        match self {
+            Self::Token(_) => pod.limits.check(Deed::Connect, caller).await,
+            Self::Ticket { .. } => Ok(()),
+        }
+    }
+}
+
+/// Why what a client shows is not believed.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// It is a token.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// It is a ticket that lets nobody in.
+    #[error("the ticket was used already, has expired, or was made out to another page: ask for another one")]
+    Spent,
+    /// It is a ticket, and whose it is cannot be read.
+    #[error("tickets cannot be read here at present")]
+    Unread(#[source] BrokerError),
+}
+
+impl PassError {
+    /// The code that the client hears; the error's own text is the detail.
+    #[must_use]
+    pub const fn code(&self) -> ErrorCode {
+        match self {
+            Self::Token(error) => error.code(),
+            Self::Spent => ErrorCode::Unauthorized,
+            Self::Unread(_) => ErrorCode::Unavailable,
+        }
+    }
+
+    /// Whether nothing is said against the client, which may come again a moment later.
+    #[must_use]
+    pub const fn may_pass(&self) -> bool {
+        match self {
+            Self::Token(error) => error.may_pass(),
+            Self::Spent => false,
+            Self::Unread(_) => true,
+        }
+    }
+
+    /// How a socket is closed for it.
+    const fn close_code(&self) -> CloseCode {
+        match self {
+            Self::Token(TokenError::TooEarly | TokenError::Unavailable) | Self::Unread(_) => CloseCode::Full,
+            Self::Token(TokenError::Revoked) => CloseCode::Forbidden,
+            Self::Token(TokenError::Invalid | TokenError::Expired) | Self::Spent => CloseCode::BadToken,
+        }
+    }
 }
 
 /// Lets a client in and serves it until it is gone, or tells it why not.
@@ -136,7 +230,7 @@ impl From<TooMany> for Refused {
     }
 }
 
-/// Who it is: by the token it came with, else by the one it says first.
+/// Who it is: by what it came with, else by the token that it says first.
 async fn identify<T: Transport>(
     pod: &Pod,
     visit: &mut Visit,
@@ -146,29 +240,27 @@ async fn identify<T: Transport>(
     if let Some(caller) = visit.caller.take() {
         return Ok(*caller);
     }
-    let token = match (visit.token.take(), &visit.user_id) {
-        (Some(token), _) => token,
+    let pass = match (visit.pass.take(), &visit.user_id) {
+        (Some(pass), _) => pass,
         (None, Some(user)) if visit.is_local && pod.verifier.accepts_bare_users() => return Ok(bare_guest(user)),
         (None, _) => {
             let first = tokio::time::timeout(pod.settings.auth_timeout, first_token(transport)).await;
             let token = first.map_err(|_| CloseCode::Silent)??;
             visit.passing = Some(pod.turnstile.pass()?);
-            token
+            Pass::Token(token)
         }
     };
-    let caller = pod.verifier.verify(&token).await.map_err(|error| {
-        let code = match error {
-            TokenError::TooEarly | TokenError::Unavailable => CloseCode::Full,
-            TokenError::Revoked => CloseCode::Forbidden,
-            TokenError::Invalid | TokenError::Expired => CloseCode::BadToken,
-        };
+    let caller = pass.believe(pod).await.map_err(|error| {
+        if let PassError::Unread(error) = &error {
+            tracing::warn!(%error, "tickets cannot be read");
+        }
         let wait = error.may_pass().then(|| millis(pod.turnstile.come_back().wait));
-        Refused { code, why: Some(answer::error(None, error.code(), &error.to_string(), wait)) }
+        Refused { code: error.close_code(), why: Some(answer::error(None, error.code(), &error.to_string(), wait)) }
     })?;
     match &visit.user_id {
         Some(user) if *user != caller.user => Err(CloseCode::Forbidden.into()),
         _ => {
-            pod.limits.check(Deed::Connect, &caller).await?;
+            pass.count(pod, &caller).await?;
             place.seat = pod.limits.sit(&caller).await?;
             Ok(caller)
         }

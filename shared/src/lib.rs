@@ -21,5 +21,6 @@ pub mod presence;
 pub mod protocol;
 pub mod sabotage;
 pub mod telemetry;
+pub mod tickets;
 pub mod time;
 pub mod upstream;

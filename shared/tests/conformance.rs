@@ -1,4 +1,4 @@
-//! The promises of the broker, of the rooms' history, of presence and of limits, put to every implementation over real servers.
+//! The promises of the broker, of the rooms' history, of presence, of limits and of tickets, put to every implementation over real servers.
 
 use std::sync::Arc;
 
@@ -12,6 +12,7 @@ use shared::channel::Channel;
 use shared::history::memory::MemoryHistory;
 use shared::limits::memory::MemoryLimiter;
 use shared::presence::memory::MemoryPresence;
+use shared::tickets::memory::MemoryTickets;
 
 mod broker {
     use super::*;
@@ -53,12 +54,24 @@ mod limits {
     );
 }
 
+mod tickets {
+    use super::*;
+    shared::tickets_conformance!(
+        memory: Memory,
+        redis_standalone: Standalone,
+        redis_sentinel: Sentinel,
+        redis_cluster: Cluster,
+    );
+}
+
 /// One process. All it can suffer is a pump that does not keep up.
+#[derive(Clone)]
 struct Memory {
     place: MemoryBroker,
     history: Arc<MemoryHistory>,
     presence: Arc<MemoryPresence>,
     limiter: Arc<MemoryLimiter>,
+    tickets: Arc<MemoryTickets>,
 }
 
 #[async_trait]
@@ -67,12 +80,12 @@ impl Stage for Memory {
         let place = MemoryBroker::default();
         let history = Arc::new(MemoryHistory::new(place.clone()));
         let presence = Arc::new(MemoryPresence::new(place.clone()));
-        Self { history, presence, limiter: Arc::default(), place }
+        Self { history, presence, limiter: Arc::default(), tickets: Arc::default(), place }
     }
 
     async fn pod(&self) -> Pod {
-        let Self { place, history, presence, limiter } = self;
-        Pod { link: place.link(), history: history.clone(), presence: presence.clone(), limiter: limiter.clone() }
+        let Self { place, history, presence, limiter, tickets } = self.clone();
+        Pod { link: place.link(), history, presence, limiter, tickets }
     }
 
     async fn lose_the_link(&self, heard: &Channel) {
@@ -90,8 +103,8 @@ impl Stage for Memory {
 
 async fn pod(redis: &Redis) -> Pod {
     let settings = RedisSettings::new(&redis.url(), "conformance").expect("settings");
-    let Linked { link, history, presence, limiter } = open(&settings).await;
-    Pod { link, history, presence, limiter }
+    let Linked { link, history, presence, limiter, tickets } = open(&settings).await;
+    Pod { link, history, presence, limiter, tickets }
 }
 
 /// One server.

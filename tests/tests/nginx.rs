@@ -292,6 +292,7 @@ async fn no_token_is_written_down_wherever_it_stood_and_whatever_went_wrong() {
     let client = from_address(5);
     let paths = [
         format!("/api/v1/ws?token={CANARY}"),
+        format!("/api/v1/ws?ticket={CANARY}"),
         format!("/ws/connect?user_id=alice&token={CANARY}"),
         format!("/api/v1/feed?token={CANARY}"),
         format!("/metrics?token={CANARY}"),

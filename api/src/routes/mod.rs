@@ -18,6 +18,7 @@ pub mod scheduled;
 pub mod search;
 pub mod snapshot;
 pub mod threads;
+pub mod tickets;
 pub mod unsent;
 pub mod users;
 

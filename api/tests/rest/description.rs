@@ -98,6 +98,7 @@ async fn openapi_describes_every_route_with_its_problems() {
         "put /api/v1/messages/conversations/{id}/draft",
         "put /api/v1/messages/messages/{id}/pin",
         "post /api/v1/revocations",
+        "post /api/v1/tickets",
         "post /api/v1/users/{id}/erase",
         "post /api/v1/users/{id}/export",
         "put /api/v1/messages/messages/{id}/reactions/{reaction}",

@@ -9,7 +9,7 @@ use api::announce::Announcer;
 use api::attachments::Blobs;
 use api::publish::Publisher;
 use api::revocations::Follower;
-use api::state::{App, Attachments};
+use api::state::{App, Attachments, Beside};
 use api::store::Store;
 use api::worker::jobs::Jobs;
 use jsonwebtoken::{EncodingKey, Header};
@@ -27,6 +27,8 @@ use shared::limits::memory::MemoryLimiter;
 use shared::limits::{LimitSettings, Limits};
 use shared::presence::Presence;
 use shared::presence::memory::MemoryPresence;
+use shared::tickets::Tickets;
+use shared::tickets::memory::MemoryTickets;
 use shared::time::Timestamp;
 use shared::upstream::{CALLER_HEADER, SECRET_HEADER};
 use sqlx::Connection as _;
@@ -51,6 +53,7 @@ pub(crate) struct Api {
     pub(crate) publisher: Publisher,
     pub(crate) client: Client,
     pub(crate) presence: Arc<dyn Presence>,
+    pub(crate) tickets: Arc<dyn Tickets>,
     place: MemoryBroker,
     path: PathBuf,
     /// Where the bytes of attachments lie.
@@ -106,7 +109,9 @@ impl Api {
         let presence: Arc<dyn Presence> = Arc::new(MemoryPresence::new(place.clone()));
         let (kept, secret) = (Arc::clone(&presence), Secret::new(SECRET));
         let limits = Limits::new(limits, Arc::new(MemoryLimiter::default()));
-        let app = App::new(Arc::clone(&store), announcer, verifier.clone(), kept, limits, secret, attachments);
+        let tickets: Arc<dyn Tickets> = Arc::new(MemoryTickets::default());
+        let beside = Beside { presence: kept, limits, tickets: Arc::clone(&tickets) };
+        let app = App::new(Arc::clone(&store), announcer, verifier.clone(), beside, secret, attachments);
         let publisher = app.publisher.clone();
         let url = serve(api::router(app.clone()), &stop).await;
         let internal_url = serve(api::internal_router(app), &stop).await;
@@ -119,6 +124,7 @@ impl Api {
             publisher,
             client: Client::new(),
             presence,
+            tickets,
             place,
             path,
             folder,

@@ -21,4 +21,5 @@ mod scheduled;
 mod search;
 mod strangers;
 mod threads;
+mod tickets;
 mod unsent;

@@ -3,6 +3,7 @@
 mod limits;
 mod presence;
 mod revocations;
+mod tickets;
 mod village;
 
 use std::sync::atomic::Ordering;

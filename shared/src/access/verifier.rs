@@ -11,6 +11,7 @@ use super::keys::{Key, Rules, Verified};
 use super::{AccessError, AccessSettings, Caller, Denylist, TokenError};
 use crate::ids::{RoomName, UserId};
 use crate::ops::Readiness;
+use crate::time::Timestamp;
 
 /// Bytes of the longest token that is looked at.
 const LONGEST: usize = 8 * 1024;
@@ -127,14 +128,29 @@ impl Verifier {
         room.map(|room| (caller.user, room)).ok_or(TokenError::Invalid)
     }
 
+    /// Whether it is known here what was revoked.
+    ///
+    /// # Errors
+    /// [`TokenError::TooEarly`] when not.
+    pub fn knows_revoked(&self) -> Result<(), TokenError> {
+        if self.denylist().is_complete() { Ok(()) } else { Err(TokenError::TooEarly) }
+    }
+
+    /// Whether somebody may still come in whose token was good a moment ago.
+    ///
+    /// # Errors
+    /// [`TokenError::Expired`] or [`TokenError::Revoked`] when not.
+    pub fn still_believes(&self, caller: &Caller) -> Result<(), TokenError> {
+        if self.denylist().denies(caller) {
+            return Err(TokenError::Revoked);
+        }
+        if caller.expires_at <= Timestamp::now() { Err(TokenError::Expired) } else { Ok(()) }
+    }
+
     async fn read(&self, token: &str) -> Result<Verified, TokenError> {
         let verified = self.check(token).await?;
-        let denylist = self.denylist();
-        match &verified {
-            _ if !denylist.is_complete() => Err(TokenError::TooEarly),
-            Verified { caller, .. } if denylist.denies(caller) => Err(TokenError::Revoked),
-            _ => Ok(verified),
-        }
+        self.knows_revoked()?;
+        if self.denylist().denies(&verified.caller) { Err(TokenError::Revoked) } else { Ok(verified) }
     }
 
     async fn check(&self, token: &str) -> Result<Verified, TokenError> {

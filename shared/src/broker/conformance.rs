@@ -20,6 +20,7 @@ use crate::history::History;
 use crate::ids::TraceId;
 use crate::limits::Limiter;
 use crate::presence::Presence;
+use crate::tickets::Tickets;
 use crate::time::Timestamp;
 
 /// How long anything may take. Failing over is the slowest.
@@ -55,6 +56,8 @@ pub struct Pod {
     pub presence: Arc<dyn Presence>,
     /// Where it counts turns.
     pub limiter: Arc<dyn Limiter>,
+    /// Its book of tickets.
+    pub tickets: Arc<dyn Tickets>,
 }
 
 /// Runs every promise of the broker for each `name: Stage`.

@@ -18,6 +18,7 @@ use crate::envelope::Envelope;
 use crate::history::History;
 use crate::limits::Limiter;
 use crate::presence::Presence;
+use crate::tickets::Tickets;
 
 /// The fleet's loudspeaker: what one pod publishes, every subscribed pod hears.
 ///
@@ -126,6 +127,8 @@ pub struct Linked {
     pub presence: Arc<dyn Presence>,
     /// Where turns are counted.
     pub limiter: Arc<dyn Limiter>,
+    /// Where tickets are kept.
+    pub tickets: Arc<dyn Tickets>,
 }
 
 /// Whether a link carries.

@@ -1,7 +1,8 @@
 //! The way in: a device that has not connected yet, where it shows its token, and how it may be refused.
 
 use futures_util::{SinkExt as _, StreamExt as _};
-use serde_json::json;
+use reqwest::Method;
+use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::WebSocketStream;
@@ -26,6 +27,8 @@ pub enum Showing {
     Subprotocol,
     /// In its first command.
     Command,
+    /// In an address, as a ticket that it asks for.
+    Ticket,
     /// Nowhere.
     Nowhere,
 }
@@ -115,7 +118,14 @@ impl Connecting {
         let (door, token) = (user.socket_door(), user.token());
         let separator = if path.contains('?') { '&' } else { '?' };
         let since = since.map(|cursor| format!("&since={cursor}")).unwrap_or_default();
-        let query = if *showing == Showing::Query { format!("&token={token}") } else { String::new() };
+        let query = match showing {
+            Showing::Query => format!("&token={token}"),
+            Showing::Ticket => {
+                let made_out = user.asks(Method::POST, "/api/v1/tickets", &Value::Null).await;
+                format!("&ticket={}", made_out["ticket"].as_str().expect("a ticket"))
+            }
+            _ => String::new(),
+        };
         let mut request =
             format!("ws://{door}{path}{separator}device_id={name}{since}{query}").into_client_request()?;
         let mut insert = |name: &'static str, value: &str| {
@@ -125,7 +135,7 @@ impl Connecting {
         match showing {
             Showing::Header => insert("authorization", &format!("Bearer {token}")),
             Showing::Subprotocol => insert("sec-websocket-protocol", &format!("carillon.v1, bearer.{token}")),
-            Showing::Query | Showing::Command | Showing::Nowhere => {}
+            Showing::Query | Showing::Command | Showing::Ticket | Showing::Nowhere => {}
         }
         let stream = TcpStream::connect(door).await?;
         stream.set_nodelay(true)?;

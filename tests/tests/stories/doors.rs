@@ -26,7 +26,7 @@ async fn every_door_and_every_way_to_show_a_token_lets_in(place: &impl Place) {
         "/ws/connect?user_id=alice&device_type=tablet",
         "/ws/notifications/alice",
     ] {
-        for showing in [Showing::Header, Showing::Query, Showing::Subprotocol, Showing::Command] {
+        for showing in [Showing::Header, Showing::Query, Showing::Subprotocol, Showing::Command, Showing::Ticket] {
             let phone = alice.device("phone").through(path).showing(showing).connect().await;
             let first = phone.record().frames[0].clone();
             assert_eq!(first["type"], "connection_established", "{first}");

@@ -4,7 +4,7 @@ use fleet::client::{Kind, User, token, token_until};
 use fleet::fleet::{Fleet, Shape};
 use fleet::raw::{Raw, close, text, upgrade};
 use reqwest::{Client, Method, RequestBuilder};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// Known to this story's fleet alone, so that it can make tokens of every kind.
 const SECRET: &str = "canary-secret-of-one-story-long-enough";
@@ -28,6 +28,7 @@ async fn shows_at_sockets(port: u16, token: &str) -> String {
     for (path, headers) in [
         ("/api/v1/ws".to_owned(), format!("Authorization: Bearer {token}\r\n")),
         (format!("/api/v1/ws?token={token}"), String::new()),
+        (format!("/api/v1/ws?ticket={token}"), String::new()),
         (format!("/ws/connect?user_id=alice&token={token}"), format!("Origin: https://{token}.example\r\n")),
         (format!("/ws/notifications/alice?token={token}"), String::new()),
         (format!("/api/v1/ws?since={token}"), format!("Authorization: Bearer {token}\r\n")),
@@ -116,6 +117,19 @@ async fn no_process_writes_down_a_token_or_a_message_wherever_it_stood_even_if_e
     alice.says(&conversation, body).await;
     phone.shows(&conversation, &[body]).await;
     let _ = alice.request(Method::GET, &format!("/api/v1/messages/search?q={body}")).send().await;
+    let made_out = alice.asks(Method::POST, "/api/v1/tickets", &Value::Null).await;
+    let ticket = made_out["ticket"].as_str().expect("a ticket");
+    // Once it lets in, and then it is spent.
+    for status in [200, 401] {
+        let url = format!("http://127.0.0.1:{nginx}/api/v1/events?ticket={ticket}");
+        let mut answer = reqwest::get(url).await.expect("an answer");
+        assert_eq!(answer.status(), status);
+        heard.push_str(&String::from_utf8_lossy(&answer.chunk().await.expect("something").unwrap_or_default()));
+    }
+    let mut raw = Raw::connect(nginx).await;
+    raw.sends(upgrade(&format!("/api/v1/ws?ticket={ticket}"), "")).await;
+    raw.falls_silent().await;
+    heard.push_str(&String::from_utf8_lossy(&raw.everything().await));
 
     assert!(
         heard.contains("connection_established") && heard.contains(r#""code":"unauthorized""#),
@@ -132,7 +146,7 @@ async fn no_process_writes_down_a_token_or_a_message_wherever_it_stood_even_if_e
         "all were looked at"
     );
     let secrets = tokens.iter().map(|token| telling(token)).chain([alice.token(), bob.token()].map(telling));
-    for secret in secrets.chain([SECRET]) {
+    for secret in secrets.chain([SECRET, ticket]) {
         let line = |text: &str| text.lines().find(|line| line.contains(secret)).map(str::to_owned);
         assert_eq!(line(&written), None, "{secret} was written down");
         assert_eq!(line(&heard), None, "{secret} was said again");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use api::announce::Announcer;
 use api::revocations::Follower;
-use api::state::App;
+use api::state::{App, Beside};
 use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -26,6 +26,7 @@ use shared::history::memory::MemoryHistory;
 use shared::limits::memory::MemoryLimiter;
 use shared::limits::{LimitSettings, Limits};
 use shared::presence::memory::MemoryPresence;
+use shared::tickets::memory::MemoryTickets;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -144,7 +145,9 @@ impl Village {
         follower.read().await.expect("nothing is revoked yet");
         drain.tasks().spawn(follower.run(drain.stopped().clone()));
         let limits = Limits::new(limits, Arc::new(MemoryLimiter::default()));
-        let app = App::new(store, announcer, verifier, kept, limits.clone(), secret, None);
+        let tickets = Arc::new(MemoryTickets::default());
+        let beside = Beside { presence: kept, limits: limits.clone(), tickets: tickets.clone() };
+        let app = App::new(store, announcer, verifier, beside, secret, None);
 
         let (delivering, deliveries) = deliveries(1_024);
         let Link { broker, deliveries: mut heard, state } = place.link();
@@ -168,6 +171,7 @@ impl Village {
             history,
             presence,
             limits,
+            tickets,
             upstream,
             drain_window: Duration::from_secs(2),
         };
@@ -255,6 +259,24 @@ impl Person<'_> {
         let mut socket = self.village.dial(&path, &[]).await.expect("a socket");
         assert_eq!(socket.hears("connection_established").await["data"]["user_id"], self.user);
         socket
+    }
+
+    /// Asks for a ticket, as a page of `origin` or as nobody's.
+    pub async fn asks_for_a_ticket(&self, origin: Option<&str>) -> reqwest::Response {
+        let url = format!("http://{}/api/v1/tickets", self.village.address);
+        let asking = self.village.client.post(url).bearer_auth(&self.token);
+        let asking = origin.into_iter().fold(asking, |asking, origin| asking.header("origin", origin));
+        asking.send().await.expect("an answer")
+    }
+
+    /// A ticket, made out to a page of `origin` or to nobody's.
+    pub async fn ticket(&self, origin: Option<&str>) -> String {
+        let answer = self.asks_for_a_ticket(origin).await;
+        assert_eq!(
+            (answer.status().as_u16(), &answer.headers()["cache-control"]),
+            (201, &"no-store".parse().expect("text"))
+        );
+        answer.json::<Value>().await.expect("JSON")["ticket"].as_str().expect("a ticket").to_owned()
     }
 
     /// Starts a conversation and answers its id.

@@ -54,7 +54,8 @@ impl Commands {
         let client = settings.client();
         let connected = keep_connected(client.clone());
         // While the link is down a command fails at once. One that was under way when it broke may be sent again, though it was done.
-        // Scripts have to bear that: a publish in a room with history is done once, one without may be heard twice.
+        // Scripts have to bear that: a publish in a room with history is done once, one without may be heard twice, and a ticket that
+        // was taken in is lost.
         let client = client.with_options(&Options { fail_fast: true, ..Options::default() });
         Self { client, room: Semaphore::new(UNDER_WAY as usize), _connected: connected }
     }

@@ -42,6 +42,7 @@ use crate::history::redis::RedisHistory;
 use crate::ids::PodId;
 use crate::limits::redis::RedisLimiter;
 use crate::presence::redis::RedisPresence;
+use crate::tickets::redis::RedisTickets;
 
 /// Deliveries that may wait for one pump.
 const QUEUE: usize = 65_536;
@@ -108,7 +109,8 @@ pub async fn open(settings: &RedisSettings) -> Linked {
         link: Link { broker, deliveries, state },
         history: Arc::new(RedisHistory::new(Arc::clone(&commands), names.clone())),
         presence: Arc::new(RedisPresence::new(Arc::clone(&commands), names.clone())),
-        limiter: Arc::new(RedisLimiter::new(commands, names)),
+        limiter: Arc::new(RedisLimiter::new(Arc::clone(&commands), names.clone())),
+        tickets: Arc::new(RedisTickets::new(commands, names)),
     }
 }
 

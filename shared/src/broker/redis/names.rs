@@ -86,6 +86,11 @@ impl Names {
         format!("{}:{{{}}}:seats:{user}", self.prefix, Bucket::of(user))
     }
 
+    /// Whose the ticket with this stub is.
+    pub(crate) fn ticket(&self, stub: &str) -> String {
+        format!("{}:{{{}}}:ticket:{stub}", self.prefix, Bucket::of(&stub))
+    }
+
     /// Where `pod` hears itself through whichever node has `bucket`.
     pub(crate) fn probe(&self, bucket: Bucket, pod: PodId) -> String {
         format!("{}:{{{bucket}}}:pod:{pod}", self.prefix)
