@@ -4,18 +4,19 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use fleet::proxy::{Proxy, Way, Weather};
-use fleet::servers::redis::Redis;
+use fleet::servers::redis::{PASSWORD, Redis};
 use shared::access::Caller;
 use shared::broker::redis::{RedisSettings, open};
 use shared::broker::{BrokerError, Delivery, Gap, Link, LinkState, Linked};
 use shared::channel::{Channel, Role};
 use shared::config::Value as _;
-use shared::envelope::{Content, Envelope};
-use shared::event::LiveBody;
+use shared::envelope::{Content, Entry, Envelope};
+use shared::event::{DurableBody, LiveBody, Topic};
 use shared::history::{History, Retention};
-use shared::ids::{PodId, RoomName, Seq, TraceId, UserId};
-use shared::limits::{Deed, Limit, LimitSettings, Limits};
+use shared::ids::{Epoch, PodId, RoomName, Seq, TraceId, UserId};
+use shared::limits::{Deed, Doer, Limit, LimitSettings, Limits};
 use shared::presence::{Availability, HELD, PresenceError, Status};
+use shared::tickets::{Holder, Ticket};
 use shared::time::Timestamp;
 use tokio::time::timeout;
 
@@ -209,14 +210,7 @@ async fn while_redis_is_frozen_a_pod_counts_turns_alone_and_hardly_waits() {
     let Linked { link: _link, limiter, .. } = open_at(&redis).await;
     let sends = Limit::parse("5/10h").expect("a limit");
     let limits = Limits::new(LimitSettings { sends, ..LimitSettings::default() }, limiter);
-    let alice = Caller {
-        user: "alice".parse().expect("an id"),
-        role: Role::Guest,
-        name: None,
-        token_id: None,
-        issued_at: None,
-        expires_at: Timestamp::now(),
-    };
+    let alice = caller("alice");
     let take = async |times| {
         let mut taken = 0;
         for _ in 0..times {
@@ -267,6 +261,147 @@ async fn a_publish_whose_answer_was_lost_stands_in_its_room_once() {
     assert!(timeout(Duration::from_millis(200), link.deliveries.next()).await.is_err(), "nothing is heard twice");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn each_role_may_do_in_redis_what_it_does_and_nothing_else() {
+    let (alone, cluster) = (Redis::standalone().await.expect("a redis"), Redis::cluster().await.expect("a cluster"));
+    for redis in [alone, Redis::sentinel().await.expect("a redis with a sentinel"), cluster] {
+        redis.let_in("test").await.expect("users");
+        let as_user = async |role: &str| {
+            let url = redis.url().replacen("://", &format!("://test-{role}:{PASSWORD}@"), 1);
+            open(&RedisSettings::new(&url, "test").expect("settings")).await
+        };
+        let (mut gateway, api, worker) = (as_user("gateway").await, as_user("api").await, as_user("worker").await);
+        let (alice, room): (UserId, RoomName) = ("alice".parse().expect("an id"), "lobby".parse().expect("a room"));
+        let feed = Channel::User(alice.clone());
+
+        // What each does.
+        let wanted = [lobby(), feed.clone(), Channel::Heads, Channel::All, Channel::Presence(alice.clone())];
+        gateway.link.broker.subscribe(&wanted).await.expect("a gateway hears everything");
+        let heard = async |link: &mut Link, channel: &Channel| {
+            let Delivery::Envelope(envelope) = next(link).await else { panic!("nothing is lost") };
+            assert_eq!(envelope.channel, *channel);
+        };
+        for (linked, channel) in [(&api, &feed), (&worker, &feed), (&api, &Channel::All), (&worker, &Channel::Heads)] {
+            let said = [Envelope { channel: channel.clone(), ..hello() }, entry(channel, false), entry(channel, true)];
+            linked.link.broker.publish(&said).await.expect("api and workers announce");
+            for _ in said {
+                heard(&mut gateway.link, channel).await;
+            }
+        }
+        let conversation: Channel = "room:conversation:1".parse().expect("a channel");
+        gateway.link.broker.subscribe(std::slice::from_ref(&conversation)).await.expect("a subscription");
+        for channel in [&conversation, &Channel::Presence(alice.clone())] {
+            api.link
+                .broker
+                .publish(&[Envelope { channel: channel.clone(), ..hello() }])
+                .await
+                .expect("receipts, doubts");
+            heard(&mut gateway.link, channel).await;
+        }
+        publish(&*gateway.history).await.expect("a gateway publishes in rooms");
+        heard(&mut gateway.link, &lobby()).await;
+        gateway.link.broker.publish(&[hello()]).await.expect("in those without history, too");
+        heard(&mut gateway.link, &lobby()).await;
+        assert_eq!(gateway.history.read(&room, None).await.expect("a reading").envelopes.len(), 1);
+        gateway.history.window(&feed, Epoch(1), Seq(0)).await.expect("a gateway reads windows");
+        let mut lease = gateway.presence.begin(Duration::from_secs(60)).await.expect("a lease");
+        gateway.presence.put(&lease, None, &[(alice.clone(), Availability::Online)]).await.expect("written");
+        heard(&mut gateway.link, &Channel::Presence(alice.clone())).await;
+        gateway.presence.renew(&mut lease, Duration::from_millis(1)).await.expect("renewed");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+        let status = api.presence.read(std::slice::from_ref(&alice)).await.expect("the api reads who is here");
+        assert_eq!(status[0].state, Availability::Online, "and finds whom a dead gateway had");
+        let sweep = async || gateway.presence.sweep(PodId::new(), Duration::from_secs(10), 100).await.expect("swept");
+        timeout(DEADLINE, async { while sweep().await == 0 {} }).await.expect("swept in time");
+        let status = api.presence.read(std::slice::from_ref(&alice)).await.expect("the api reads who is here");
+        assert_eq!(status[0].state, Availability::Offline);
+        let (seat, rate) = (uuid::Uuid::now_v7(), Limit::parse("5/1m").and_then(|limit| limit.0).expect("a rate"));
+        for linked in [&api, &gateway] {
+            linked.limiter.take(&Doer::User(alice.clone()), Deed::Send, rate).await.expect("a turn");
+        }
+        assert!(gateway.limiter.hold(&alice, seat, 1, DEADLINE).await.expect("a seat"));
+        gateway.limiter.go_on_holding(&alice, &[seat], DEADLINE).await.expect("still a seat");
+        gateway.limiter.leave(&alice, seat).await.expect("none any more");
+        let (ticket, holder) = (Ticket::random(), Holder { caller: caller("alice"), origin: None });
+        api.tickets.keep(&ticket, &holder, DEADLINE).await.expect("the api makes out tickets");
+        assert_eq!(gateway.tickets.take(&ticket).await.expect("a gateway takes them in"), Some(holder.clone()));
+        assert_eq!(refused(&redis).await, "", "nothing was refused");
+
+        // What none of its business is.
+        let says = |linked: &Linked, channel: Channel| {
+            let (broker, said) = (std::sync::Arc::clone(&linked.link.broker), Envelope { channel, ..hello() });
+            async move { broker.publish(&[said]).await }
+        };
+        for channel in [feed.clone(), Channel::All, Channel::Fleet, Channel::Heads] {
+            is_refused(&redis, "no gateway speaks for others", says(&gateway, channel)).await;
+        }
+        is_refused(&redis, "no worker speaks in rooms", says(&worker, lobby())).await;
+        is_refused(&redis, "no api pod speaks in rooms", says(&api, lobby())).await;
+        for linked in [&api, &worker] {
+            let listens = linked.link.broker.subscribe(std::slice::from_ref(&feed));
+            is_refused(&redis, "gateways alone listen to what people are told", listens).await;
+            is_refused(&redis, "gateways alone publish in rooms", publish(&*linked.history)).await;
+            is_refused(&redis, "gateways alone say who is here", linked.presence.begin(DEADLINE)).await;
+        }
+        for linked in [&worker, &gateway] {
+            let forged = linked.tickets.keep(&ticket, &holder, DEADLINE);
+            is_refused(&redis, "api pods alone make out tickets", forged).await;
+        }
+        for role in ["api", "worker", "gateway"] {
+            for command in [
+                &["FLUSHALL"][..],
+                &["KEYS", "*"],
+                &["CONFIG", "GET", "*"],
+                &["ACL", "LIST"],
+                &["MONITOR"],
+                &["CLIENT", "LIST"],
+                &["PUBSUB", "SHARDCHANNELS"],
+                &["SET", "{b001}:of-somebody-else", "x"],
+                &["SET", "test:{b001}:made-up", "x"],
+                &["EVAL", "return redis.call('SET', 'test:{b001}:made-up', 'x')", "0"],
+                &["EVAL", "return redis.call('SPUBLISH', 'test:{b001}:made-up', 'x')", "0"],
+            ] {
+                let user = format!("test-{role}");
+                let as_user = ["--user", &user, "--pass", PASSWORD, "--no-auth-warning"];
+                let command = [&as_user[..], command].concat();
+                is_refused(&redis, &format!("{command:?}"), redis.cli(0, &command)).await;
+            }
+        }
+    }
+}
+
+/// What a Redis has refused since it was asked last, for want of leave.
+async fn refused(redis: &Redis) -> String {
+    let mut refused = String::new();
+    for node in 0..redis.nodes() {
+        refused += &redis.cli(node, &["ACL", "LOG"]).await.expect("a log");
+        redis.cli(node, &["ACL", "LOG", "RESET"]).await.expect("an empty log");
+    }
+    refused
+}
+
+/// Checks that an attempt fails, and for want of leave.
+async fn is_refused<T, E>(redis: &Redis, why: &str, attempt: impl Future<Output = Result<T, E>>) {
+    refused(redis).await;
+    assert!(attempt.await.is_err(), "it may: {why}");
+    assert_ne!(refused(redis).await, "", "it failed for want of something else: {why}");
+}
+
+fn entry(channel: &Channel, redacts: bool) -> Envelope {
+    let body = DurableBody::from_trusted(Bytes::from_static(b"{\"a\":1"));
+    let content = Content::Entry(Entry {
+        epoch: Epoch(1),
+        seq: Seq(1 + u64::from(redacts)),
+        topic: Topic::Messaging,
+        unread: None,
+        redacts,
+        revokes: false,
+        closes: false,
+        body,
+    });
+    Envelope { channel: channel.clone(), content, ..hello() }
+}
+
 async fn connect(redis: &Redis) -> (Link, std::sync::Arc<dyn History>) {
     let Linked { link, history, .. } = open_at(redis).await;
     (link, history)
@@ -307,6 +442,11 @@ async fn until_said(link: &mut Link, envelope: &Envelope) {
         }
     };
     timeout(DEADLINE, heard).await.expect("it is heard in time");
+}
+
+fn caller(name: &str) -> Caller {
+    let (user, expires_at) = (name.parse().expect("an id"), Timestamp::now());
+    Caller { user, role: Role::Guest, name: None, token_id: None, issued_at: None, expires_at }
 }
 
 async fn publish(history: &dyn History) -> Result<shared::event::RoomPosition, BrokerError> {

@@ -18,7 +18,7 @@ use crate::servers::carillon::{Environment, Pod, Role, run};
 use crate::servers::nginx::{Limits, Nginx};
 use crate::servers::ports;
 use crate::servers::postgres::Postgres;
-use crate::servers::redis::Redis;
+use crate::servers::redis::{PASSWORD, Redis};
 use crate::servers::scratch::Scratch;
 use crate::servers::shared::Shared;
 
@@ -151,11 +151,17 @@ impl Fleet {
         let database = postgres.database().await?;
         run(&["migrate"], &environment([("CARILLON_DATABASE_URL", database.as_str())]))?;
 
+        let prefix = format!("t{}", uuid::Uuid::now_v7().simple());
+        let redis_has_users = matches!(shape.redis, RedisShape::Shared);
+        if redis_has_users {
+            redis.let_in(&prefix).await?;
+        }
         let mut site = Site {
             database: database.parse()?,
             redis: redis.url(),
             redis_has_one_address: matches!(shape.redis, RedisShape::Shared | RedisShape::Standalone),
-            prefix: format!("t{}", uuid::Uuid::now_v7().simple()),
+            redis_has_users,
+            prefix,
             links: BTreeMap::new(),
             scratch: Scratch::new("fleet"),
         };
@@ -308,6 +314,8 @@ struct Site {
     database: Url,
     redis: String,
     redis_has_one_address: bool,
+    /// Whether each role is a user of its own there. A server that is started again does not know them any more.
+    redis_has_users: bool,
     prefix: String,
     links: BTreeMap<(String, String), Proxy>,
     scratch: Scratch,
@@ -328,7 +336,9 @@ impl Site {
         if self.redis_has_one_address {
             let direct: Url = url.parse()?;
             let port = self.link(from, "redis", direct.port().context("a port")?).await;
-            url = format!("redis://127.0.0.1:{port}");
+            let (role, _) = from.split_once('-').context("a role and a number")?;
+            let user = if self.redis_has_users { format!("{}-{role}:{PASSWORD}@", self.prefix) } else { String::new() };
+            url = format!("redis://{user}127.0.0.1:{port}");
         }
         Ok([("CARILLON_REDIS_URL", url), ("CARILLON_REDIS_PREFIX", self.prefix.clone())])
     }

@@ -19,6 +19,12 @@ use self::process::eventually;
 /// The name under which Sentinel watches the primary.
 const SERVICE: &str = "carillon";
 
+/// The users that the project suggests.
+const USERS: &str = include_str!("../../../../deploy/redis/users.acl");
+
+/// The password of all of them.
+pub const PASSWORD: &str = "secret";
+
 /// One or more running Redis servers. Dropping it kills them and deletes what they kept.
 pub struct Redis {
     kind: Kind,
@@ -114,6 +120,27 @@ impl Redis {
     /// When the node does not answer, or answers with an error.
     pub async fn cli(&self, node: usize, command: &[&str]) -> Result<String> {
         self.nodes[node].cli(command).await
+    }
+
+    /// Lets in the users that the project suggests, as a fleet with this prefix has them: `<prefix>-api` and so on, each with
+    /// [`PASSWORD`]. Whoever tests stays the user `default`.
+    ///
+    /// # Errors
+    ///
+    /// When a server does not answer, or does not understand what is suggested.
+    pub async fn let_in(&self, prefix: &str) -> Result<()> {
+        let of_fleet = |word: &str| match word.strip_prefix(">${") {
+            Some(_) => format!(">{PASSWORD}"),
+            None => word.replace("carillon-", &format!("{prefix}-")).replace("carillon:", &format!("{prefix}:")),
+        };
+        for user in USERS.lines().filter(|user| !user.starts_with("user default ")) {
+            let user: Vec<_> = user.split(' ').skip(1).map(of_fleet).collect();
+            let command: Vec<_> = ["ACL", "SETUSER"].into_iter().chain(user.iter().map(String::as_str)).collect();
+            for node in 0..self.nodes() {
+                self.cli(node, &command).await?;
+            }
+        }
+        Ok(())
     }
 
     /// What its servers keep under names with one of these `parts`: hashes, sets and strings as `redis-cli` prints them, each with its
