@@ -84,15 +84,10 @@ impl Room {
         self.top = first.map_or_else(|| Top::of(end), Top::before);
         let told = told(&self.top);
         for member in self.members.values_mut() {
-            match member {
-                Member::Live { shown: Some(shown), .. } if first.is_some_and(|first| continues(Some(shown), first)) => {
-                }
-                Member::Live { connection, .. } => {
-                    if connection.queue.push_event(Frame::Whole(told.clone())) {
-                        METRICS.overflows.increment(1);
-                    }
-                }
-                Member::Joining { .. } => {}
+            let Member::Live { connection, shown } = member else { continue };
+            let misses_nothing = first.zip(shown.as_ref()).is_some_and(|(first, shown)| continues(Some(shown), first));
+            if !misses_nothing && connection.queue.push_event(Frame::Whole(told.clone())) {
+                METRICS.overflows.increment(1);
             }
         }
         self.doubt_joining();
@@ -391,6 +386,7 @@ mod tests {
         assert_eq!(shown(&bob), vec![8]);
         assert_eq!(shown(&cid), vec![3, 4, 5, 6, 7, 8]);
     }
+
     #[test]
     fn what_is_remembered_of_another_life_of_a_room_is_not_passed_over() {
         let (mut room, alice) = (Room::default(), connection("alice"));
