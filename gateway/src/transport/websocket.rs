@@ -15,6 +15,7 @@ use shared::cursor::Cursor;
 use shared::protocol::CloseCode;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep, sleep};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::{CapacityError, Error, ProtocolError};
 use tokio_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
@@ -31,6 +32,8 @@ const READ_BUFFER: usize = 256;
 const CONTROL: usize = 4 * 1024;
 /// How long a message may be under way, from its first byte to its last.
 const UNDER_WAY: Duration = Duration::from_secs(30);
+/// Whoever broke a rule and sends nothing for so long has heard why, or never will.
+const QUIET: Duration = Duration::from_millis(250);
 /// Bytes of a control frame beside its payload: a header and a mask.
 const CONTROL_HEADER: usize = 6;
 
@@ -42,13 +45,17 @@ pub struct WebSocket {
     socket: WebSocketStream<Line>,
     /// Whether tungstenite has taken all that came, so that only the socket can have more.
     has_read_all: bool,
-    /// Whether the client broke a rule. What it still sends is read and forgotten: a kernel that has something unread would
-    /// answer with a reset, which overtakes the close.
-    is_broken: bool,
-    /// Whether the client has closed. What it sends all the same is forgotten likewise; it is told that nothing more comes, because
-    /// it waits for the server to end the connection (RFC 6455, section 7.1.1).
-    has_closed: bool,
+    /// Why nothing more of what the client sends is taken.
+    over: Option<Over>,
     pending: Pending,
+}
+
+/// Why nothing more of what a client sends is taken.
+enum Over {
+    /// It has closed.
+    Closed,
+    /// It broke a rule, and is quiet when this has passed.
+    Broken(Pin<Box<Sleep>>),
 }
 
 /// Bytes on their way to the socket.
@@ -93,7 +100,7 @@ impl WebSocket {
         let socket = WebSocketStream::from_partially_read(line, read, Role::Server, Some(config)).await;
         // Not a buffer of the pool: whoever waits to come in holds no more than this.
         let pending = Pending { joined: answer, ..Pending::default() };
-        Self { socket, has_read_all: false, is_broken: false, has_closed: false, pending }
+        Self { socket, has_read_all: false, over: None, pending }
     }
 
     /// Hands a control frame to tungstenite, which puts it into [`Line::control`].
@@ -193,12 +200,9 @@ impl Transport for WebSocket {
     }
 
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
-        if self.has_closed {
-            // Nobody reads behind a close before the answer to it is written.
-            ready!(Pin::new(&mut self.socket.get_mut().stream).poll_shutdown(cx)).ok();
-        }
-        if self.is_broken || self.has_closed {
-            return self.socket.get_mut().poll_forget(cx);
+        if let Some(over) = &mut self.over {
+            // Nobody reads behind the end before our own close is written.
+            return self.socket.get_mut().poll_end(over, cx);
         }
         // Who is woken to write has nothing to read as a rule, and tungstenite takes long to find that out.
         if self.has_read_all {
@@ -210,7 +214,6 @@ impl Transport for WebSocket {
             self.socket.get_mut().unfinished.take(message);
         }
         self.take_control();
-        self.has_closed = matches!(read, Poll::Ready(Some(Ok(Message::Close(_)))));
         let incoming = match ready!(read) {
             Some(Ok(Message::Text(text))) => Incoming::Text(text.as_str().to_owned()),
             Some(Ok(Message::Binary(_))) => Incoming::Binary,
@@ -219,7 +222,11 @@ impl Transport for WebSocket {
             Some(Ok(Message::Close(_))) | None => Incoming::Closed,
             Some(Err(error)) => refuse(&error),
         };
-        self.is_broken = matches!(incoming, Incoming::Broken(_));
+        self.over = match incoming {
+            Incoming::Closed => Some(Over::Closed),
+            Incoming::Broken(_) => Some(Over::Broken(Box::pin(sleep(QUIET)))),
+            _ => None,
+        };
         Poll::Ready(incoming)
     }
 }
@@ -241,14 +248,26 @@ fn refuse(error: &Error) -> Incoming {
 }
 
 impl Line {
-    /// Reads what still comes, for nobody, until the client is gone.
-    fn poll_forget(&mut self, cx: &mut Context<'_>) -> Poll<Incoming> {
+    /// Reads what still comes, for nobody, until the client is gone, and tells it that nothing more is said: it waits for the server to
+    /// end the connection (RFC 6455, section 7.1.1). Not while it sends: whoever has something unread when the connection ends, a
+    /// kernel or nginx, answers with a reset, which overtakes our close.
+    fn poll_end(&mut self, over: &mut Over, cx: &mut Context<'_>) -> Poll<Incoming> {
         let mut forgotten = [0; 4 * 1024];
         loop {
+            let is_quiet = match over {
+                Over::Closed => true,
+                Over::Broken(quiet) => quiet.as_mut().poll(cx).is_ready(),
+            };
+            if is_quiet {
+                ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).ok();
+            }
             let mut buffer = ReadBuf::new(&mut forgotten);
             let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
             if read.is_err() || buffer.filled().is_empty() {
                 return Poll::Ready(Incoming::Closed);
+            }
+            if let Over::Broken(quiet) = over {
+                quiet.as_mut().reset(Instant::now() + QUIET);
             }
         }
     }
@@ -347,27 +366,49 @@ mod tests {
         assert!(pending.joined.capacity() <= 128 * 1024, "{}", pending.joined.capacity());
     }
 
-    #[tokio::test]
-    async fn whoever_goes_on_after_their_close_is_read_to_the_end_so_that_no_reset_overtakes_the_answer() {
+    /// A client that has sent `frame`, its socket, and what that has read.
+    async fn ends_with(frame: &[u8]) -> (TcpStream, WebSocket, Incoming) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let mut client = TcpStream::connect(listener.local_addr().expect("an address")).await.expect("it listens");
         let (stream, _) = listener.accept().await.expect("somebody comes");
         let mut socket = WebSocket::new(stream, Vec::new(), Vec::new(), 1_024).await;
-        // A close without a code and a ping, masked with nothing.
-        client.write_all(&[0x88, 0x80, 0, 0, 0, 0]).await.expect("written");
-        assert_eq!(poll_fn(|cx| socket.poll_read(cx)).await, Incoming::Closed);
-        socket.load_close(CloseCode::Normal);
-        poll_fn(|cx| socket.poll_write(cx)).await.expect("answered");
+        client.write_all(frame).await.expect("written");
+        let read = poll_fn(|cx| socket.poll_read(cx)).await;
+        (client, socket, read)
+    }
+
+    /// Whatever a client still sends is read to its end, so that no reset overtakes what the socket is closed with.
+    async fn is_told(mut client: TcpStream, mut socket: WebSocket, code: CloseCode, close: &[u8]) {
+        socket.load_close(code);
+        poll_fn(|cx| socket.poll_write(cx)).await.expect("written");
         let reading = tokio::spawn(async move { poll_fn(|cx| socket.poll_read(cx)).await });
         let mut heard = Vec::new();
         client.read_to_end(&mut heard).await.expect("the end, and no reset");
-        assert_eq!(heard, [0x88, 0]);
+        assert_eq!(heard, close);
         for _ in 0..1_000 {
-            client.write_all(&[0x89, 0x80, 0, 0, 0, 0]).await.expect("somebody reads");
+            client.write_all(PING).await.expect("somebody reads");
         }
         assert!(!reading.is_finished());
         drop(client);
         assert_eq!(reading.await.expect("it ends"), Incoming::Closed);
+    }
+
+    /// Masked with nothing, as all of them.
+    const PING: &[u8] = &[0x89, 0x80, 0, 0, 0, 0];
+
+    #[tokio::test]
+    async fn whoever_goes_on_after_their_close_is_read_to_the_end_so_that_no_reset_overtakes_the_answer() {
+        let (client, socket, read) = ends_with(&[0x88, 0x80, 0, 0, 0, 0]).await;
+        assert_eq!(read, Incoming::Closed);
+        is_told(client, socket, CloseCode::Normal, &[0x88, 0]).await;
+    }
+
+    #[tokio::test]
+    async fn whoever_broke_a_rule_is_told_the_end_once_they_are_quiet() {
+        let (mut client, socket, read) = ends_with(&[0x83, 0x80, 0, 0, 0, 0]).await;
+        assert_eq!(read, Incoming::Broken(CloseCode::Protocol));
+        client.write_all(PING).await.expect("written");
+        is_told(client, socket, CloseCode::Protocol, b"\x88\x10\x03\xeaprotocol error").await;
     }
 
     #[test]
