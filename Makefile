@@ -8,7 +8,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # Each runs a whole fleet and mostly waits for it, so there may be more than cores.
 STORIES_AT_ONCE ?= 4
 
-.PHONY: run test lint fix docs servers bench chaos recovery demo-fleet
+.PHONY: run test lint fix docs servers bench chaos recovery autobahn demo-fleet
 
 ## Starts everything in one process, on SQLite, with nothing to install.
 run:
@@ -117,6 +117,18 @@ recovery: servers
 	  $(CARGO) build --package carillon --features sabotage --target-dir target/sabotage
 	  CARILLON_BIN=$$PWD/target/sabotage/debug/carillon target/debug/recovery lost api-killed
 	fi
+
+## Puts the Autobahn test suite to the program, straight and through nginx, in about ten minutes; the suite's report is
+## target/autobahn/index.html. The suite wants Python 2.7, which is not installed here.
+PYTHON2 ?= python2.7
+autobahn: servers
+	$(PYTHON2) -V || { echo "make autobahn PYTHON2=... : the suite wants Python 2.7 with pip" >&2; exit 1; }
+	export PYTHONUSERBASE=$$PWD/target/servers/autobahn
+	$(PYTHON2) -c 'import autobahntestsuite' 2>/dev/null ||
+	  $(PYTHON2) -m pip install --quiet --user --no-warn-script-location 'autobahntestsuite==25.10.1'
+	$(CARGO) build --package carillon
+	$(CARGO) build --package fleet --bins
+	CARILLON_BIN=$$PWD/target/debug/carillon target/debug/autobahn $(PYTHON2) target/autobahn
 
 ## A fleet of two pods of each kind behind nginx, to play with, until ctrl-c.
 demo-fleet: servers
