@@ -249,27 +249,25 @@ fn refuse(error: &Error) -> Incoming {
 
 impl Line {
     /// Reads what still comes, for nobody, until the client is gone, and tells it that nothing more is said: it waits for the server to
-    /// end the connection (RFC 6455, section 7.1.1). Not while it sends: whoever has something unread when the connection ends, a
-    /// kernel or nginx, answers with a reset, which overtakes our close.
+    /// end the connection (RFC 6455, section 7.1.1). Whoever broke a rule is told when they are quiet: if something unread is left when
+    /// the connection ends, a kernel or nginx answers with a reset, which overtakes our close.
     fn poll_end(&mut self, over: &mut Over, cx: &mut Context<'_>) -> Poll<Incoming> {
         let mut forgotten = [0; 4 * 1024];
-        loop {
-            let is_quiet = match over {
-                Over::Closed => true,
-                Over::Broken(quiet) => quiet.as_mut().poll(cx).is_ready(),
-            };
-            if is_quiet {
-                ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).ok();
-            }
-            let mut buffer = ReadBuf::new(&mut forgotten);
-            let read = ready!(Pin::new(&mut self.stream).poll_read(cx, &mut buffer));
+        let mut buffer = ReadBuf::new(&mut forgotten);
+        while let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, &mut buffer) {
             if read.is_err() || buffer.filled().is_empty() {
                 return Poll::Ready(Incoming::Closed);
             }
+            buffer.clear();
             if let Over::Broken(quiet) = over {
                 quiet.as_mut().reset(Instant::now() + QUIET);
             }
         }
+        if let Over::Broken(quiet) = over {
+            ready!(quiet.as_mut().poll(cx));
+        }
+        ready!(Pin::new(&mut self.stream).poll_shutdown(cx)).ok();
+        Poll::Pending
     }
 }
 
@@ -377,14 +375,27 @@ mod tests {
         (client, socket, read)
     }
 
-    /// Whatever a client still sends is read to its end, so that no reset overtakes what the socket is closed with.
-    async fn is_told(mut client: TcpStream, mut socket: WebSocket, code: CloseCode, close: &[u8]) {
+    /// Closes a socket whose client sends `pings` first, and more when it was told the end. All are read, so that no reset overtakes
+    /// `close`.
+    async fn is_told(mut client: TcpStream, mut socket: WebSocket, code: CloseCode, close: &[u8], pings: usize) {
         socket.load_close(code);
         poll_fn(|cx| socket.poll_write(cx)).await.expect("written");
         let reading = tokio::spawn(async move { poll_fn(|cx| socket.poll_read(cx)).await });
-        let mut heard = Vec::new();
-        client.read_to_end(&mut heard).await.expect("the end, and no reset");
+        let mut heard = vec![0; close.len()];
+        client.read_exact(&mut heard).await.expect("a close");
         assert_eq!(heard, close);
+        for _ in 0..pings {
+            client.write_all(PING).await.expect("somebody reads");
+            let said = Instant::now();
+            sleep(QUIET / 10).await;
+            if said.elapsed() > QUIET / 2 {
+                // The machine stood still, and so the client was quiet.
+                break;
+            }
+            let more = client.try_read(&mut heard).map_err(|error| error.kind());
+            assert_eq!(more, Err(io::ErrorKind::WouldBlock), "it is not told while it sends");
+        }
+        assert_eq!(client.read(&mut heard).await.expect("the end, and no reset"), 0);
         for _ in 0..1_000 {
             client.write_all(PING).await.expect("somebody reads");
         }
@@ -400,15 +411,14 @@ mod tests {
     async fn whoever_goes_on_after_their_close_is_read_to_the_end_so_that_no_reset_overtakes_the_answer() {
         let (client, socket, read) = ends_with(&[0x88, 0x80, 0, 0, 0, 0]).await;
         assert_eq!(read, Incoming::Closed);
-        is_told(client, socket, CloseCode::Normal, &[0x88, 0]).await;
+        is_told(client, socket, CloseCode::Normal, &[0x88, 0], 0).await;
     }
 
     #[tokio::test]
     async fn whoever_broke_a_rule_is_told_the_end_once_they_are_quiet() {
-        let (mut client, socket, read) = ends_with(&[0x83, 0x80, 0, 0, 0, 0]).await;
+        let (client, socket, read) = ends_with(&[0x83, 0x80, 0, 0, 0, 0]).await;
         assert_eq!(read, Incoming::Broken(CloseCode::Protocol));
-        client.write_all(PING).await.expect("written");
-        is_told(client, socket, CloseCode::Protocol, b"\x88\x10\x03\xeaprotocol error").await;
+        is_told(client, socket, CloseCode::Protocol, b"\x88\x10\x03\xeaprotocol error", 20).await;
     }
 
     #[test]
