@@ -262,6 +262,24 @@ async fn a_publish_whose_answer_was_lost_stands_in_its_room_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_said_on_one_channel_for_another_one_is_not_heard() {
+    let redis = Redis::standalone().await.expect("a redis");
+    let (mut link, _) = connect(&redis).await;
+    let [alice, everybody]: [Channel; 2] = ["user:alice", "all"].map(|channel| channel.parse().expect("a channel"));
+    link.broker.subscribe(&[lobby(), alice.clone(), everybody.clone()]).await.expect("subscriptions");
+    let (lobby, alice, everybody) = (&lobby(), &alice, &everybody);
+    // The last alone stands where it belongs.
+    for (on, of) in [(lobby, alice), (lobby, everybody), (alice, everybody), (everybody, alice), (lobby, lobby)] {
+        let name = format!("test:{{{}}}:{on}", on.bucket());
+        let said = Envelope { channel: of.clone(), ..hello() }.encode();
+        let said = std::str::from_utf8(&said).expect("text");
+        assert_eq!(redis.cli(0, &["SPUBLISH", &name, said]).await.expect("published"), "1", "somebody listens");
+    }
+    let Delivery::Envelope(heard) = next(&mut link).await else { panic!("nothing is lost") };
+    assert_eq!(heard.channel, *lobby);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn each_role_may_do_in_redis_what_it_does_and_nothing_else() {
     let (alone, cluster) = (Redis::standalone().await.expect("a redis"), Redis::cluster().await.expect("a cluster"));
     for redis in [alone, Redis::sentinel().await.expect("a redis with a sentinel"), cluster] {

@@ -49,7 +49,8 @@ pub trait Tickets: Send + Sync {
     async fn keep(&self, ticket: &Ticket, holder: &Holder, lasts: Duration) -> Result<(), BrokerError>;
 
     /// Takes `ticket` in and answers whose it was: of all who show it, one is told, once. Whoever takes it and does not hear that
-    /// has lost it: so it is when the connection breaks before the answer.
+    /// has lost it: so it is when the connection breaks before the answer. A server that takes over without having heard that it was
+    /// taken has it until it is over.
     async fn take(&self, ticket: &Ticket) -> Result<Option<Holder>, BrokerError>;
 }
 

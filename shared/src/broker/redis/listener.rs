@@ -9,6 +9,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::metrics::{Cause, Metrics};
+use super::names::Names;
 use super::probe::Heard;
 use crate::broker::{Delivering, Delivery, Gap};
 use crate::channel::Channel;
@@ -47,6 +48,10 @@ impl Listener {
             _ => Bytes::new(),
         };
         match Envelope::decode(&bytes) {
+            // Whoever may speak on one channel says nothing on another.
+            Ok(envelope) if !Names::are_of(&message.channel, &envelope.channel) => {
+                self.metrics.undecodable.increment(1)
+            }
             Ok(envelope) if envelope.channel == Channel::Pod(self.pod) => {}
             Ok(envelope) => {
                 self.metrics.received.increment(1);

@@ -11,7 +11,7 @@ pub(super) struct Metrics {
     pub(super) unpublished: Counter,
     /// Envelopes heard.
     pub(super) received: Counter,
-    /// Heard bytes that are no envelope.
+    /// Heard bytes that are no envelope, or one of another channel than that on which they were heard.
     pub(super) undecodable: Counter,
     /// Envelopes heard for which the pump's queue had no room.
     pub(super) overrun: Counter,

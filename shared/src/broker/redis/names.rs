@@ -24,6 +24,11 @@ impl Names {
         format!("{}:{{{}}}:{channel}", self.prefix, channel.bucket())
     }
 
+    /// Whether `name` is that of `channel`, in whatever bucket: probes are heard through all.
+    pub(crate) fn are_of(name: &str, channel: &Channel) -> bool {
+        name.split_once("}:").is_some_and(|(_, of)| of == channel.to_string())
+    }
+
     /// The stream of a room's history, beside its channel.
     pub(crate) fn history(&self, room: &RoomName) -> String {
         let channel = Channel::Room(room.clone());
