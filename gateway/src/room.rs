@@ -352,6 +352,7 @@ mod tests {
         assert!(!room.takes(Some(&RoomPosition { epoch: Epoch(2), offset: Seq(1) })));
         assert_eq!(shown(&alice), vec![1, 2]);
     }
+
     #[test]
     fn the_first_of_an_empty_room_is_missed_when_another_one_comes() {
         let (mut room, alice) = (Room::default(), connection("alice"));

@@ -66,6 +66,14 @@ impl Gate {
         (Self { presence, hub, attendance, listener: place.link(), stop: CancellationToken::new() }, attendant)
     }
 
+    /// One whose attendant runs, and somebody hears of `name`.
+    async fn heard(name: &str) -> Self {
+        let (gate, attendant) = Self::begin();
+        gate.listen(name).await;
+        tokio::spawn(attendant.run(gate.stop.clone()));
+        gate
+    }
+
     async fn listen(&self, name: &str) {
         self.listener.broker.subscribe(&[Channel::Presence(user(name))]).await.expect("memory takes everything");
     }
@@ -109,9 +117,7 @@ fn user(name: &str) -> UserId {
 
 #[tokio::test(start_paused = true)]
 async fn the_highest_state_of_all_devices_is_told_and_the_last_one_leaves_after_a_grace() {
-    let (mut gate, attendant) = Gate::begin();
-    gate.listen("alice").await;
-    tokio::spawn(attendant.run(gate.stop.clone()));
+    let mut gate = Gate::heard("alice").await;
     let (phone, desk) = (gate.connect("alice"), gate.connect("alice"));
     assert_eq!(gate.told().await, Some(Online));
     desk.choose(Dnd);
@@ -127,9 +133,7 @@ async fn the_highest_state_of_all_devices_is_told_and_the_last_one_leaves_after_
 
 #[tokio::test(start_paused = true)]
 async fn whoever_comes_back_within_the_grace_was_never_gone() {
-    let (mut gate, attendant) = Gate::begin();
-    gate.listen("alice").await;
-    tokio::spawn(attendant.run(gate.stop.clone()));
+    let mut gate = Gate::heard("alice").await;
     let mut page = gate.connect("alice");
     assert_eq!(gate.told().await, Some(Online));
     for _ in 0..5 {
@@ -157,9 +161,7 @@ async fn more_changes_than_may_wait_make_no_difference() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_server_says_that_was_so_before_is_put_right_with_the_next_beat() {
-    let (mut gate, attendant) = Gate::begin();
-    gate.listen("alice").await;
-    tokio::spawn(attendant.run(gate.stop.clone()));
+    let mut gate = Gate::heard("alice").await;
     let phone = gate.connect("alice");
     assert_eq!(gate.told().await, Some(Online));
     gate.goes_back("alice", Offline).await;
@@ -180,9 +182,7 @@ async fn what_a_server_says_that_was_so_before_is_put_right_with_the_next_beat()
 
 #[tokio::test(start_paused = true)]
 async fn whom_a_loss_does_not_concern_is_not_written_for_it() {
-    let (mut gate, attendant) = Gate::begin();
-    gate.listen("alice").await;
-    tokio::spawn(attendant.run(gate.stop.clone()));
+    let mut gate = Gate::heard("alice").await;
     let phone = gate.connect("alice");
     assert_eq!(gate.told().await, Some(Online));
     gate.disconnect(&phone);
@@ -195,9 +195,7 @@ async fn whom_a_loss_does_not_concern_is_not_written_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn losses_within_the_grace_do_not_begin_it_anew() {
-    let (mut gate, attendant) = Gate::begin();
-    gate.listen("alice").await;
-    tokio::spawn(attendant.run(gate.stop.clone()));
+    let mut gate = Gate::heard("alice").await;
     let phone = gate.connect("alice");
     assert_eq!(gate.told().await, Some(Online));
     gate.disconnect(&phone);
@@ -215,9 +213,7 @@ async fn losses_within_the_grace_do_not_begin_it_anew() {
 
 #[tokio::test(start_paused = true)]
 async fn whoever_comes_back_is_remembered_anew_and_nobody_for_ever() {
-    let (mut gate, attendant) = Gate::begin();
-    gate.listen("alice").await;
-    tokio::spawn(attendant.run(gate.stop.clone()));
+    let mut gate = Gate::heard("alice").await;
     for _ in 0..3 {
         let phone = gate.connect("alice");
         assert_eq!(gate.told().await, Some(Online));
@@ -236,9 +232,7 @@ async fn whoever_comes_back_is_remembered_anew_and_nobody_for_ever() {
 
 #[tokio::test(start_paused = true)]
 async fn a_gateway_that_was_taken_for_dead_tells_anew_who_is_here() {
-    let (mut gate, attendant) = Gate::begin();
-    gate.listen("alice").await;
-    tokio::spawn(attendant.run(gate.stop.clone()));
+    let mut gate = Gate::heard("alice").await;
     let _connection = gate.connect("alice");
     assert_eq!(gate.told().await, Some(Online));
     // It does nothing while the clock runs on, and another one sweeps.

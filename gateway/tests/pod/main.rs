@@ -182,7 +182,10 @@ async fn a_hole_is_filled_before_what_follows_it() {
 
 #[tokio::test]
 async fn a_slow_reader_is_not_cut_and_delays_nobody() {
-    let settings = GatewaySettings { send_queue_bytes: ByteSize(8 * 1024), ..GatewaySettings::default() };
+    // Whoever takes nothing at all is cut after half a minute, which is less than this takes on a busy machine.
+    let stall_timeout = Duration::from_secs(600);
+    let settings =
+        GatewaySettings { send_queue_bytes: ByteSize(8 * 1024), stall_timeout, ..GatewaySettings::default() };
     let village = Village::with(settings).await;
     let (alice, bob) = (village.person("alice"), village.person("bob"));
     let conversation = alice.starts_with(&[&bob]).await;
