@@ -118,8 +118,8 @@ recovery: servers
 	  CARILLON_BIN=$$PWD/target/sabotage/debug/carillon target/debug/recovery lost api-killed
 	fi
 
-## Puts the Autobahn test suite to the program, straight and through nginx, in about ten minutes; the suite's report is
-## target/autobahn/index.html. The suite wants Python 2.7, which is not installed here.
+## Puts the Autobahn test suite to the program, straight and through nginx, in about four minutes; the suite's report is
+## target/autobahn/index.html. The suite wants Python 2.7, which this does not install.
 PYTHON2 ?= python2.7
 autobahn: servers
 	$(PYTHON2) -V || { echo "make autobahn PYTHON2=... : the suite wants Python 2.7 with pip" >&2; exit 1; }

@@ -1,9 +1,9 @@
 """Puts the cases of the Autobahn test suite to gateways. In Python 2.7, as the suite is.
 
 The suite wants every message sent back. A gateway answers instead: `unsupported` to bytes, and `bad_request` to a text that is no command.
-Here each such answer is handed to the suite as the message that it answers, if one of its kind was due; everything else is handed on
-as it came and fails the case. What a gateway says by itself is passed over. Frames, fragments, control frames, text that is not UTF-8
-and how connections end are judged by the suite alone; that a message came whole is not asked here.
+Here each such answer is handed to the suite as the message that it answers, if one of its kind was due; everything else but the greeting is
+handed on as it came and fails the case. The rest is judged by the suite, and more strictly where it takes a connection that was dropped
+for one that was failed: each must end with a close, and with a code. That a message came whole is not asked here.
 
     judge.py FOLDER NAME=URL...
 
