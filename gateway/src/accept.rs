@@ -12,6 +12,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use bytes::Bytes;
+use futures_util::future::OptionFuture;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
@@ -100,36 +101,54 @@ pub async fn serve(listener: TcpListener, site: Site, stop: CancellationToken) {
     requests.wait().await;
 }
 
-/// Serves a connection. A socket is opened by its first request as a rule, and for that no HTTP server is set up. Whatever else
-/// comes first, and every refusal, is the router's. `under_way` is held while requests are.
-async fn serve_one(
+/// Serves a connection. `under_way` is held while requests are.
+fn serve_one(
+    stream: TcpStream,
+    peer: IpAddr,
+    site: Site,
+    stop: CancellationToken,
+    under_way: TaskTrackerToken,
+) -> impl Future<Output = ()> {
+    // Boxed, and not an argument of what follows: what it took to come in is given back now, not when the client leaves.
+    let requests = Box::pin(until_socket(stream, peer, site, stop, under_way));
+    async move {
+        OptionFuture::from(requests.await).await;
+    }
+}
+
+/// Serves requests until one opens a socket, and answers what serves that. It is the first one as a rule, and for that no HTTP server
+/// is set up. Whatever else comes first, and every refusal, is the router's.
+async fn until_socket(
     mut stream: TcpStream,
     peer: IpAddr,
     site: Site,
     stop: CancellationToken,
     under_way: TaskTrackerToken,
-) {
+) -> Option<impl Future<Output = ()>> {
     let mut read = Vec::new();
     if let Some(doors) = site.doors {
         let first = tokio::select! {
-            () = stop.cancelled() => return,
-            first = tokio::time::timeout(HEADERS, first_request(&mut stream, peer, &mut read, &doors)) => first,
+            () = stop.cancelled() => return None,
+            first = tokio::time::timeout(HEADERS, first_request(&mut stream, peer, &mut read, &doors)) => first.ok()?,
         };
         match first {
-            Ok(Some((head, Ok(admitted)))) => {
-                drop((under_way, site.router, stop));
+            Some((head, Ok(admitted))) => {
+                drop(under_way);
                 read.drain(..head);
                 return doors.enter(admitted, stream, read).await;
             }
             // There is room for it in the buffer of a connection that has been told nothing yet.
-            Ok(Some((_, Err(later)))) => return drop(stream.try_write(&later.encode())),
-            Ok(None) => {}
-            Err(_) => return,
+            Some((_, Err(later))) => {
+                drop(stream.try_write(&later.encode()));
+                return None;
+            }
+            None => {}
         }
     }
-    // Boxed, because a socket's task would be larger by this for as long as it is open.
+    // Boxed, because whoever opens a socket at once needs none of it.
     Box::pin(serve_requests(rewind(stream, read), peer, site.router, stop)).await;
     drop(under_way);
+    None
 }
 
 /// Reads the head of the first request and asks the doors: its length, and who comes in, or later. `None` when that is nobody;

@@ -138,7 +138,7 @@ async fn open(
             tracing::error!("the connection cannot be taken over: serve the doors with this crate's accept loop");
             return;
         };
-        doors.serve(visit, Vec::new(), stream, read.into()).await;
+        doors.open_socket(visit, Vec::new(), stream, read.into()).await.await;
     });
     let answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
     let answer = switch.headers().fold(answer, |answer, (name, value)| answer.header(name, value));
@@ -203,22 +203,37 @@ impl Doors {
         self.pod.limits.check_address(address).await
     }
 
-    /// Lets in whoever was admitted, whose connection is `stream` and has `read` waiting; serves them until they are gone.
-    pub(crate) async fn enter(self, admitted: Admitted, stream: TcpStream, read: Vec<u8>) {
+    /// Lets in whoever was admitted, whose connection is `stream` and has `read` waiting, and answers what serves them until they are
+    /// gone.
+    pub(crate) async fn enter(
+        self,
+        admitted: Admitted,
+        stream: TcpStream,
+        read: Vec<u8>,
+    ) -> Option<impl Future<Output = ()>> {
         let Admitted { visit, address, answer } = admitted;
         match self.knock(address).await {
-            Ok(()) => self.serve(visit, answer, stream, read).await,
+            Ok(()) => Some(self.open_socket(visit, answer, stream, read).await),
             // There is room for it in the buffer of a connection that has been told nothing yet.
-            Err(error) => drop(stream.try_write(&Later::from(error).encode())),
+            Err(error) => {
+                drop(stream.try_write(&Later::from(error).encode()));
+                None
+            }
         }
     }
 
-    async fn serve(self, visit: Visit, answer: Vec<u8>, stream: TcpStream, read: Vec<u8>) {
+    async fn open_socket(
+        self,
+        visit: Visit,
+        answer: Vec<u8>,
+        stream: TcpStream,
+        read: Vec<u8>,
+    ) -> impl Future<Output = ()> {
         let Self { pod, sessions } = self;
         // By itself the kernel holds megabytes for a client that takes nothing. Without the bound it is served all the same.
         let _ = SockRef::from(&stream).set_send_buffer_size(pod.settings.socket_buffer_bytes.0 / 2);
         let socket = WebSocket::new(stream, answer, read, pod.settings.max_frame_bytes.0).await;
-        sessions.track_future(receive(pod, visit, socket)).await;
+        sessions.track_future(receive(pod, visit, socket))
     }
 }
 

@@ -148,11 +148,14 @@ impl PassError {
 }
 
 /// Lets a client in and serves it until it is gone, or tells it why not.
-pub async fn receive<T: Transport>(pod: Arc<Pod>, visit: Visit, transport: T) {
-    // Boxed: what the welcome needed is given back now, not when the client leaves.
-    let Some((mut session, place)) = Box::pin(welcome(pod, visit, transport)).await else { return };
-    session.run().await;
-    drop(place);
+pub fn receive<T: Transport>(pod: Arc<Pod>, visit: Visit, transport: T) -> impl Future<Output = ()> {
+    // Boxed, and not an argument of what follows: what the welcome needed is given back now, not when the client leaves.
+    let welcome = Box::pin(welcome(pod, visit, transport));
+    async move {
+        let Some((mut session, place)) = welcome.await else { return };
+        session.run().await;
+        drop(place);
+    }
 }
 
 /// The session of a client that is let in, and its place.
