@@ -138,7 +138,8 @@ async fn open(
             tracing::error!("the connection cannot be taken over: serve the doors with this crate's accept loop");
             return;
         };
-        doors.open_socket(visit, Vec::new(), stream, read.into()).await.await;
+        let socket = doors.open_socket(visit, Vec::new(), stream, read.into()).await;
+        socket.await;
     });
     let answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
     let answer = switch.headers().fold(answer, |answer, (name, value)| answer.header(name, value));

@@ -25,11 +25,9 @@ use crate::frame::WholeFrame;
 use crate::metrics::METRICS;
 use crate::pod::{Place, Pod};
 use crate::session::{Session, revoked};
-use crate::transport::{Incoming, Transport};
+use crate::transport::{self, Incoming, Transport};
 use crate::turnstile::{Full, Passing};
 
-/// How long a refused client may take to read why.
-const REFUSAL: Duration = Duration::from_secs(1);
 /// Longest lifetime of a guest who is believed without a token.
 const BARE_GUEST: Duration = Duration::from_secs(24 * 3_600);
 
@@ -337,10 +335,5 @@ async fn refuse<T: Transport>(mut transport: T, passing: Option<Passing>, Refuse
     if let Some(why) = why {
         transport.load(WholeFrame::answer(&why));
     }
-    transport.load_close(code);
-    let goodbye = async {
-        let written = std::future::poll_fn(|cx| transport.poll_write(cx)).await;
-        while written.is_ok() && std::future::poll_fn(|cx| transport.poll_read(cx)).await != Incoming::Closed {}
-    };
-    let _ = tokio::time::timeout(REFUSAL, goodbye).await;
+    transport::close(&mut transport, code).await;
 }

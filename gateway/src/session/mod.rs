@@ -37,15 +37,13 @@ use crate::rooms::{Member, RoomPermits};
 use crate::send_queue::{Glance, Live, Orders};
 use crate::signs::Shown;
 use crate::standing::Standing;
-use crate::transport::{Incoming, Transport};
+use crate::transport::{self, Incoming, Transport};
 use crate::turnstile::Passing;
 use crate::upstream::UpstreamError;
 use crate::watching::{Look, Watching};
 
 /// While so many bytes of answers wait for the client, nothing more is read from it.
 const READ_NO_MORE: usize = 128 * 1024;
-/// How long a goodbye may take.
-const FAREWELL: Duration = Duration::from_secs(1);
 /// How long a permission for a room is believed without asking again.
 const PERMITTED: Duration = Duration::from_secs(300);
 
@@ -203,8 +201,9 @@ impl<T: Transport> Session<T> {
             }
             Ended::ByClient => CloseCode::Normal,
         };
-        // Whoever takes nothing is not waited for any longer.
-        let _ = tokio::time::timeout(FAREWELL, self.say_goodbye(code)).await;
+        // The answer that says why is among what waits.
+        self.load(usize::MAX);
+        transport::close(&mut self.transport, code).await;
         self.leave();
         ended
     }
@@ -399,14 +398,6 @@ impl<T: Transport> Session<T> {
     pub(crate) fn complain(&mut self, reference: Option<&str>, code: ErrorCode, detail: &str) -> Option<Ended> {
         self.say(&answer::error(reference, code, detail, None));
         self.allowance.count_error().then_some(Ended::ByUs(CloseCode::Abusive))
-    }
-
-    async fn say_goodbye(&mut self, code: CloseCode) {
-        // The answer that says why is among what waits.
-        self.load(usize::MAX);
-        self.transport.load_close(code);
-        let written = poll_fn(|cx| self.transport.poll_write(cx)).await;
-        while written.is_ok() && !matches!(poll_fn(|cx| self.transport.poll_read(cx)).await, Incoming::Closed) {}
     }
 
     fn leave(&mut self) {

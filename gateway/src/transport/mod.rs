@@ -7,13 +7,18 @@
 pub mod sse;
 pub mod websocket;
 
+use std::future::poll_fn;
 use std::io;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use shared::cursor::Cursor;
 use shared::protocol::CloseCode;
 
 use crate::frame::WholeFrame;
+
+/// How long a client has to take its close. Whoever takes nothing is not waited for any longer.
+const FAREWELL: Duration = Duration::from_secs(1);
 
 /// The way to one client and back.
 pub trait Transport: Send + Unpin + 'static {
@@ -37,6 +42,16 @@ pub trait Transport: Send + Unpin + 'static {
 
     /// Waits for the client. What the transport itself owes the client then (a pong) is loaded.
     fn poll_read(&mut self, cx: &mut Context<'_>) -> Poll<Incoming>;
+}
+
+/// Closes with `code`, behind what is loaded, and waits until the client is gone.
+pub async fn close<T: Transport>(transport: &mut T, code: CloseCode) {
+    transport.load_close(code);
+    let gone = async {
+        let written = poll_fn(|cx| transport.poll_write(cx)).await;
+        while written.is_ok() && poll_fn(|cx| transport.poll_read(cx)).await != Incoming::Closed {}
+    };
+    let _ = tokio::time::timeout(FAREWELL, gone).await;
 }
 
 /// What comes from a client.
