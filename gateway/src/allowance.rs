@@ -6,10 +6,9 @@ use crate::clock;
 #[derive(Debug)]
 pub struct Allowance {
     per_second: u32,
-    left: f32,
-    counted_at: u64,
-    errors: u16,
-    refused: u16,
+    commands: Bucket,
+    mistakes: Bucket,
+    refused: u32,
 }
 
 /// What the allowance says to a command.
@@ -23,40 +22,69 @@ pub enum Grant {
     Abusive,
 }
 
-/// Mistakes, and commands refused in a row, after which a connection is closed.
-const TOLERATED: u16 = 200;
+/// What is left of something that comes back with time.
+#[derive(Debug)]
+struct Bucket {
+    left: f32,
+    filled_at: u64,
+}
+
+/// Mistakes that are forgiven in a second.
+const FORGIVEN: f32 = 1.0;
 
 impl Allowance {
     /// So many commands a second over time, and twice that at once.
     #[must_use]
     pub fn new(per_second: u32) -> Self {
-        Self { per_second, left: 2.0 * per_second as f32, counted_at: clock::millis(), errors: 0, refused: 0 }
+        let (commands, mistakes) = (Bucket::full(at_once(per_second)), Bucket::full(tolerated(per_second) as f32));
+        Self { per_second, commands, mistakes, refused: 0 }
     }
 
     /// Takes one command from the allowance.
     pub fn take(&mut self) -> Grant {
-        let now = clock::millis();
-        let rate = self.per_second as f32 / 1_000.0;
-        let earned = (now - self.counted_at) as f32 * rate;
-        self.left = (self.left + earned).min(2.0 * self.per_second as f32);
-        self.counted_at = now;
-        if self.left >= 1.0 {
-            self.left -= 1.0;
+        let rate = self.per_second as f32;
+        let Err(missing) = self.commands.take(rate, at_once(self.per_second), clock::millis()) else {
             self.refused = 0;
             return Grant::Granted;
-        }
+        };
         self.refused += 1;
-        if self.refused > TOLERATED {
+        if self.refused > tolerated(self.per_second) {
             return Grant::Abusive;
         }
-        Grant::TooFast(((1.0 - self.left) / rate).ceil() as u64)
+        Grant::TooFast((missing / rate * 1_000.0).ceil() as u64)
     }
 
     /// Counts a mistake. True when there were too many.
-    pub const fn count_error(&mut self) -> bool {
-        self.errors = self.errors.saturating_add(1);
-        self.errors > TOLERATED
+    pub fn count_error(&mut self) -> bool {
+        self.mistakes.take(FORGIVEN, tolerated(self.per_second) as f32, clock::millis()).is_err()
     }
+}
+
+impl Bucket {
+    fn full(most: f32) -> Self {
+        Self { left: most, filled_at: clock::millis() }
+    }
+
+    /// Takes one of at most so many, or says how much is missing for it.
+    fn take(&mut self, per_second: f32, most: f32, now: u64) -> Result<(), f32> {
+        let earned = (now - self.filled_at) as f32 * per_second / 1_000.0;
+        self.left = (self.left + earned).min(most);
+        self.filled_at = now;
+        if self.left < 1.0 {
+            return Err(1.0 - self.left);
+        }
+        self.left -= 1.0;
+        Ok(())
+    }
+}
+
+fn at_once(per_second: u32) -> f32 {
+    2.0 * per_second as f32
+}
+
+/// Mistakes, and commands refused in a row, after which a connection is closed: whoever may say more may err more often.
+fn tolerated(per_second: u32) -> u32 {
+    (4 * per_second).max(200)
 }
 
 #[cfg(test)]
@@ -68,6 +96,25 @@ mod tests {
         let mut allowance = Allowance::new(1);
         assert_eq!((allowance.take(), allowance.take()), (Grant::Granted, Grant::Granted));
         assert!(matches!(allowance.take(), Grant::TooFast(wait) if (1..=1_000).contains(&wait)));
-        assert!((0..=TOLERATED).any(|_| allowance.take() == Grant::Abusive));
+        assert!((0..=tolerated(1)).any(|_| allowance.take() == Grant::Abusive));
+    }
+
+    #[test]
+    fn too_many_mistakes_at_once_are_not_borne() {
+        let mut allowance = Allowance::new(50);
+        assert_eq!((0..300).position(|_| allowance.count_error()), Some(200));
+    }
+
+    #[test]
+    fn what_was_taken_comes_back_with_time_and_no_more_than_there_was() {
+        let mut bucket = Bucket::full(3.0);
+        let mut taken = |now| (0..10).take_while(|_| bucket.take(0.5, 3.0, now).is_ok()).count();
+        let start = clock::millis();
+        assert_eq!([0, 1_000, 2_000, 6_000, 1_000_000].map(|later| taken(start + later)), [3, 0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn whoever_may_say_more_may_err_more_often() {
+        assert_eq!((tolerated(1), tolerated(50), tolerated(100_000)), (200, 200, 400_000));
     }
 }

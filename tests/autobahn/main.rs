@@ -25,9 +25,9 @@ struct Wishes {
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
     let Wishes { python, folder } = Wishes::parse();
-    // As much as the suite says in one message and in one second, as far as a gateway can be told to bear it.
+    // As much as the suite says in one message and in one second.
     let single = Single::told([
-        ("CARILLON_GATEWAY__MAX_FRAME_BYTES", "1MiB"),
+        ("CARILLON_GATEWAY__MAX_FRAME_BYTES", "16MiB"),
         ("CARILLON_GATEWAY__COMMANDS_PER_SECOND", "100000"),
         ("CARILLON_LIMITS__CONNECTS", "0"),
     ])
