@@ -254,23 +254,11 @@ pub async fn heal(fleet: &mut Fleet) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Replaces every pod, one after the other, as Kubernetes does: it is named to nobody any more, a moment later told to end, and named
-/// again when the next one is ready.
+/// Replaces every pod, one after the other.
 pub async fn update(fleet: &mut Fleet) {
-    /// What a hook before the end waits, so that nobody sends anybody there.
-    const UNNAMED: Duration = Duration::from_secs(1);
-    let gateways = (0..fleet.gateway.len()).map(Target::Gateway);
-    let apis = (0..fleet.api.len()).map(Target::Api);
-    let workers = (0..fleet.worker.len()).map(Target::Worker);
-    let targets: Vec<_> = gateways.chain(apis).chain(workers).collect();
-    for target in targets {
-        let name = pod(fleet, target).name().to_owned();
-        fleet.names_all_but(Some(&name));
-        tokio::time::sleep(UNNAMED).await;
-        pod(fleet, target).stop_in_time(GRACE).await;
-        pod(fleet, target).start();
-        pod(fleet, target).is_ready().await;
-        fleet.names_all_but(None);
+    let pods = fleet.gateway.iter().chain(&fleet.api).chain(&fleet.worker);
+    for name in pods.map(|pod| pod.name().to_owned()).collect::<Vec<_>>() {
+        fleet.replaces(&name).await;
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) const SECRET: &str = "known-to-the-tests-and-to-the-fleet-under-test-
 
 /// How long a pod may take to drain.
 pub const GRACE: Duration = Duration::from_secs(60);
+/// What a hook before the end of a pod waits, so that nobody sends anybody there.
+const UNNAMED: Duration = Duration::from_secs(1);
 
 static POSTGRES: Shared<Postgres> = Shared::new();
 static REDIS: Shared<Redis> = Shared::new();
@@ -193,8 +195,24 @@ impl Fleet {
         self.api.iter_mut().chain(&mut self.gateway).chain(&mut self.worker)
     }
 
+    /// Replaces a pod as Kubernetes does: it is named to nobody any more, a moment later told to end, and named again when the next
+    /// one is ready.
+    ///
+    /// # Panics
+    ///
+    /// When there is no such pod, or the next one is not ready in time.
+    pub async fn replaces(&mut self, name: &str) {
+        self.names_all_but(Some(name));
+        tokio::time::sleep(UNNAMED).await;
+        let pod = self.pods().find(|pod| pod.name() == name).unwrap_or_else(|| panic!("no pod is called {name}"));
+        pod.stop_in_time(GRACE).await;
+        pod.start();
+        pod.is_ready().await;
+        self.names_all_but(None);
+    }
+
     /// Has nginx send everybody to all pods but one.
-    pub fn names_all_but(&mut self, pod: Option<&str>) {
+    fn names_all_but(&mut self, pod: Option<&str>) {
         let links = &self.links;
         let doors = |pods: &[Pod]| -> Vec<u16> {
             let named = pods.iter().map(Pod::name).filter(|name| Some(*name) != pod);
