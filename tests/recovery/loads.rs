@@ -72,7 +72,10 @@ pub async fn missed(messages: usize) -> anyhow::Result<Vec<Figure>> {
 
 /// Very many sockets take nothing of what their room is told, while others listen in another one.
 pub async fn slow_readers(readers: usize) -> anyhow::Result<Vec<Figure>> {
-    let fleet = Fleet::start(Shape { gateway: 1, ..Shape::default() }).await;
+    // Nobody here answers a ping, and what is measured is what a socket costs while it is kept.
+    let environment = ["CARILLON_GATEWAY__HEARTBEAT_INTERVAL", "CARILLON_GATEWAY__STALL_TIMEOUT"];
+    let environment = environment.map(|name| (name, "1h".to_owned())).to_vec();
+    let fleet = Fleet::start(Shape { gateway: 1, environment, ..Shape::default() }).await;
     let user = fleet.user("sam");
     let door = format!("127.0.0.1:{}", fleet.gateway[0].port());
     let (reads, is_read) = watch::channel(true);
@@ -103,6 +106,8 @@ pub async fn slow_readers(readers: usize) -> anyhow::Result<Vec<Figure>> {
     part(true).await;
     let slow = part(true).await;
     let (after, kernel_after) = (pss(&fleet)?, kernel()?);
+    let kept = fleet.gateway[0].measures("carillon_gateway_connections").await as usize;
+    anyhow::ensure!(kept >= readers + HEALTHY, "of {} sockets {kept} were kept", readers + HEALTHY);
     let p99 = |times: &[Duration]| quantile(times, 990);
     let per_reader =
         |before: u64, after: u64| format!("{:.1} KiB", after.saturating_sub(before) as f64 / readers as f64);
