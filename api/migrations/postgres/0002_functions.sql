@@ -428,14 +428,14 @@ $$;
 create function carillon_advance(p_positions jsonb, p_only_new boolean) returns void
 language sql volatile security definer set search_path = pg_catalog, public, pg_temp as $$
     insert into acknowledgements as known (user_id, device_id, epoch, role, user_seq, role_seq, all_seq, moved_at)
-    select p.user_id, p.device_id, p.epoch, p.role, least(p.user_seq, coalesce(u.seq, 0)),
-        least(p.role_seq, coalesce(r.seq, 0)), least(p.all_seq, coalesce(a.seq, 0)), clock_timestamp()
+    select p.user_id, p.device_id, p.epoch, p.role,
+        -- One head each, which is looked up: for a join of few with all feeds there would be a way through them.
+        least(p.user_seq, coalesce((select f.seq from feeds f where f.channel = 'user:' || p.user_id), 0)),
+        least(p.role_seq, coalesce((select f.seq from feeds f where f.channel = 'role:' || p.role), 0)),
+        least(p.all_seq, coalesce((select f.seq from feeds f where f.channel = 'all'), 0)), clock_timestamp()
     from jsonb_to_recordset(p_positions) p
         (user_id text, device_id text, epoch bigint, role text, user_seq bigint, role_seq bigint, all_seq bigint)
     join fleet_state s on s.epoch = p.epoch
-    left join feeds u on u.channel = 'user:' || p.user_id
-    left join feeds r on r.channel = 'role:' || p.role
-    left join feeds a on a.channel = 'all'
     order by p.user_id collate "C", p.device_id collate "C"
     on conflict (user_id, device_id) do update set
         user_seq = case when known.epoch = excluded.epoch

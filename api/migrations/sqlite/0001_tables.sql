@@ -372,10 +372,10 @@ with shown as (
     select
         f.*,
         (
-            select count(distinct x.seq) from message_mentions x join messages m on m.id = x.message_id
-            where x.user_id in (f.user_id, '*') and x.conversation_id = f.conversation_id and x.seq > f.last_read_seq
-                and m.thread_root_id = f.root_id and not m.in_main_line and m.seq > f.last_read_seq and m.sender_id <> f.user_id
-                and m.deleted_at is null
+            select count(*) from messages m
+            where m.thread_root_id = f.root_id and not m.in_main_line and m.seq > f.last_read_seq
+                and m.sender_id <> f.user_id and m.deleted_at is null
+                and exists (select 1 from message_mentions x where x.message_id = m.id and x.user_id in (f.user_id, '*'))
                 and not exists (select 1 from message_hides h where h.user_id = f.user_id and h.message_id = m.id)
         ) as mentioned
     from thread_followers f

@@ -70,6 +70,8 @@ async fn is_member(connection: &mut PgConnection, role: &str) -> Result<bool, St
 /// Begins a new epoch: every cursor given so far is void.
 pub(in crate::store) async fn new_epoch(options: &PgConnectOptions) -> Result<Epoch, StoreError> {
     let mut connection = connect(options).await?;
+    // What was restored may have come without statistics, by which plans are made.
+    sqlx::query("analyze").execute(&mut connection).await?;
     // First the server's own identity, or the next pod to connect would begin yet another one.
     super::today(&mut connection).await?;
     let epoch: i64 = sqlx::query_scalar("update fleet_state set epoch = $1, began_at = now() returning epoch")
