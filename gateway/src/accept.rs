@@ -12,7 +12,6 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::Request;
 use bytes::Bytes;
-use futures_util::future::OptionFuture;
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use hyper::upgrade::Upgraded;
@@ -28,6 +27,7 @@ use tower::ServiceExt as _;
 
 use crate::doors::{Admitted, Doors, Later};
 use crate::handshake::Headers;
+use crate::opening::opened;
 
 /// Connections that the system holds until they are accepted.
 const BACKLOG: i32 = 8_192;
@@ -88,7 +88,8 @@ pub async fn serve(listener: TcpListener, site: Site, stop: CancellationToken) {
         };
         match accepted {
             Ok((stream, peer)) => {
-                tokio::spawn(serve_one(stream, peer.ip(), site.clone(), stop.clone(), requests.token()));
+                let (site, stop, under_way) = (site.clone(), stop.clone(), requests.token());
+                tokio::spawn(opened(serve_requests_of(stream, peer.ip(), site, stop, under_way)));
             }
             Err(error) => {
                 tracing::warn!(%error, "no connection accepted");
@@ -101,24 +102,9 @@ pub async fn serve(listener: TcpListener, site: Site, stop: CancellationToken) {
     requests.wait().await;
 }
 
-/// Serves a connection. `under_way` is held while requests are.
-fn serve_one(
-    stream: TcpStream,
-    peer: IpAddr,
-    site: Site,
-    stop: CancellationToken,
-    under_way: TaskTrackerToken,
-) -> impl Future<Output = ()> {
-    // Boxed, and not an argument of what follows: what it took to come in is given back now, not when the client leaves.
-    let requests = Box::pin(until_socket(stream, peer, site, stop, under_way));
-    async move {
-        OptionFuture::from(requests.await).await;
-    }
-}
-
-/// Serves requests until one opens a socket, and answers what serves that. It is the first one as a rule, and for that no HTTP server
-/// is set up. Whatever else comes first, and every refusal, is the router's.
-async fn until_socket(
+/// Serves requests, with `under_way` held meanwhile. If the first one opens a socket, as a rule, no HTTP server is set up for it, and what
+/// serves the socket is answered. Whatever else comes first, and every refusal, is the router's, and so are sockets that come later.
+async fn serve_requests_of(
     mut stream: TcpStream,
     peer: IpAddr,
     site: Site,
@@ -133,9 +119,11 @@ async fn until_socket(
         };
         match first {
             Some((head, Ok(admitted))) => {
-                drop(under_way);
                 read.drain(..head);
-                return doors.enter(admitted, stream, read).await;
+                // Then it is the sessions that wait for it, and not the requests.
+                let socket = doors.enter(admitted, stream, read).await;
+                drop(under_way);
+                return socket;
             }
             // There is room for it in the buffer of a connection that has been told nothing yet.
             Some((_, Err(later))) => {

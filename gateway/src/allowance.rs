@@ -8,7 +8,7 @@ pub struct Allowance {
     per_second: u32,
     commands: Bucket,
     mistakes: Bucket,
-    refused: u32,
+    refused: u16,
 }
 
 /// What the allowance says to a command.
@@ -29,6 +29,8 @@ struct Bucket {
     filled_at: u64,
 }
 
+/// Commands refused in a row after which a connection is closed.
+const TOLERATED: u16 = 200;
 /// Mistakes that are forgiven in a second.
 const FORGIVEN: f32 = 1.0;
 
@@ -36,7 +38,7 @@ impl Allowance {
     /// So many commands a second over time, and twice that at once.
     #[must_use]
     pub fn new(per_second: u32) -> Self {
-        let (commands, mistakes) = (Bucket::full(at_once(per_second)), Bucket::full(tolerated(per_second) as f32));
+        let (commands, mistakes) = (Bucket::full(at_once(per_second)), Bucket::full(borne(per_second)));
         Self { per_second, commands, mistakes, refused: 0 }
     }
 
@@ -48,7 +50,7 @@ impl Allowance {
             return Grant::Granted;
         };
         self.refused += 1;
-        if self.refused > tolerated(self.per_second) {
+        if self.refused > TOLERATED {
             return Grant::Abusive;
         }
         Grant::TooFast((missing / rate * 1_000.0).ceil() as u64)
@@ -56,7 +58,7 @@ impl Allowance {
 
     /// Counts a mistake. True when there were too many.
     pub fn count_error(&mut self) -> bool {
-        self.mistakes.take(FORGIVEN, tolerated(self.per_second) as f32, clock::millis()).is_err()
+        self.mistakes.take(FORGIVEN, borne(self.per_second), clock::millis()).is_err()
     }
 }
 
@@ -82,9 +84,9 @@ fn at_once(per_second: u32) -> f32 {
     2.0 * per_second as f32
 }
 
-/// Mistakes, and commands refused in a row, after which a connection is closed: whoever may say more may err more often.
-fn tolerated(per_second: u32) -> u32 {
-    (4 * per_second).max(200)
+/// Mistakes after which a connection is closed: whoever may say more may err more often.
+fn borne(per_second: u32) -> f32 {
+    (4.0 * per_second as f32).max(200.0)
 }
 
 #[cfg(test)]
@@ -96,7 +98,7 @@ mod tests {
         let mut allowance = Allowance::new(1);
         assert_eq!((allowance.take(), allowance.take()), (Grant::Granted, Grant::Granted));
         assert!(matches!(allowance.take(), Grant::TooFast(wait) if (1..=1_000).contains(&wait)));
-        assert!((0..=tolerated(1)).any(|_| allowance.take() == Grant::Abusive));
+        assert!((0..=TOLERATED).any(|_| allowance.take() == Grant::Abusive));
     }
 
     #[test]
@@ -115,6 +117,6 @@ mod tests {
 
     #[test]
     fn whoever_may_say_more_may_err_more_often() {
-        assert_eq!((tolerated(1), tolerated(50), tolerated(100_000)), (200, 200, 400_000));
+        assert_eq!([1, 50, 100_000].map(borne), [200.0, 200.0, 400_000.0]);
     }
 }

@@ -30,6 +30,9 @@ use crate::transport::Transport;
 use crate::upstream::Refusal;
 use crate::watching::Watch;
 
+/// Bytes of the longest command, whatever frames may have: what is published in a room is kept for it as it came.
+const LONGEST: usize = 1 << 20;
+
 impl<T: Transport> Session<T> {
     /// Takes a text frame and does what it says, or answers what is wrong with it.
     pub(crate) fn take_command(&mut self, text: &str) -> Option<Ended> {
@@ -41,6 +44,9 @@ impl<T: Transport> Session<T> {
                 return None;
             }
             Grant::Abusive => return Some(Ended::ByUs(CloseCode::Abusive)),
+        }
+        if text.len() > LONGEST {
+            return self.complain(None, ErrorCode::TooLarge, "a command has 1 MiB at most");
         }
         match Command::parse(text) {
             Ok(command) => self.obey_command(command),

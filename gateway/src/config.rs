@@ -28,12 +28,13 @@ shared::settings! {
         pub send_queue_bytes: ByteSize = "64KiB" in ByteSize(4 * 1024)..=ByteSize(16 << 20),
         /// Bytes that the kernel may hold besides for a connection whose client takes nothing, as it counts them.
         pub socket_buffer_bytes: ByteSize = "64KiB" in ByteSize(4 * 1024)..=ByteSize(16 << 20),
-        /// Longest text frame that is read.
+        /// Longest message that is read; a longer one ends its connection. A connection may hold as much for as long as it lives.
+        /// Commands have 1 MiB at most, and a longer one is answered with `too_large`.
         pub max_frame_bytes: ByteSize = "64KiB" in ByteSize(1024)..=ByteSize(16 << 20),
         /// Most rooms that one connection is in.
         pub max_subscriptions: usize = "128",
-        /// Commands that one connection may send in a second, over time; twice that at once. When four times as many, and at
-        /// least 200, were refused in a row it is closed, and so it is after as many mistakes; one is forgiven in a second.
+        /// Commands that one connection may send in a second, over time; twice that at once. It is closed when 200 were refused
+        /// in a row, and after four times as many mistakes, 200 at least; one of them is forgiven in a second.
         pub commands_per_second: u32 = "50" in 1..=100_000,
         /// How long a client may take nothing before it is told to come back with its cursor.
         pub stall_timeout: Duration = "30s" in Duration::from_millis(200)..=Duration::from_secs(3_600),

@@ -27,6 +27,7 @@ use crate::accept::{Peer, take_over};
 use crate::address;
 use crate::connection::{Client, DeviceType, Door};
 use crate::handshake::{Headers, NotAHandshake, Query, Switch};
+use crate::opening::opened;
 use crate::pod::Pod;
 use crate::transport::sse::EventStream;
 use crate::transport::websocket::WebSocket;
@@ -131,16 +132,15 @@ async fn open(
     let (visit, switch) = doors.check(door, query, &headers)?;
     doors.knock(address).await?;
     let upgrade = hyper::upgrade::on(&mut request);
-    doors.sessions.clone().spawn(async move {
+    doors.sessions.clone().spawn(opened(async move {
         // A client that left before the upgrade is no loss.
-        let Ok(upgraded) = upgrade.await else { return };
+        let upgraded = upgrade.await.ok()?;
         let Some((stream, read)) = take_over(upgraded) else {
             tracing::error!("the connection cannot be taken over: serve the doors with this crate's accept loop");
-            return;
+            return None;
         };
-        let socket = doors.open_socket(visit, Vec::new(), stream, read.into()).await;
-        socket.await;
-    });
+        Some(doors.open_socket(visit, Vec::new(), stream, read.into()).await)
+    }));
     let answer = Response::builder().status(StatusCode::SWITCHING_PROTOCOLS);
     let answer = switch.headers().fold(answer, |answer, (name, value)| answer.header(name, value));
     Ok(answer.body(Body::empty()).expect("every header of it is plain text"))

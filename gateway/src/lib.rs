@@ -27,6 +27,7 @@ pub mod hub;
 mod inquiry;
 pub mod interest;
 mod metrics;
+mod opening;
 pub mod pod;
 pub mod policy;
 pub mod pump;

@@ -23,6 +23,7 @@ use crate::arrival::{attach, place_in_feeds};
 use crate::connection::{Client, Connection, Door};
 use crate::frame::WholeFrame;
 use crate::metrics::METRICS;
+use crate::opening::opened;
 use crate::pod::{Place, Pod};
 use crate::session::{Session, revoked};
 use crate::transport::{self, Incoming, Transport};
@@ -147,13 +148,13 @@ impl PassError {
 
 /// Lets a client in and serves it until it is gone, or tells it why not.
 pub fn receive<T: Transport>(pod: Arc<Pod>, visit: Visit, transport: T) -> impl Future<Output = ()> {
-    // Boxed, and not an argument of what follows: what the welcome needed is given back now, not when the client leaves.
-    let welcome = Box::pin(welcome(pod, visit, transport));
-    async move {
-        let Some((mut session, place)) = welcome.await else { return };
-        session.run().await;
-        drop(place);
-    }
+    opened(async {
+        let (mut session, place) = welcome(pod, visit, transport).await?;
+        Some(async move {
+            session.run().await;
+            drop(place);
+        })
+    })
 }
 
 /// The session of a client that is let in, and its place.

@@ -1,6 +1,7 @@
 """Puts the cases of the Autobahn test suite to gateways. In Python 2.7, as the suite is.
 
-The suite wants every message sent back. A gateway answers instead: `unsupported` to bytes, and `bad_request` to a text that is no command.
+The suite wants every message sent back. A gateway answers instead: `unsupported` to bytes, and `bad_request` or `too_large` to a text that
+is no command.
 Here each such answer is handed to the suite as the message that it answers, if one of its kind was due; everything else but the greeting is
 handed on as it came and fails the case. The rest is judged by the suite, and more strictly where it takes a connection that was dropped
 for one that was failed: each must end with a close, and with a code. That a message came whole is not asked here.
@@ -25,7 +26,7 @@ ELSE = {"6.4.3": Case.NON_STRICT, "6.4.4": Case.NON_STRICT, "7.1.6": Case.INFORM
         "7.13.1": Case.INFORMATIONAL, "7.13.2": Case.INFORMATIONAL}
 # The client closes without a code, and is answered without one.
 NO_CODE = ["7.3.1"]
-KINDS = {"bad_request": False, "unsupported": True}
+KINDS = {"bad_request": False, "too_large": False, "unsupported": True}
 Client = fuzzing.FuzzingClientProtocol
 
 

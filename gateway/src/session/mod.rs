@@ -297,7 +297,8 @@ impl<T: Transport> Session<T> {
         match incoming {
             Incoming::Text(text) => return self.take_command(&text),
             Incoming::Binary => {
-                return self.complain(None, ErrorCode::Unsupported, "binary frames are not understood, send text");
+                let complaint = "binary frames are not understood, send text";
+                return self.take_idle_frame().or_else(|| self.complain(None, ErrorCode::Unsupported, complaint));
             }
             Incoming::Pong => return self.take_pong(),
             Incoming::Ping => return self.take_idle_frame(),

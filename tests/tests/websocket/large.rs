@@ -46,7 +46,7 @@ async fn sections_9_and_10_messages_are_taken_up_to_the_limit_as_shipped_however
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn sections_9_and_10_messages_are_taken_up_to_the_highest_limit_and_a_thousand_of_them() {
+async fn sections_9_and_10_messages_are_taken_up_to_the_longest_command_and_a_thousand_of_them() {
     let raised = [("CARILLON_GATEWAY__MAX_FRAME_BYTES", "1MiB"), ("CARILLON_GATEWAY__COMMANDS_PER_SECOND", "100000")];
     let house = House::told(raised).await.expect("nginx starts");
     are_taken_up_to(&house, MIB).await;
@@ -64,6 +64,22 @@ async fn sections_9_and_10_messages_are_taken_up_to_the_highest_limit_and_a_thou
             raw.sends(bytes).await;
             assert_eq!(raw.hears().await, error("unsupported"), "9.8 {length} {door}");
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_is_longer_than_a_command_may_be_is_read_and_leaves_the_connection_alone() {
+    let house = House::told([("CARILLON_GATEWAY__MAX_FRAME_BYTES", "16MiB")]).await.expect("nginx starts");
+    for (door, port) in house.doors() {
+        let mut raw = Raw::opens(port, &house.token()).await;
+        for (length, heard) in [(MIB, pong("long")), (MIB + 1, error("too_large")), (16 * MIB, error("too_large"))] {
+            for piece in [length, 64 * KIB] {
+                raw.sends(in_pieces(TEXT, &long_ping(length), piece).concat()).await;
+                assert_eq!(raw.hears().await, heard, "{length} in pieces of {piece} {door}");
+            }
+        }
+        raw.sends(frame(FIN | BINARY, vec![0xfe; 16 * MIB])).await;
+        assert_eq!(raw.hears().await, error("unsupported"), "{door}");
     }
 }
 
