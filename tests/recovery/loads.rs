@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use fleet::client::User;
+use fleet::eventually::{eventually, until};
 use fleet::fleet::{Fleet, Shape};
 use fleet::place::Place as _;
 use serde_json::json;
@@ -94,8 +95,9 @@ pub async fn slow_readers(readers: usize) -> anyhow::Result<Vec<Figure>> {
         listening.spawn(measure(stream, begun, Arc::clone(&times)));
     }
     let part = async |floods: bool| {
-        times.lock().expect("nobody panics while holding it").clear();
-        speak(&user, begun, floods).await;
+        let said = speak(&user, begun, floods).await;
+        let heard = || times.lock().expect("nobody panics while holding it").len();
+        until(PART, "all hear all that is said to them", || heard() == said * HEALTHY).await;
         std::mem::take(&mut *times.lock().expect("nobody panics while holding it"))
     };
     let calm = part(false).await;
@@ -106,8 +108,13 @@ pub async fn slow_readers(readers: usize) -> anyhow::Result<Vec<Figure>> {
     part(true).await;
     let slow = part(true).await;
     let (after, kernel_after) = (pss(&fleet)?, kernel()?);
-    let kept = fleet.gateway[0].measures("carillon_gateway_connections").await as usize;
-    anyhow::ensure!(kept >= readers + HEALTHY, "of {} sockets {kept} were kept", readers + HEALTHY);
+    // Those who spoke may not be gone yet.
+    let kept = async || fleet.gateway[0].measures("carillon_gateway_connections").await as usize;
+    eventually(PART, async || match kept().await {
+        kept if kept == readers + HEALTHY => Ok(()),
+        kept => Err(format!("of {} sockets {kept} are kept", readers + HEALTHY)),
+    })
+    .await;
     let p99 = |times: &[Duration]| quantile(times, 990);
     let per_reader =
         |before: u64, after: u64| format!("{:.1} KiB", after.saturating_sub(before) as f64 / readers as f64);
@@ -126,24 +133,25 @@ pub async fn slow_readers(readers: usize) -> anyhow::Result<Vec<Figure>> {
     ])
 }
 
-/// Says something twenty times a second where the healthy are, and ten times a second where the slow are if it `floods`.
-async fn speak(user: &User, begun: Instant, floods: bool) {
+/// Says something twenty times a second where the healthy are, and ten times a second where the slow are if it `floods`. Answers how often
+/// it did to the healthy.
+async fn speak(user: &User, begun: Instant, floods: bool) -> usize {
     let (calm, flood) = (user.device("calm").connect().await, user.device("flood").connect().await);
-    let until = Instant::now() + PART;
+    let end = Instant::now() + PART;
     let mut turn = tokio::time::interval(Duration::from_millis(50));
     let padding = "x".repeat(FLOOD);
-    for count in 0_u32.. {
-        if Instant::now() > until {
-            break;
-        }
+    let mut count = 0_usize;
+    while Instant::now() < end {
         turn.tick().await;
         if floods && count.is_multiple_of(2) {
             flood.sends(&json!({ "action": "message", "room": "tour_flood", "data": { "pad": padding } }));
         }
         let at = begun.elapsed().as_micros() as u64;
         calm.sends(&json!({ "action": "message", "room": "tour_calm", "data": { "at": at } }));
+        count += 1;
     }
     tokio::time::sleep(Duration::from_secs(1)).await;
+    count
 }
 
 /// Opens a socket and joins a room.
@@ -159,18 +167,18 @@ async fn visit(fleet: &Fleet, door: &str, name: String, room: &str, buffer: Opti
          Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer {token}\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await?;
-    until(&mut stream, b"connection_established").await?;
+    comes(&mut stream, b"connection_established").await?;
     let command = json!({ "action": "subscribe", "room": room }).to_string();
     // Masked, as every frame of a client, with a key that changes nothing.
     let mut frame = vec![0x81, 0x80 | u8::try_from(command.len())?, 0, 0, 0, 0];
     frame.extend_from_slice(command.as_bytes());
     stream.write_all(&frame).await?;
-    until(&mut stream, b"\"ack\"").await?;
+    comes(&mut stream, b"\"ack\"").await?;
     Ok(stream)
 }
 
 /// Reads until `mark` has come.
-async fn until(stream: &mut TcpStream, mark: &[u8]) -> anyhow::Result<()> {
+async fn comes(stream: &mut TcpStream, mark: &[u8]) -> anyhow::Result<()> {
     let mut read = Vec::new();
     while !read.windows(mark.len()).any(|window| window == mark) {
         anyhow::ensure!(stream.read_buf(&mut read).await? > 0, "closed: {}", String::from_utf8_lossy(&read));

@@ -6,10 +6,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use fleet::client::{Device, Kind, User};
+use fleet::client::{CLOSED, Device, Kind, User};
 use fleet::fleet::{Fleet, GRACE, RedisShape, Shape};
 use fleet::servers::carillon::Pod;
-use reqwest::{Method, StatusCode};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::Figure;
@@ -173,8 +173,9 @@ pub async fn update() -> anyhow::Result<Vec<Figure>> {
     let mut fleet = Fleet::start(Shape { gateway: 3, ..Shape::default() }).await;
     let crowd = Crowd::meets(&fleet, 10, 20).await;
     let voices = crowd.talks(Duration::from_millis(100));
-    let repeated = Arc::new(AtomicUsize::new(0));
-    let asking = tokio::spawn(ask(crowd.users[0].clone(), crowd.users[1].clone(), Arc::clone(&repeated)));
+    let [asked, repeated] = [(); 2].map(|()| Arc::new(AtomicUsize::new(0)));
+    let counts = (Arc::clone(&asked), Arc::clone(&repeated));
+    let asking = tokio::spawn(ask(crowd.users[0].clone(), crowd.users[1].clone(), counts));
     let (mut away, mut spread) = (Vec::new(), Vec::new());
     let names = |pods: &[Pod]| -> Vec<String> { pods.iter().map(|pod| pod.name().to_owned()).collect() };
     let (gateways, others) = (names(&fleet.gateway), [names(&fleet.api), names(&fleet.worker)].concat());
@@ -191,15 +192,16 @@ pub async fn update() -> anyhow::Result<Vec<Figure>> {
     let refused = asking.await.err().filter(|error| error.is_panic());
     ensure!(refused.is_none(), "a send failed: {refused:?}");
     crowd.has_shown(&told, |told| told.acknowledged_at).await;
-    let codes: Vec<u16> =
-        crowd.devices.iter().filter_map(|device| device.record().closed.as_ref().map(|(code, _)| *code)).collect();
-    ensure!(codes.iter().all(|code| *code == 1012), "closed with other codes than 1012: {codes:?}");
+    let ends = crowd.devices.iter().flat_map(|device| device.record().frames.clone());
+    let codes: Vec<Value> = ends.filter(|frame| frame["type"] == CLOSED).map(|frame| frame["code"].clone()).collect();
+    ensure!(codes.iter().all(|code| *code == 1012), "ended otherwise than with 1012: {codes:?}");
+    ensure!(codes.len() == away.len(), "{} ended and {} are known to have come back", codes.len(), away.len());
     Ok(vec![
         Figure::of("devices connected, at three gateways", &crowd.devices.len()),
         Figure::of("reconnects, all after 1012", &away.len()),
         // Nginx may end a connection just as it is used again.
-        Figure::of("sends that had to be repeated", &repeated.load(Ordering::Relaxed)),
-        Figure::of("sends that failed", &0),
+        Figure::of("sends that had to be repeated, of those one after the other", &repeated.load(Ordering::Relaxed)),
+        Figure::of("of so many", &asked.load(Ordering::Relaxed)),
         Figure::of("without a connection, p50", &crate::time(quantile(&away, 500))),
         Figure::within("the same, p99", quantile(&away, 990), 2 * SECOND),
         Figure::of("first to last reconnect of a gateway, in a window of 3 s", &crate::time(quantile(&spread, 1_000))),
@@ -238,12 +240,13 @@ async fn replaced(fleet: &mut Fleet, gateway: &str, devices: &[Device]) -> anyho
     watched.map_err(|_| anyhow::anyhow!("{gateway} was replaced; nobody came back, or not all: {away} are away"))
 }
 
-/// Sends one message after the other, and repeats at most once under the same key what was not answered.
+/// Sends one message after the other, and repeats under the same key what was not answered because its connection ended. Counts
+/// both.
 ///
 /// # Panics
 ///
-/// When one is not acknowledged.
-async fn ask(user: User, other: User, repeated: Arc<AtomicUsize>) {
+/// When one is not acknowledged: refused, or not answered in time.
+async fn ask(user: User, other: User, (asked, repeated): (Arc<AtomicUsize>, Arc<AtomicUsize>)) {
     let conversation = user.starts(Kind::Direct, &[&other]).await;
     for number in 0.. {
         let body = json!({
@@ -251,12 +254,13 @@ async fn ask(user: User, other: User, repeated: Arc<AtomicUsize>) {
         });
         let send = || user.request(Method::POST, "/api/v1/messages/messages").json(&body).send();
         let answer = match send().await {
-            Ok(answer) if answer.status() != StatusCode::SERVICE_UNAVAILABLE => answer,
-            _ => {
+            Err(error) if !error.is_timeout() => {
                 repeated.fetch_add(1, Ordering::Relaxed);
                 send().await.expect("nginx answers")
             }
+            answer => answer.expect("nginx answers in time"),
         };
+        asked.fetch_add(1, Ordering::Relaxed);
         assert!(answer.status().is_success(), "{}: {}", answer.status(), answer.text().await.unwrap_or_default());
         tokio::time::sleep(20 * LOOK).await;
     }

@@ -200,12 +200,12 @@ impl Fleet {
     ///
     /// # Panics
     ///
-    /// When there is no such pod, or the next one is not ready in time.
+    /// When there is no such pod, it does not end well and in time, or the next one is not ready in time.
     pub async fn replaces(&mut self, name: &str) {
         self.names_all_but(Some(name));
         tokio::time::sleep(UNNAMED).await;
         let pod = self.pods().find(|pod| pod.name() == name).unwrap_or_else(|| panic!("no pod is called {name}"));
-        pod.stop_in_time(GRACE).await;
+        pod.stop(GRACE).await;
         pod.start();
         pod.is_ready().await;
         self.names_all_but(None);
